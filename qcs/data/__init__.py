@@ -1,0 +1,56 @@
+"""Label tables, dataset readers and image transforms; each loads only when it is used.
+
+`qcs.models` needs nothing but the label table, so importing this package must not pull in the image libraries.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qcs.data.dataset import LabelledImages, open_image
+    from qcs.data.labels import CLASSES, canonical, class_indices
+    from qcs.data.readers import hold_out, merge, read
+    from qcs.data.transforms import Augmentation, eval_transform, train_transform
+    from qcs.data.votes import majority
+
+_HOME = {
+    "CLASSES": "labels",
+    "canonical": "labels",
+    "class_indices": "labels",
+    "majority": "votes",
+    "LabelledImages": "dataset",
+    "open_image": "dataset",
+    "read": "readers",
+    "hold_out": "readers",
+    "merge": "readers",
+    "Augmentation": "transforms",
+    "train_transform": "transforms",
+    "eval_transform": "transforms",
+}
+
+__all__ = [
+    "CLASSES",
+    "Augmentation",
+    "LabelledImages",
+    "canonical",
+    "class_indices",
+    "eval_transform",
+    "hold_out",
+    "majority",
+    "merge",
+    "open_image",
+    "read",
+    "train_transform",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,221 @@
+"""Labelled images in memory or on disk, as one torch dataset."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from qcs.data.labels import canonical, class_indices
+from qcs.errors import InputError
+
+Transform = Callable[[Image.Image], Tensor]
+Pixels = npt.NDArray[np.uint8]
+
+
+class LabelledImages(Dataset[tuple[Any, int]]):
+    """Images with one class label each, from an array or from files.
+
+    Copies made by `subset`, `with_transform` and `with_classes` share the pixels with the original.
+
+    Args:
+        images: Pixels of shape (n, H, W) or (n, H, W, 3), uint8; or n images one by one, each either such pixels
+            without the first axis or the path of a file, opened when it is asked for.
+        labels: Class indices, 0 to len(classes) - 1, shape (n,).
+        classes: Class names in index order; stored as canonical names.
+        names: What to call each image in reports, shape (n,). Default: its path, or its number.
+        transform: Applied to the image by indexing; None leaves the image as it is.
+
+    Attributes:
+        images: The pixels or the path of each image.
+        labels: Class indices, int64, shape (n,).
+        classes: Canonical class names in index order.
+        names: Name of each image, shape (n,).
+        transform: See above.
+
+    Raises:
+        InputError: Arrays of another shape or type, lengths that differ, a label out of range, repeated class names.
+
+    Example:
+        >>> import numpy as np
+        >>> faces = LabelledImages(np.zeros((3, 48, 48), np.uint8), [0, 1, 1], ["Happiness", "Anger"])
+        >>> len(faces), faces.class_counts()
+        (3, {'happy': 1, 'anger': 2})
+        >>> image, label = faces[2]
+        >>> image.size, label
+        ((48, 48), 1)
+    """
+
+    def __init__(
+        self,
+        images: Pixels | Sequence[Pixels | str | os.PathLike[str]],
+        labels: npt.ArrayLike,
+        classes: Sequence[str],
+        *,
+        names: Sequence[str] | npt.NDArray[np.str_] | None = None,
+        transform: Transform | None = None,
+    ) -> None:
+        self.images: list[Pixels | str] = [_stored(image) for image in images]
+        self.classes = _unique([canonical(name) for name in classes])
+        self.names = _names(self.images, names)
+        self.labels = _labels(labels, self.classes, self.names)
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        """Returns the image, transformed if there is a transform, and its class index."""
+        image = self.image(index)
+        return (image if self.transform is None else self.transform(image)), int(self.labels[index])
+
+    def image(self, index: int) -> Image.Image:
+        """Returns the untransformed image: grey ("L") or colour ("RGB"), as it is stored.
+
+        Raises:
+            InputError: The file is missing, truncated, empty or no image.
+        """
+        stored = self.images[index]
+        return open_image(stored) if isinstance(stored, str) else Image.fromarray(stored)
+
+    def class_counts(self) -> dict[str, int]:
+        """Returns the number of images of each class, in class order."""
+        counts = np.bincount(self.labels, minlength=len(self.classes))
+        return dict(zip(self.classes, counts.tolist(), strict=True))
+
+    def subset(self, indices: npt.ArrayLike) -> LabelledImages:
+        """Returns the images at these positions, in this order.
+
+        Args:
+            indices: Positions, shape (m,), or a boolean mask, shape (n,).
+        """
+        rows = np.arange(len(self))[np.asarray(indices, dtype=None if np.size(indices) else np.int64)]
+        chosen = copy.copy(self)
+        chosen.images = [self.images[row] for row in rows]
+        chosen.labels, chosen.names = self.labels[rows], self.names[rows]
+        return chosen
+
+    def with_transform(self, transform: Transform | None) -> LabelledImages:
+        """Returns the same images under another transform."""
+        changed = copy.copy(self)
+        changed.transform = transform
+        return changed
+
+    def with_classes(self, classes: Sequence[str]) -> LabelledImages:
+        """Returns the images relabelled, by name, in another class order: that of a trained model, say.
+
+        Images whose class is not among `classes` are dropped; compare lengths to tell how many.
+
+        Args:
+            classes: Class names in the new index order.
+
+        Raises:
+            InputError: No image would be left, or a class is named twice.
+
+        Example:
+            >>> import numpy as np
+            >>> faces = LabelledImages(np.zeros((2, 48, 48), np.uint8), [0, 1], ["contempt", "anger"])
+            >>> faces.with_classes(["neutral", "anger"]).labels.tolist()
+            [1]
+        """
+        target = _unique([canonical(name) for name in classes])
+        position = np.array([-1 if i is None else i for i in class_indices(self.classes, target)], dtype=np.int64)
+        labels = position[self.labels]
+        if not (labels >= 0).any():
+            raise InputError(
+                f"none of the {len(self):,} images has a wanted class: they are labelled {', '.join(self.classes)}; "
+                f"wanted {', '.join(target)}; give the data's labels these names"
+            )
+        relabelled = self.subset(labels >= 0)
+        relabelled.labels, relabelled.classes = labels[labels >= 0], target
+        return relabelled
+
+
+def open_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Reads an image file upright, as grey ("L") or colour ("RGB").
+
+    The EXIF orientation is applied, palettes become RGB, transparency is dropped and 16-bit grey is scaled to 8 bits.
+
+    Args:
+        path: Image file of any format Pillow reads.
+
+    Returns:
+        The decoded image, mode "L" or "RGB".
+
+    Raises:
+        InputError: The file is missing, truncated, empty, no image, or holds floating-point pixels.
+
+    Example:
+        >>> import os, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "face.png")
+        ...     Image.new("RGBA", (4, 2), "red").save(path)
+        ...     open_image(path).mode
+        'RGB'
+    """
+    try:
+        with Image.open(path) as file:
+            return _eight_bit(ImageOps.exif_transpose(file))
+    except Exception as error:  # decoders of damaged files raise far more kinds than OSError
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"cannot read image {os.fspath(path)}: {reason}; replace the file or leave it out of the data"
+        ) from error
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers without a known range, expected 8 or 16 bits")
+    if image.mode.startswith("I"):  # 16-bit grey; a plain conversion would clip nearly everything to white
+        pixels = np.asarray(image, dtype=np.int64).clip(0, 65535)
+        return Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
+    return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+
+
+def _stored(image: Pixels | str | os.PathLike[str]) -> Pixels | str:
+    if isinstance(image, str | os.PathLike):
+        return os.fspath(image)
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or 0 in image.shape:
+        raise InputError(
+            f"an image is {image.dtype} of shape {image.shape}; expected uint8 of shape (H, W) or (H, W, 3)"
+        )
+    return image
+
+
+def _unique(classes: Sequence[str]) -> tuple[str, ...]:
+    if not classes or len(set(classes)) < len(classes):
+        raise InputError(f"class names are {', '.join(classes) or 'missing'}; expected at least one, each once")
+    return tuple(classes)
+
+
+def _names(images: Sequence[Pixels | str], names: Sequence[str] | npt.NDArray[np.str_] | None) -> npt.NDArray[np.str_]:
+    if names is None:
+        names = [image if isinstance(image, str) else str(row) for row, image in enumerate(images)]
+    array = np.asarray(names, dtype=np.str_)
+    if array.shape != (len(images),):
+        raise InputError(f"names have shape {array.shape}; expected one for each of the {len(images):,} images")
+    return array
+
+
+def _labels(labels: npt.ArrayLike, classes: Sequence[str], names: npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:
+    array = np.asarray(labels)
+    if array.shape != names.shape:
+        raise InputError(f"labels have shape {array.shape}; expected one for each of the {len(names):,} images")
+    if array.size and array.dtype.kind not in "iu":
+        raise InputError(f"labels are {array.dtype}; expected whole numbers, indices into {', '.join(classes)}")
+    array = array.astype(np.int64)
+    wrong = np.flatnonzero((array < 0) | (array >= len(classes)))
+    if wrong.size:
+        row = wrong[0]
+        raise InputError(
+            f"label {array[row]} of image {names[row]} (row {row}) is out of range: expected 0 to {len(classes) - 1} "
+            f"({', '.join(classes)})"
+        )
+    return array

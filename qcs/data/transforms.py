@@ -1,0 +1,180 @@
+"""From an image to the normalised tensor a model expects, with and without random augmentation.
+
+A grey image stays one channel until the last moment: the model's channels are filled in while normalising, so the
+random steps before that handle a third of the pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2
+
+from qcs.data.dataset import Transform
+from qcs.errors import InputError
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes to training images; the defaults are those of QCS (AAAI 2025) for RAF-DB and FERPlus.
+
+    Applied in this order: resize, rotation, crop, flip, colour jitter, erasing.
+
+    Args:
+        resize: Side in pixels the image is resized to before a random crop of the model's input size; for an input
+            that is not square, the shorter side. None resizes straight to the input size, without a crop.
+        flip: Probability of a horizontal flip.
+        rotation: Largest angle in degrees, either way; the corners that appear are black.
+        color_jitter: Largest relative change of brightness, contrast and saturation, and largest hue shift as a share
+            of the colour circle (at most 0.5). A grey image has neither saturation nor hue to change.
+        erasing: Smallest and largest share of the area to blank with the mean colour, after everything else, on every
+            second image (probability 0.5). None for no erasing.
+
+    Raises:
+        InputError: A value outside its range.
+
+    Example:
+        >>> Augmentation(resize=236, rotation=12, erasing=(0.03, 0.1)).flip
+        0.5
+    """
+
+    resize: int | None = None
+    flip: float = 0.5
+    rotation: float = 0.0
+    color_jitter: tuple[float, float, float, float] = (0.2, 0.2, 0.2, 0.1)
+    erasing: tuple[float, float] | None = (0.02, 0.1)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.flip <= 1:
+            raise InputError(f"flip is {self.flip}; expected a probability, 0 to 1")
+        if not 0 <= self.rotation <= 180:
+            raise InputError(f"rotation is {self.rotation}; expected degrees, 0 to 180")
+        if len(self.color_jitter) != 4 or min(self.color_jitter) < 0 or self.color_jitter[3] > 0.5:
+            raise InputError(
+                f"color_jitter is {self.color_jitter}; expected brightness, contrast, saturation and hue, "
+                f"none negative and hue at most 0.5"
+            )
+        if self.erasing is not None and not (len(self.erasing) == 2 and 0 < self.erasing[0] <= self.erasing[1] < 1):
+            raise InputError(
+                f"erasing is {self.erasing}; expected the smallest and largest area share, between 0 and 1"
+            )
+
+
+def train_transform(data_config: Mapping[str, Any], augmentation: Augmentation) -> Transform:
+    """Builds the random transform of training images.
+
+    All randomness comes from torch's global generator, so seeding it (as a `DataLoader` seeds its workers) decides it.
+
+    Args:
+        data_config: What `timm.data.resolve_model_data_config(model)` returns; `input_size` (C, H, W), `mean`, `std`
+            and `interpolation` are used.
+        augmentation: The random changes.
+
+    Returns:
+        A function from an image, grey or colour, to a float32 tensor (C, H, W).
+
+    Raises:
+        InputError: A value missing from `data_config` or unknown, or `resize` smaller than the input size.
+
+    Example:
+        >>> config = dict(input_size=(3, 48, 48), mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear")
+        >>> train_transform(config, Augmentation(resize=52))(Image.new("L", (60, 60))).shape
+        torch.Size([3, 48, 48])
+    """
+    expected = _ModelInput(data_config)
+    steps: list[Any] = [expected.convert, expected.resize(augmentation.resize)]
+    if augmentation.rotation:
+        steps.append(v2.RandomRotation(augmentation.rotation, interpolation=v2.InterpolationMode.BILINEAR))
+    if augmentation.resize is not None:
+        steps.append(v2.RandomCrop(expected.size))
+    if augmentation.flip:
+        steps.append(v2.RandomHorizontalFlip(augmentation.flip))
+    if any(augmentation.color_jitter):
+        steps.append(v2.ColorJitter(*augmentation.color_jitter))
+    steps.append(expected.normalise)
+    if augmentation.erasing is not None:
+        steps.append(v2.RandomErasing(p=0.5, scale=augmentation.erasing))
+    pipeline: Transform = v2.Compose(steps)
+    return pipeline
+
+
+def eval_transform(data_config: Mapping[str, Any], resize: int | None = None) -> Transform:
+    """Builds the fixed transform of images to evaluate or predict: resize, centre crop, normalise.
+
+    The whole image is squeezed into the size of the model's input over `crop_pct`, whatever its proportions (timm calls
+    this crop mode "squash"): faces fill their image, so none is cut off.
+
+    Args:
+        data_config: As for `train_transform`; `crop_pct` is used too.
+        resize: Side in pixels the image is resized to before the crop, as in `Augmentation`: give the one the model was
+            trained with. None goes by `crop_pct`.
+
+    Returns:
+        A function from an image, grey or colour, to a float32 tensor (C, H, W).
+
+    Raises:
+        InputError: As for `train_transform`.
+
+    Example:
+        >>> config = dict(input_size=(1, 48, 48), mean=(0.5,), std=(0.5,), interpolation="bilinear", crop_pct=1.0)
+        >>> pixels = eval_transform(config)(Image.new("RGB", (60, 50), "white"))
+        >>> pixels.shape, pixels.min().item(), pixels.max().item()
+        (torch.Size([1, 48, 48]), 1.0, 1.0)
+    """
+    expected = _ModelInput(data_config)
+    if resize is None:
+        resize = round(min(expected.size) / _entry(data_config, "crop_pct"))
+    steps = [expected.convert, expected.resize(resize), v2.CenterCrop(expected.size), expected.normalise]
+    pipeline: Transform = v2.Compose(steps)
+    return pipeline
+
+
+class _ModelInput:
+    """Size, channels and value range of the images a model takes, and the steps that bring an image there."""
+
+    def __init__(self, data_config: Mapping[str, Any]) -> None:
+        channels, *self.size = _entry(data_config, "input_size")
+        mean, std = _entry(data_config, "mean"), _entry(data_config, "std")
+        if channels not in (1, 3) or len(mean) != channels or len(std) != channels:
+            raise InputError(
+                f"the model takes {channels} channels, with {len(mean)} means and {len(std)} standard deviations; "
+                f"expected 1 or 3 of each, as many means and deviations as channels"
+            )
+        self.grey = channels == 1
+        self.mean = 255 * torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1)
+        self.std = 255 * torch.tensor(std, dtype=torch.float32).view(-1, 1, 1)
+        try:
+            self.interpolation = v2.InterpolationMode(_entry(data_config, "interpolation"))
+        except ValueError as error:
+            known = ", ".join(mode.value for mode in v2.InterpolationMode)
+            raise InputError(f"{error} in the data config; expected one of {known}") from error
+
+    def convert(self, image: Image.Image) -> Image.Image:
+        if image.mode == "L":
+            return image
+        return image.convert("L" if self.grey else "RGB")
+
+    def resize(self, side: int | None) -> v2.Resize:
+        """To a shorter side of `side` pixels in the proportions of the input; None means the input size itself."""
+        shorter = min(self.size)
+        side = shorter if side is None else side
+        if side < shorter:
+            raise InputError(f"resize is {side}; expected at least {shorter}, the input size of the model")
+        return v2.Resize([round(length * side / shorter) for length in self.size], interpolation=self.interpolation)
+
+    def normalise(self, image: Image.Image) -> Tensor:
+        pixels = torch.from_numpy(np.array(image))
+        pixels = pixels.unsqueeze(0) if image.mode == "L" else pixels.permute(2, 0, 1).contiguous()
+        return (pixels - self.mean) / self.std
+
+
+def _entry(data_config: Mapping[str, Any], key: str) -> Any:
+    if key not in data_config:
+        raise InputError(f"the data config lacks {key}; pass the result of timm.data.resolve_model_data_config(model)")
+    return data_config[key]

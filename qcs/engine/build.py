@@ -1,0 +1,52 @@
+"""The network of a training run, fitted to the classes and the preprocessing of the run."""
+
+from __future__ import annotations
+
+from qcs.engine.config import TrainConfig
+from qcs.engine.run_folder import weights_file
+from qcs.engine.sources import Sources
+from qcs.errors import InputError
+from qcs.models import CrossSimilarityNetwork, create_model, load_checkpoint
+from qcs.models.checkpoint import num_classes_in, read_state
+from qcs.models.weights import read_class_names
+
+
+def build_model(config: TrainConfig, data: Sources) -> tuple[CrossSimilarityNetwork, Sources]:
+    """The network, and the data in the network's class order.
+
+    A network whose name fixes class names keeps their order, and the data is relabelled by name; where the data has
+    other classes, or the name fixes none, the network takes the data's.
+
+    Raises:
+        InputError: If the network cannot be built, or the weights to start from do not fit it.
+    """
+    classes = data.train.classes
+    model = _start(config, len(classes)) if config.init is None else _start_from(config, classes)
+    fixed = model.pretrained_cfg.get("label_names")
+    if fixed is not None and sorted(fixed) == sorted(classes):
+        data = data.with_classes(fixed)
+    model.name_classes(data.train.classes)
+    if config.resize is not None:  # images to predict are cropped as those trained on
+        model.pretrained_cfg["crop_pct"] = model.pretrained_cfg["input_size"][-1] / config.resize
+    return model, data
+
+
+def _start(config: TrainConfig, num_classes: int) -> CrossSimilarityNetwork:
+    model = create_model(config.model, num_classes=num_classes, in_chans=config.in_chans, **config.model_args)
+    if not isinstance(model, CrossSimilarityNetwork):
+        raise InputError(f"{config.model} is a backbone alone; train one of the base, dcs or qcs networks")
+    return model
+
+
+def _start_from(config: TrainConfig, classes: tuple[str, ...]) -> CrossSimilarityNetwork:
+    """The network with the weights of `config.init`; fresh heads unless the file names the same classes."""
+    path = weights_file(str(config.init))
+    state = read_state(path)
+    model = _start(config, num_classes_in(state, path))
+    load_checkpoint(model, state)
+    names = read_class_names(path)
+    if names is not None and sorted(names) == sorted(classes):
+        model.name_classes(names)
+    else:
+        model.reset_classifier(len(classes))
+    return model

@@ -1,0 +1,136 @@
+"""Everything that decides a training run, in one record that is saved with it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from qcs.engine.recipes import recipe
+from qcs.errors import InputError
+
+IMAGES_PER_STEP = 96  # over all branches, as published: 48 pairs, 24 quadruplets
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of a training run.
+
+    Args:
+        data: `.npz` archive, folder per class or list file, see `qcs.data.read`.
+        model: Name of the network, see `qcs.list_models`.
+        image_root: Folder that the paths of a list file start from.
+        output: The run folder to create; None makes one under `runs/`.
+        init: Weights to start from; where their classes differ from the data's, the heads start fresh.
+        model_args: Arguments of the network (`scope`, `matrices`, `connection`, ...).
+        in_chans: Channels of the images inside the network, 3 (colour) or 1 (grey).
+        epochs: Passes over the sampled anchors.
+        minutes: Time budget of the training loop in minutes; the schedule ends with whichever ends first.
+        batch_size: Anchors per step; None takes 96 images per step over all branches.
+        lr: Learning rate at the start.
+        schedule: `"exponential"` (lr * lr_decay ** epoch, as published) or `"cosine"` (to 0 at the end of the run).
+        lr_decay: Factor per epoch of the exponential schedule.
+        sam_rho: Radius of SAM; 0 switches it off and halves the work.
+        distillation: Weights of the optional terms "kl" and "l2", see `JointLoss`.
+        label_smoothing: Share of a label spread over all classes, in [0, 1).
+        balance: Anchors as a shuffle of the set (`"none"`) or drawn class by class (`"class"`).
+        negatives: Negatives uniform over images (`"image"`) or over classes (`"class"`).
+        fraction: Share of the set used as anchors per epoch, in (0, 1].
+        resize: Side in pixels before the random crop; None resizes to the input size without a crop.
+        rotation: Largest random rotation in degrees.
+        erasing: Smallest and largest share of the area that random erasing blanks; None for none.
+        precision: `"fp32"`, or `"bf16"` for autocast to bfloat16.
+        validation_fraction: Share of the training images held out, per class, where the data has no validation split.
+        workers: Processes that load images; 0 loads in the main process.
+        seed: Decides weights, sampling and augmentation.
+
+    Raises:
+        InputError: If a value is out of range.
+
+    Example:
+        >>> from qcs.engine import TrainConfig
+        >>> TrainConfig.from_recipe("nano", data="faces.npz", model="qcs_nano").schedule
+        'cosine'
+    """
+
+    data: str
+    model: str = "qcs_nano"
+    image_root: str | None = None
+    output: str | None = None
+    init: str | None = None
+    model_args: dict[str, Any] = field(default_factory=dict)
+    in_chans: int = 3
+    epochs: int = 40
+    minutes: float | None = None
+    batch_size: int | None = None
+    lr: float = 1e-3
+    schedule: Literal["exponential", "cosine"] = "exponential"
+    lr_decay: float = 0.98
+    sam_rho: float = 0.05
+    distillation: dict[str, float] | None = None
+    label_smoothing: float = 0.0
+    balance: Literal["none", "class"] = "none"
+    negatives: Literal["image", "class"] = "image"
+    fraction: float = 1.0
+    resize: int | None = None
+    rotation: float = 0.0
+    erasing: tuple[float, float] | None = (0.02, 0.1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    validation_fraction: float = 0.1
+    workers: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        ranges: dict[str, tuple[float, float]] = {
+            "in_chans": (1, 3),
+            "epochs": (1, math.inf),
+            "lr": (1e-12, math.inf),
+            "lr_decay": (1e-12, 1),
+            "sam_rho": (0, math.inf),
+            "workers": (0, math.inf),
+            "validation_fraction": (1e-6, 0.9),
+        }
+        for name, (low, high) in ranges.items():
+            if not low <= getattr(self, name) <= high:
+                raise InputError(f"{name} must be from {low:g} to {high:g}, got {getattr(self, name)}")
+        if self.minutes is not None and not self.minutes > 0:
+            raise InputError(f"minutes must be above 0, got {self.minutes}")
+        if self.batch_size is not None and self.batch_size < 2:
+            raise InputError(f"batch_size must be at least 2 (batch norm needs it in training), got {self.batch_size}")
+        for name, allowed in {"schedule": ("exponential", "cosine"), "precision": ("fp32", "bf16")}.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+
+    @classmethod
+    def from_recipe(cls, name: str, **overrides: Any) -> TrainConfig:
+        """The settings of a recipe with some replaced.
+
+        Raises:
+            InputError: If the recipe or a setting is unknown.
+        """
+        known = {f.name for f in fields(cls)}
+        if unknown := overrides.keys() - known:
+            raise InputError(
+                f"unknown settings {', '.join(sorted(unknown))}; expected some of {', '.join(sorted(known))}"
+            )
+        return cls(**{**recipe(name), **overrides})
+
+    def anchors_per_step(self, branches: int) -> int:
+        """Anchors per step of a network with that many branches."""
+        return self.batch_size or IMAGES_PER_STEP // branches
+
+    def learning_rate(self, epoch: float, progress: float) -> float:
+        """Learning rate at a point of the run.
+
+        Args:
+            epoch: Epochs done.
+            progress: Share of the run done, in [0, 1]: of the epochs or of the time budget, whichever is further.
+        """
+        if self.schedule == "cosine":
+            return self.lr * 0.5 * (1 + math.cos(math.pi * progress))
+        return float(self.lr * self.lr_decay ** math.floor(epoch))
+
+    def folder(self, stamp: str) -> Path:
+        """The run folder."""
+        return Path(self.output) if self.output else Path("runs") / f"{self.model}-{stamp}"

@@ -1,0 +1,75 @@
+"""The folder of a training run: what lies where, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from qcs.errors import InputError
+
+
+class RunFolder:
+    """Paths and atomic writes of one run.
+
+    `config.json` (every setting), `metrics.json` (a record per epoch), `tensorboard/`, `best.safetensors` (highest
+    validation accuracy), `last.safetensors`, `validation.json` and `test.json` (per class, confusion matrix), pictures.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.best = self.path / "best.safetensors"
+        self.last = self.path / "last.safetensors"
+
+    def create(self) -> None:
+        """Make the folder, checking that it can be written and holds no other run.
+
+        Raises:
+            InputError: If a run lies there already.
+            OSError: If the folder cannot be made or written.
+        """
+        if (self.path / "config.json").exists():
+            raise InputError(f"{self.path} already holds a run; choose another output folder")
+        self.path.mkdir(parents=True, exist_ok=True)
+        probe = self.path / ".write-test"
+        probe.touch()
+        probe.unlink()
+
+    def write_json(self, name: str, content: Any) -> Path:
+        """Write `name` as JSON, whole or not at all."""
+        return write_text(self.path / name, json.dumps(content, indent=2) + "\n")
+
+
+def weights_file(source: str | Path) -> Path:
+    """The weights a user means: a weights file itself, or the best ones of a run folder.
+
+    Raises:
+        InputError: If there are none.
+    """
+    path = Path(source)
+    if path.is_dir():
+        best = RunFolder(path).best
+        if not best.exists():
+            raise InputError(
+                f"{path} is no run with weights: it has no {best.name}; give a run folder or a weights file"
+            )
+        return best
+    if not path.exists():
+        raise InputError(f"no run folder or weights file at {path}")
+    return path
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

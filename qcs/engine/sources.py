@@ -1,0 +1,59 @@
+"""The images of a training run: which are trained on, which choose the model, which only test it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from qcs.data import hold_out, read
+from qcs.data.dataset import LabelledImages
+from qcs.engine.config import TrainConfig
+from qcs.errors import InputError
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Images to train on, to choose the model by, and to test it once at the end.
+
+    Attributes:
+        train: Training images.
+        validation: Images the model is chosen on.
+        test: Images that are looked at once, with the chosen model; None where the data has none.
+        selection: One line that says where the validation images come from.
+    """
+
+    train: LabelledImages
+    validation: LabelledImages
+    test: LabelledImages | None
+    selection: str
+
+    def with_classes(self, classes: tuple[str, ...]) -> Sources:
+        """The same images under another class order."""
+        test = self.test and self.test.with_classes(classes)
+        return Sources(self.train.with_classes(classes), self.validation.with_classes(classes), test, self.selection)
+
+    def summary(self) -> dict[str, dict[str, int]]:
+        """Images per class of every set."""
+        sets = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: images.class_counts() for name, images in sets.items() if images is not None}
+
+
+def sources(config: TrainConfig, splits: Mapping[str, LabelledImages] | None = None) -> Sources:
+    """The images of a run, from `config.data` or from `splits` in memory.
+
+    Where there is no validation split, a share of the training images is held out per class: the model is never chosen
+    on test images.
+
+    Raises:
+        InputError: If the data cannot be read or has nothing to train on.
+    """
+    found = dict(splits if splits is not None else read(config.data, config.image_root))
+    train = found["train"] if "train" in found else found.get("all")
+    if train is None:
+        raise InputError(f"{config.data} has no training images; it has the splits {', '.join(found)}")
+    validation = found.get("validation")
+    selection = "the validation split of the data"
+    if validation is None:
+        train, validation = hold_out(train, config.validation_fraction, config.seed)
+        selection = f"{config.validation_fraction:.0%} of the training images, held out per class"
+    return Sources(train, validation, found.get("test"), selection)

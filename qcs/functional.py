@@ -1,0 +1,216 @@
+"""Stateless mathematics of Quadruplet Cross Similarity, with PyTorch-style signatures.
+
+Tokens are `(B, N, C)`: batch, spatial positions, channels. Attention weights are `(B, N)` probabilities over an image's
+own positions. Letters: a anchor, p positive (same class), n negative (another class), n2 another image of n's class.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from qcs import ops
+from qcs.errors import InputError
+
+Scope = Literal["batch", "sample"]
+Matrices = Literal["s", "d", "sd"]
+Backend = Literal["reference", "analytic", "triton"]
+
+
+def euclidean_distance(q: Tensor, k: Tensor, *, backend: Backend | None = None) -> Tensor:
+    """Euclidean distances between the tokens of two images (paper Eq. 1).
+
+    Args:
+        q: Row tokens (B, Nq, C).
+        k: Column tokens (B, Nk, C).
+        backend: Implementation; None chooses.
+
+    Returns:
+        Distances (not squared) (B, Nq, Nk), at least 0, float32 for half-precision tokens and else in their dtype.
+        The gradient at distance 0 is 0.
+
+    Raises:
+        InputError: If shapes, dtypes or devices do not go together, or the backend cannot run.
+
+    Example:
+        >>> import torch
+        >>> from qcs import functional as QF
+        >>> QF.euclidean_distance(torch.zeros(1, 2, 4), torch.ones(1, 3, 4))
+        tensor([[[2., 2., 2.],
+                 [2., 2., 2.]]])
+    """
+    check_tokens(q=q, k=k)
+    distances: Tensor = ops.choose(backend).euclidean_distance(q, k)
+    return distances
+
+
+def cross_similarity(
+    qk_a: Tensor, qk_p: Tensor, *, scope: Scope = "batch", backend: Backend | None = None
+) -> tuple[Tensor, Tensor]:
+    """Attention of two images of one class, from the similarity of their tokens (paper Eq. 2-6).
+
+    The similarity matrix is the largest distance minus the distances, rows p and columns a. Rows normalised and summed
+    give the importance of each column (a), columns normalised and summed that of each row (p); softmax makes them
+    weights.
+
+    Args:
+        qk_a: Projected tokens of the anchor (B, Na, C).
+        qk_p: Projected tokens of the positive (B, Np, C).
+        scope: Where the largest distance is taken: over the whole `"batch"`, as published, so that an image's weights
+            depend on its batch companions, or within each `"sample"`.
+        backend: Implementation; None chooses.
+
+    Returns:
+        Weights of the anchor (B, Na) and of the positive (B, Np); each row sums to 1.
+
+    Raises:
+        InputError: If shapes, dtypes or devices do not go together, or an option is unknown.
+
+    Example:
+        >>> import torch
+        >>> from qcs import functional as QF
+        >>> w_a, w_p = QF.cross_similarity(torch.randn(2, 49, 8), torch.randn(2, 49, 8))
+        >>> w_a.shape, bool(torch.allclose(w_a.sum(-1), torch.ones(2)))
+        (torch.Size([2, 49]), True)
+    """
+    check_tokens(qk_a=qk_a, qk_p=qk_p)
+    check_option("scope", scope, ("batch", "sample"))
+    weights: tuple[Tensor, Tensor] = ops.choose(backend).cross_similarity(qk_a, qk_p, scope)
+    return weights
+
+
+def quadruplet_cross_similarity(
+    qk_a: Tensor,
+    qk_p: Tensor,
+    qk_n: Tensor,
+    qk_n2: Tensor,
+    gain: Tensor | float = 1.0,
+    *,
+    matrices: Matrices = "sd",
+    scope: Scope = "batch",
+    backend: Backend | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Attention of four images: similar within a class, dissimilar across classes (paper Eq. 7-9).
+
+    Similarity (a with p, n with n2) finds what the images of a class share; dissimilarity (a with n, p with n2) what
+    tells the classes apart. Each image adds the importance from its two matrices: S + gain * D'.
+
+    Args:
+        qk_a: Projected tokens of the anchor (B, Na, C).
+        qk_p: Projected tokens of the positive (B, Np, C).
+        qk_n: Projected tokens of the negative (B, Nn, C).
+        qk_n2: Projected tokens of the second negative (B, Nn2, C).
+        gain: Weight g of the dissimilarity importance, a number or a 0-d tensor; used with `matrices="sd"` only.
+        matrices: `"sd"`, or for ablations `"s"` (similarity only) or `"d"` (dissimilarity only, weight 1).
+        scope: Where largest and smallest distances are taken, `"batch"` (as published) or `"sample"`.
+        backend: Implementation; None chooses.
+
+    Returns:
+        Weights (B, N) of a, p, n and n2, each with its own N; each row sums to 1.
+
+    Raises:
+        InputError: If shapes, dtypes or devices do not go together, or an option is unknown.
+
+    Example:
+        >>> import torch
+        >>> from qcs import functional as QF
+        >>> weights = QF.quadruplet_cross_similarity(*torch.randn(4, 2, 49, 8), gain=1.0)
+        >>> [tuple(w.shape) for w in weights]
+        [(2, 49), (2, 49), (2, 49), (2, 49)]
+    """
+    check_tokens(qk_a=qk_a, qk_p=qk_p, qk_n=qk_n, qk_n2=qk_n2)
+    check_option("matrices", matrices, ("s", "d", "sd"))
+    check_option("scope", scope, ("batch", "sample"))
+    if isinstance(gain, Tensor) and gain.numel() != 1:
+        raise InputError(f"gain must be a number or a tensor with one element, got shape {tuple(gain.shape)}")
+    weights: tuple[Tensor, Tensor, Tensor, Tensor] = ops.choose(backend).quadruplet_cross_similarity(
+        qk_a, qk_p, qk_n, qk_n2, gain, matrices, scope
+    )
+    return weights
+
+
+def scaled_dot_product_maps(qk_a: Tensor, qk_p: Tensor) -> tuple[Tensor, Tensor]:
+    """Scaled-dot-product cross attention of two images, the paper's ablation against cross similarity.
+
+    Args:
+        qk_a: Projected tokens of the anchor (B, Na, C).
+        qk_p: Projected tokens of the positive (B, Np, C).
+
+    Returns:
+        Map (B, Na, Np) that takes the values of p to the anchor, and map (B, Np, Na) that takes the values of a to the
+        positive; each row sums to 1.
+
+    Raises:
+        InputError: If shapes, dtypes or devices do not go together.
+
+    Example:
+        >>> import torch
+        >>> from qcs import functional as QF
+        >>> map_a, map_p = QF.scaled_dot_product_maps(torch.randn(2, 4, 8), torch.randn(2, 5, 8))
+        >>> map_a.shape, map_p.shape
+        (torch.Size([2, 4, 5]), torch.Size([2, 5, 4]))
+    """
+    check_tokens(qk_a=qk_a, qk_p=qk_p)
+    scores = qk_p @ qk_a.mT * qk_a.shape[-1] ** -0.5
+    return scores.softmax(1).mT, scores.softmax(2)
+
+
+def bilinear_pooling(x: Tensor, y: Tensor) -> Tensor:
+    """Pooled products of every channel of x with every channel of y, the connection "BP" of the paper's Table 1.
+
+    XᵀY / N, then the signed square root (with 1e-5 inside, for a finite slope at 0), then L2-normalised to length 100.
+
+    Args:
+        x: Tokens (B, N, C).
+        y: Tokens (B, N, C) at the same positions.
+
+    Returns:
+        Features (B, C*C) of length 100, the channel of x varying slowest.
+
+    Raises:
+        InputError: If the shapes differ, or dtypes or devices do not go together.
+
+    Example:
+        >>> import torch
+        >>> from qcs import functional as QF
+        >>> QF.bilinear_pooling(torch.randn(2, 49, 8), torch.randn(2, 49, 8)).shape
+        torch.Size([2, 64])
+    """
+    check_tokens(x=x, y=y)
+    if x.shape[1] != y.shape[1]:
+        raise InputError(f"x and y must have the same number of tokens, got {x.shape[1]} and {y.shape[1]}")
+    precise = torch.promote_types(x.dtype, torch.float32)
+    products = (x.to(precise).mT @ y.to(precise) / x.shape[1]).flatten(1)
+    rooted = products.sign() * (products.abs() + 1e-5).sqrt()
+    return (100.0 * F.normalize(rooted, dim=1, eps=1e-12)).to(x.dtype)
+
+
+def check_tokens(**tokens: Tensor) -> None:
+    """Refuse tensors that are not tokens (B, N, C) of one batch size, width, dtype and device, naming the culprit."""
+    first_name, first = next(iter(tokens.items()))
+    for name, x in tokens.items():
+        if not isinstance(x, Tensor):
+            raise InputError(f"{name} must be a tensor (B, N, C), got {type(x).__name__}")
+        if x.ndim != 3 or 0 in x.shape:
+            raise InputError(f"{name} must have shape (B, N, C) with no empty dimension, got {tuple(x.shape)}")
+        if not x.is_floating_point():
+            raise InputError(f"{name} must have a floating-point dtype, got {x.dtype}")
+        if x.shape[0] != first.shape[0] or x.shape[2] != first.shape[2]:
+            raise InputError(
+                f"{first_name} and {name} must agree in batch size and channels, "
+                f"got {tuple(first.shape)} and {tuple(x.shape)}"
+            )
+        if x.dtype != first.dtype or x.device != first.device:
+            raise InputError(
+                f"{first_name} and {name} must have one dtype and device, "
+                f"got {first.dtype} on {first.device} and {x.dtype} on {x.device}"
+            )
+
+
+def check_option(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Refuse a value outside `allowed`, naming the choices."""
+    if value not in allowed:
+        raise InputError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")

@@ -1,0 +1,10 @@
+"""Layers of Quadruplet Cross Similarity, for use in any network."""
+
+from qcs.layers.channel_gate import ChannelGate as ChannelGate
+from qcs.layers.cross_module import DualCrossModule as DualCrossModule
+from qcs.layers.cross_module import QuadrupletCrossModule as QuadrupletCrossModule
+from qcs.layers.cross_similarity import CrossSimilarityAttention as CrossSimilarityAttention
+from qcs.layers.cross_similarity import QuadrupletCrossSimilarityAttention as QuadrupletCrossSimilarityAttention
+from qcs.layers.cross_similarity import ScaledDotProductCrossAttention as ScaledDotProductCrossAttention
+from qcs.layers.residual_distillation import ContrastiveResidualDistillation as ContrastiveResidualDistillation
+from qcs.layers.token_transformer import TokenTransformer as TokenTransformer

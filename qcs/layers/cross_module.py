@@ -1,0 +1,159 @@
+"""The cross modules: one transformer block per feature level, shared by all images it compares."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from timm.layers import Mlp
+from torch import Tensor, nn
+
+from qcs.functional import Backend, Matrices, Scope, check_option
+from qcs.layers.branches import for_each_branch
+from qcs.layers.cross_similarity import (
+    CrossSimilarityAttention,
+    QuadrupletCrossSimilarityAttention,
+    ScaledDotProductCrossAttention,
+)
+
+Residual = Literal["normalized", "identity"]
+Attention = Literal["csa", "sdpa"]
+
+
+class _CrossModule(nn.Module):
+    """norm, attention between the images, residual, norm, MLP, residual; subclasses choose the attention.
+
+    With `residual="normalized"` both residuals add to the *normalised* tokens, with `"identity"` to the tokens before
+    the norm, as in an ordinary pre-norm block. Published checkpoints exist for each.
+    """
+
+    def __init__(self, dim: int, attention: nn.Module, mlp_ratio: float, residual: Residual) -> None:
+        super().__init__()
+        check_option("residual", residual, ("normalized", "identity"))
+        self.residual: Residual = residual
+        self.norm1 = nn.LayerNorm(dim)
+        self.attention = attention
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, hidden_features=int(dim * mlp_ratio))
+
+    def _compare(self, *tokens: Tensor, return_attention: bool) -> Any:
+        normed = for_each_branch(self.norm1, tokens)
+        attended, weights = self.attention(*normed, return_attention=True)
+        stream = normed if self.residual == "normalized" else tokens
+        mixed = [x + y for x, y in zip(stream, attended, strict=True)]
+        out = tuple(for_each_branch(self._feed_forward, mixed))
+        return (out, weights) if return_attention else out
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        normed = self.norm2(x)
+        stream: Tensor = normed if self.residual == "normalized" else x
+        return stream + self.mlp(normed)
+
+
+class DualCrossModule(_CrossModule):
+    """Dual Cross Similarity (DCS): refines the tokens of two images of one class by comparing them (paper Sec. 3.2).
+
+    Args:
+        dim: Channels C of the tokens.
+        attention: `"csa"`, or `"sdpa"` for the scaled-dot-product ablation, which knows no scope and no backend.
+        residual: `"normalized"` (as published for RAF-DB and AffectNet-7) or `"identity"` (FERPlus, AffectNet-8).
+        scope: Where the largest distance is taken: the whole `"batch"` or each `"sample"`.
+        mlp_ratio: Hidden width of the MLP over C.
+        backend: Implementation of the attention weights; None chooses.
+
+    Raises:
+        InputError: If an option is unknown, or `forward` gets tokens that do not fit.
+
+    Example:
+        >>> import torch
+        >>> from qcs.layers import DualCrossModule
+        >>> z_a, z_p = DualCrossModule(64)(torch.randn(2, 49, 64), torch.randn(2, 49, 64))
+        >>> z_a.shape
+        torch.Size([2, 49, 64])
+    """
+
+    branches = 2
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        attention: Attention = "csa",
+        residual: Residual = "normalized",
+        scope: Scope = "batch",
+        mlp_ratio: float = 4.0,
+        backend: Backend | None = None,
+    ) -> None:
+        check_option("attention", attention, ("csa", "sdpa"))
+        layer: nn.Module
+        if attention == "csa":
+            layer = CrossSimilarityAttention(dim, scope=scope, backend=backend)
+        else:
+            layer = ScaledDotProductCrossAttention(dim)
+        super().__init__(dim, layer, mlp_ratio, residual)
+
+    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: bool = False) -> Any:
+        """Refined tokens of anchor and positive.
+
+        Args:
+            x_a: Anchor tokens (B, Na, C).
+            x_p: Positive tokens (B, Np, C).
+            return_attention: Also return the attention.
+
+        Returns:
+            `(z_a, z_p)`, each (B, N, C); with `return_attention`, a pair of those and of the attention: weights (B, N)
+            for "csa", maps over the other image's tokens for "sdpa".
+        """
+        return self._compare(x_a, x_p, return_attention=return_attention)
+
+
+class QuadrupletCrossModule(_CrossModule):
+    """Quadruplet Cross Similarity (QCS): refines the tokens of four images by comparing them (paper Sec. 3.3).
+
+    Args:
+        dim: Channels C of the tokens.
+        matrices: `"sd"`, or for ablations `"s"` (similarity only) or `"d"` (dissimilarity only).
+        residual: `"normalized"` (all published QCS models) or `"identity"`.
+        scope: Where the extremal distances are taken: the whole `"batch"` or each `"sample"`.
+        mlp_ratio: Hidden width of the MLP over C.
+        backend: Implementation of the attention weights; None chooses.
+
+    Raises:
+        InputError: If an option is unknown, or `forward` gets tokens that do not fit.
+
+    Example:
+        >>> import torch
+        >>> from qcs.layers import QuadrupletCrossModule
+        >>> z_a, z_p, z_n, z_n2 = QuadrupletCrossModule(64)(*torch.randn(4, 2, 49, 64))
+        >>> z_n2.shape
+        torch.Size([2, 49, 64])
+    """
+
+    branches = 4
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        matrices: Matrices = "sd",
+        residual: Residual = "normalized",
+        scope: Scope = "batch",
+        mlp_ratio: float = 4.0,
+        backend: Backend | None = None,
+    ) -> None:
+        layer = QuadrupletCrossSimilarityAttention(dim, matrices=matrices, scope=scope, backend=backend)
+        super().__init__(dim, layer, mlp_ratio, residual)
+
+    def forward(self, x_a: Tensor, x_p: Tensor, x_n: Tensor, x_n2: Tensor, *, return_attention: bool = False) -> Any:
+        """Refined tokens of anchor, positive and the two negatives.
+
+        Args:
+            x_a: Anchor tokens (B, Na, C).
+            x_p: Positive tokens (B, Np, C).
+            x_n: Negative tokens (B, Nn, C).
+            x_n2: Second negative's tokens (B, Nn2, C).
+            return_attention: Also return the attention weights.
+
+        Returns:
+            Four tensors (B, N, C); with `return_attention`, a pair of those four and of the four weights (B, N).
+        """
+        return self._compare(x_a, x_p, x_n, x_n2, return_attention=return_attention)

@@ -1,0 +1,199 @@
+"""Attention between images: projection, attention weights, weighted values.
+
+No norm, residual or MLP: those belong to the cross modules built on these layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qcs import functional as QF
+from qcs.errors import InputError
+from qcs.functional import Backend, Matrices, Scope
+from qcs.layers.branches import for_each_branch
+
+GAMMA = 1.0  # the published constant in g = gamma + tanh(theta)
+
+
+class _ProjectedAttention(nn.Module):
+    """Shared projection of every image to query-keys and values; subclasses say how the images attend."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        if dim < 1:
+            raise InputError(f"dim must be at least 1 channel, got {dim}")
+        self.dim = dim
+        self.proj = nn.Linear(dim, 2 * dim)
+
+    def project(self, *tokens: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Query-keys and values (B, N, C) of every image: the first and second half of the projection's channels."""
+        check_width(self.dim, tokens)
+        projected = for_each_branch(self.proj, tokens)
+        return [x[..., : self.dim] for x in projected], [x[..., self.dim :] for x in projected]
+
+
+class CrossSimilarityAttention(_ProjectedAttention):
+    """Cross Similarity Attention of two images of one class (paper Sec. 3.2, Eq. 1-6).
+
+    Each image's values are weighted per position by how similar that position is to the other image. The attended
+    feature of an image comes from that image alone.
+
+    Args:
+        dim: Channels C of the tokens.
+        scope: Where the largest distance is taken: the whole `"batch"` (as published) or each `"sample"`.
+        backend: Implementation of the attention weights; None chooses.
+
+    Raises:
+        InputError: If an option is unknown, or `forward` gets tokens that do not fit.
+
+    Example:
+        >>> import torch
+        >>> from qcs.layers import CrossSimilarityAttention
+        >>> y_a, y_p = CrossSimilarityAttention(64)(torch.randn(2, 49, 64), torch.randn(2, 49, 64))
+        >>> y_a.shape
+        torch.Size([2, 49, 64])
+    """
+
+    branches = 2
+
+    def __init__(self, dim: int, *, scope: Scope = "batch", backend: Backend | None = None) -> None:
+        super().__init__(dim)
+        QF.check_option("scope", scope, ("batch", "sample"))
+        self.scope: Scope = scope
+        self.backend: Backend | None = backend
+
+    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: bool = False) -> Any:
+        """Attended values of anchor and positive.
+
+        Args:
+            x_a: Anchor tokens (B, Na, C).
+            x_p: Positive tokens (B, Np, C).
+            return_attention: Also return the weights.
+
+        Returns:
+            `(y_a, y_p)`, each (B, N, C); with `return_attention`, `((y_a, y_p), (w_a, w_p))`, weights (B, N).
+        """
+        qk, values = self.project(x_a, x_p)
+        weights = QF.cross_similarity(*qk, scope=self.scope, backend=self.backend)
+        return _weighted(values, weights, return_attention)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, scope={self.scope!r}"
+
+
+class QuadrupletCrossSimilarityAttention(_ProjectedAttention):
+    """Cross Similarity Attention of a quadruplet: anchor, positive, two negatives (paper Sec. 3.3, Eq. 7-9).
+
+    The dissimilarity importance enters with the learnable gain g = 1 + tanh(theta), theta initially 0.
+
+    Args:
+        dim: Channels C of the tokens.
+        matrices: `"sd"`, or for ablations `"s"` (similarity only) or `"d"` (dissimilarity only); those have no theta.
+        scope: Where the extremal distances are taken: the whole `"batch"` (as published) or each `"sample"`.
+        backend: Implementation of the attention weights; None chooses.
+
+    Raises:
+        InputError: If an option is unknown, or `forward` gets tokens that do not fit.
+
+    Example:
+        >>> import torch
+        >>> from qcs.layers import QuadrupletCrossSimilarityAttention
+        >>> ys = QuadrupletCrossSimilarityAttention(64)(*torch.randn(4, 2, 49, 64))
+        >>> len(ys), ys[0].shape
+        (4, torch.Size([2, 49, 64]))
+    """
+
+    branches = 4
+
+    def __init__(
+        self, dim: int, *, matrices: Matrices = "sd", scope: Scope = "batch", backend: Backend | None = None
+    ) -> None:
+        super().__init__(dim)
+        QF.check_option("matrices", matrices, ("s", "d", "sd"))
+        QF.check_option("scope", scope, ("batch", "sample"))
+        self.matrices: Matrices = matrices
+        self.scope: Scope = scope
+        self.backend: Backend | None = backend
+        self.theta = nn.Parameter(torch.zeros(())) if matrices == "sd" else None
+
+    @property
+    def gain(self) -> Tensor | float:
+        """Weight of the dissimilarity importance, in (0, 2)."""
+        return GAMMA if self.theta is None else GAMMA + self.theta.tanh()
+
+    def forward(self, x_a: Tensor, x_p: Tensor, x_n: Tensor, x_n2: Tensor, *, return_attention: bool = False) -> Any:
+        """Attended values of anchor, positive and the two negatives.
+
+        Args:
+            x_a: Anchor tokens (B, Na, C).
+            x_p: Positive tokens (B, Np, C).
+            x_n: Negative tokens (B, Nn, C).
+            x_n2: Second negative's tokens (B, Nn2, C).
+            return_attention: Also return the weights.
+
+        Returns:
+            Four tensors (B, N, C); with `return_attention`, a pair of those four and of the four weights (B, N).
+        """
+        (qk_a, qk_p, qk_n, qk_n2), values = self.project(x_a, x_p, x_n, x_n2)
+        weights = QF.quadruplet_cross_similarity(
+            qk_a, qk_p, qk_n, qk_n2, self.gain, matrices=self.matrices, scope=self.scope, backend=self.backend
+        )
+        return _weighted(values, weights, return_attention)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, matrices={self.matrices!r}, scope={self.scope!r}"
+
+
+class ScaledDotProductCrossAttention(_ProjectedAttention):
+    """Scaled-dot-product cross attention of two images: the paper's ablation "SDPA" (Table 1).
+
+    Unlike cross similarity, each image takes the *other* image's values.
+
+    Args:
+        dim: Channels C of the tokens.
+
+    Raises:
+        InputError: If `forward` gets tokens that do not fit.
+
+    Example:
+        >>> import torch
+        >>> from qcs.layers import ScaledDotProductCrossAttention
+        >>> y_a, y_p = ScaledDotProductCrossAttention(64)(torch.randn(2, 49, 64), torch.randn(2, 49, 64))
+        >>> y_a.shape
+        torch.Size([2, 49, 64])
+    """
+
+    branches = 2
+
+    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: bool = False) -> Any:
+        """Attended values of anchor and positive.
+
+        Args:
+            x_a: Anchor tokens (B, Na, C).
+            x_p: Positive tokens (B, Np, C).
+            return_attention: Also return the maps.
+
+        Returns:
+            `(y_a, y_p)`, each (B, N, C); with `return_attention`, `((y_a, y_p), (map_a, map_p))`, maps (B, Na, Np) and
+            (B, Np, Na) whose rows sum to 1.
+        """
+        (qk_a, qk_p), (v_a, v_p) = self.project(x_a, x_p)
+        map_a, map_p = QF.scaled_dot_product_maps(qk_a, qk_p)
+        attended = (map_a @ v_p, map_p @ v_a)
+        return (attended, (map_a, map_p)) if return_attention else attended
+
+
+def check_width(dim: int, tokens: Sequence[Tensor]) -> None:
+    """Refuse tokens that are not (B, N, dim)."""
+    for x in tokens:
+        if x.ndim != 3 or x.shape[-1] != dim:
+            raise InputError(f"expected tokens (B, N, {dim}), got shape {tuple(x.shape)}")
+
+
+def _weighted(values: Sequence[Tensor], weights: Sequence[Tensor], return_attention: bool) -> Any:
+    attended = tuple(w.unsqueeze(-1) * v for v, w in zip(values, weights, strict=True))
+    return (attended, tuple(weights)) if return_attention else attended

@@ -1,0 +1,111 @@
+"""The joint loss of all classifiers of all branches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from qcs.branches import BRANCHES, BranchLogits
+from qcs.errors import InputError
+from qcs.losses.distillation import kl_distillation, l2_distillation
+
+TERMS = ("kl", "l2")
+
+
+class JointLoss(nn.Module):
+    """Mean cross entropy over all classifiers, and optional distillation from cross to base logits (paper Eq. 10).
+
+    Args:
+        distillation: Weights of the terms "kl" and "l2" by name, as `{"kl": 1.0}`; None for the joint cross entropy
+            alone, as published. Each term is the mean over branches.
+        temperature: Temperature of "kl".
+        detach_teacher: Whether the cross classifier learns nothing from these terms.
+        label_smoothing: Share of a label spread over all classes, in [0, 1).
+
+    Raises:
+        InputError: If an option is out of range, or `forward` gets labels that do not fit.
+
+    Example:
+        >>> import torch
+        >>> from qcs.losses import JointLoss
+        >>> from qcs.models import BranchLogits
+        >>> out = BranchLogits(base=torch.zeros(4, 2, 7), cross=torch.zeros(4, 2, 7))
+        >>> labels = torch.tensor([[1, 5], [1, 5], [3, 0], [3, 0]])
+        >>> losses = JointLoss(distillation={"kl": 0.5})(out, labels)
+        >>> f"{losses['loss']:.4f} {losses['base']:.4f} {losses['cross/negative2']:.4f} {losses['kl']:.4f}"
+        '1.9459 1.9459 1.9459 0.0000'
+    """
+
+    def __init__(
+        self,
+        distillation: Mapping[str, float] | None = None,
+        *,
+        temperature: float = 4.0,
+        detach_teacher: bool = True,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.distillation = dict(distillation or {})
+        for term, weight in self.distillation.items():
+            if term not in TERMS or weight < 0:
+                raise InputError(f"distillation takes weights of at least 0 for {TERMS}, got {term!r}: {weight}")
+        if not 0 <= label_smoothing < 1:
+            raise InputError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+        self.temperature = temperature
+        self.detach_teacher = detach_teacher
+        self.label_smoothing = label_smoothing
+
+    def forward(self, out: BranchLogits, labels: Tensor) -> dict[str, Tensor]:
+        """Every component by name.
+
+        Args:
+            out: Logits of all branches; `cross` may be None.
+            labels: Class indices (branches, B), or class probabilities (branches, B, K).
+
+        Returns:
+            Scalars: `loss` (to minimise), `base` and `cross` (cross entropy, mean over branches), `base/anchor`,
+            `cross/positive`, ... (per classifier), `distillation` (weighted sum) and its terms `kl`, `l2` as asked.
+        """
+        self._check(out, labels)
+        losses: dict[str, Tensor] = {}
+        classifiers = {"base": out.base} if out.cross is None else {"base": out.base, "cross": out.cross}
+        for name, logits in classifiers.items():
+            terms = [
+                F.cross_entropy(x, y, label_smoothing=self.label_smoothing) for x, y in zip(logits, labels, strict=True)
+            ]
+            losses[name] = torch.stack(terms).mean()
+            losses |= {f"{name}/{branch}": term for branch, term in zip(BRANCHES[len(terms)], terms, strict=True)}
+        losses["distillation"] = out.base.new_zeros(())
+        for term, weight in self.distillation.items():
+            losses[term] = self._distil(term, out)
+            losses["distillation"] = losses["distillation"] + weight * losses[term]
+        entropy = torch.stack([losses[name] for name in classifiers]).mean()
+        return {"loss": entropy + losses["distillation"], **losses}
+
+    def _distil(self, term: str, out: BranchLogits) -> Tensor:
+        if out.cross is None:
+            raise InputError("distillation needs cross logits; a base network has none: leave distillation=None")
+        teachers = out.cross.detach() if self.detach_teacher else out.cross
+        if term == "kl":
+            terms = [kl_distillation(s, t, self.temperature) for s, t in zip(out.base, teachers, strict=True)]
+        else:
+            terms = [l2_distillation(s, t) for s, t in zip(out.base, teachers, strict=True)]
+        return torch.stack(terms).mean()
+
+    @staticmethod
+    def _check(out: BranchLogits, labels: Tensor) -> None:
+        branches, batch, classes = out.base.shape
+        if out.cross is not None and out.cross.shape != out.base.shape:
+            raise InputError(f"base and cross logits differ: {tuple(out.base.shape)} and {tuple(out.cross.shape)}")
+        expected = (branches, batch, classes) if labels.is_floating_point() else (branches, batch)
+        if tuple(labels.shape) != expected:
+            raise InputError(f"expected labels of shape {expected}, got {tuple(labels.shape)}")
+        if (
+            not labels.is_floating_point() and labels.device.type == "cpu"
+        ):  # elsewhere the check would wait for the device
+            lowest, highest = int(labels.min()), int(labels.max())
+            if lowest < 0 or highest >= classes:
+                raise InputError(f"labels must be in 0..{classes - 1}, got {lowest if lowest < 0 else highest}")

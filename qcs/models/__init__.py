@@ -1,0 +1,11 @@
+"""Networks of Quadruplet Cross Similarity, registered with timm, and their weights."""
+
+from qcs.branches import BranchLogits as BranchLogits
+from qcs.models.checkpoint import load_checkpoint as load_checkpoint
+from qcs.models.factory import create_model as create_model
+from qcs.models.factory import list_models as list_models
+from qcs.models.ir import IRNet as IRNet
+from qcs.models.level_tokens import LevelTokens as LevelTokens
+from qcs.models.network import CrossSimilarityNetwork as CrossSimilarityNetwork
+from qcs.models.weights import load_model as load_model
+from qcs.models.weights import save_model as save_model

@@ -1,0 +1,252 @@
+"""Improved residual (IR) backbones of face recognition: `ir50`, its first three stages, and the small `ir_nano`.
+
+Source: ArcFace (Deng et al., CVPR 2019, arXiv 1801.07698), whose IR-50 network trained on faces QCS starts from.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.layers import ClassifierHead
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from qcs.errors import InputError
+from qcs.models.recompute import recompute
+
+
+class IRUnit(nn.Module):
+    """Residual unit BN, conv, PReLU, conv (with the stride), BN; nothing after the sum.
+
+    Args:
+        in_chs: Channels that come in.
+        out_chs: Channels that go out.
+        stride: Stride of the second convolution and of the shortcut, in pixels.
+    """
+
+    def __init__(self, in_chs: int, out_chs: int, stride: int) -> None:
+        super().__init__()
+        self.shortcut: nn.Module
+        if in_chs == out_chs:
+            self.shortcut = nn.MaxPool2d(1, stride)
+        else:
+            conv = nn.Conv2d(in_chs, out_chs, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(out_chs)))
+        self.norm1 = nn.BatchNorm2d(in_chs)
+        self.conv1 = nn.Conv2d(in_chs, out_chs, 3, 1, 1, bias=False)
+        self.act = nn.PReLU(out_chs)
+        self.conv2 = nn.Conv2d(out_chs, out_chs, 3, stride, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(out_chs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Feature map (B, in_chs, H, W) to (B, out_chs, H / stride, W / stride)."""
+        residual: Tensor = self.norm2(self.conv2(self.act(self.conv1(self.norm1(x)))))
+        return self.shortcut(x) + residual
+
+
+class NearestResize(nn.Module):
+    """Resamples images to a fixed square by nearest neighbour; images of that size pass unchanged.
+
+    Args:
+        size: Side in pixels.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) to (B, C, size, size)."""
+        return x if x.shape[-2:] == (self.size, self.size) else F.interpolate(x, self.size, mode="nearest")
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}"
+
+
+class IRNet(nn.Module):
+    """IR network: a stem, then stages of residual units; the first unit of a stage has the stage's stride.
+
+    Args:
+        depths: Units per stage.
+        widths: Channels per stage.
+        strides: Stride per stage, in pixels.
+        stem_width: Channels of the stem.
+        stem_stride: Stride of the stem, in pixels.
+        img_size: Side in pixels of the images inside; others are resampled by nearest neighbour, as published.
+        in_chans: Channels of the images.
+        num_classes: Classes of the linear head; 0 for none.
+        global_pool: Pooling before the head, a timm name; empty for none.
+        drop_rate: Dropout before the head, a probability.
+
+    Example:
+        >>> import timm, torch, qcs
+        >>> backbone = timm.create_model("ir50", features_only=True)
+        >>> [tuple(x.shape) for x in backbone(torch.randn(1, 3, 224, 224))]
+        [(1, 64, 56, 56), (1, 128, 28, 28), (1, 256, 14, 14)]
+    """
+
+    def __init__(
+        self,
+        depths: Sequence[int] = (3, 4, 14),
+        widths: Sequence[int] = (64, 128, 256),
+        strides: Sequence[int] = (2, 2, 2),
+        stem_width: int = 64,
+        stem_stride: int = 1,
+        img_size: int = 112,
+        in_chans: int = 3,
+        num_classes: int = 7,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.num_features = self.head_hidden_size = widths[-1]
+        self.grad_checkpointing = False
+        self.resize = NearestResize(img_size)
+        conv = nn.Conv2d(in_chans, stem_width, 3, stem_stride, 1, bias=False)
+        self.stem = nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(stem_width), act=nn.PReLU(stem_width)))
+        self.stages = nn.Sequential()
+        self.feature_info: list[dict[str, Any]] = []
+        before, reduction = stem_width, stem_stride
+        for index, (depth, width, stride) in enumerate(zip(depths, widths, strides, strict=True)):
+            rest = [IRUnit(width, width, 1) for _ in range(depth - 1)]
+            self.stages.append(nn.Sequential(IRUnit(before, width, stride), *rest))
+            before, reduction = width, reduction * stride
+            self.feature_info.append(dict(num_chs=width, reduction=reduction, module=f"stages.{index}"))
+        self.head = ClassifierHead(widths[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Parameter groups from input to output, for layer-wise learning rates."""
+        return dict(stem=r"^stem", blocks=r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)")
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute activations in the backward pass instead of keeping them; running statistics stay exact."""
+        self.grad_checkpointing = enable
+
+    def get_classifier(self) -> nn.Module:
+        """The linear head."""
+        classifier: nn.Module = self.head.fc
+        return classifier
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the head by a fresh one for `num_classes`; 0 removes it."""
+        self.num_classes = num_classes
+        self.head.reset(num_classes, pool_type=global_pool)
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Feature maps of chosen stages, with timm's arguments; there is no final norm to apply.
+
+        Args:
+            x: Images (B, C, H, W).
+            indices: The stages to take, or how many of the last; None takes all.
+            norm: Accepted for timm's sake.
+            stop_early: Do not run the stages after the last one taken.
+            output_fmt: Only "NCHW".
+            intermediates_only: Leave out the last feature map.
+
+        Returns:
+            The taken maps, or the pair (last map, taken maps).
+
+        Raises:
+            InputError: If another output format is asked for.
+        """
+        if output_fmt != "NCHW":
+            raise InputError(f"output_fmt must be 'NCHW', got {output_fmt!r}")
+        taken, last = feature_take_indices(len(self.stages), indices)
+        maps = []
+        x = self.stem(self.resize(x))
+        for index, stage in enumerate(self.stages[: last + 1] if stop_early else self.stages):
+            x = self._run_stage(stage, x)
+            if index in taken:
+                maps.append(x)
+        return maps if intermediates_only else (x, maps)
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop the stages after the last one in `indices`, and the head; returns the stages kept for taking."""
+        taken, last = feature_take_indices(len(self.stages), indices)
+        self.stages = self.stages[: last + 1]
+        if prune_head:
+            self.reset_classifier(0, "")
+        return list(taken)
+
+    def _run_stage(self, stage: nn.Module, x: Tensor) -> Tensor:
+        for unit in stage.children():
+            recomputing = self.grad_checkpointing and self.training and torch.is_grad_enabled()
+            x = recompute(unit, x) if recomputing else unit(x)
+        return x
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) to the last feature map."""
+        x = self.stem(self.resize(x))
+        for stage in self.stages:
+            x = self._run_stage(stage, x)
+        return x
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Last feature map to logits (B, classes), or to pooled features (B, C)."""
+        out: Tensor = self.head(x, pre_logits=pre_logits)
+        return out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) to logits (B, classes)."""
+        return self.forward_head(self.forward_features(x))
+
+
+def _cfg(**kwargs: Any) -> dict[str, Any]:
+    return {
+        "num_classes": 7,
+        "input_size": (3, 224, 224),
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "crop_mode": "squash",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "stem.conv",
+        "classifier": "head.fc",
+        "paper_ids": "arXiv:1801.07698",
+        "paper_name": "ArcFace: Additive Angular Margin Loss for Deep Face Recognition",
+        **kwargs,
+    }
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        "ir50.untrained": _cfg(),
+        "ir_nano.untrained": _cfg(input_size=(3, 48, 48)),
+    }
+)
+
+
+def _create_ir(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
+    features = dict(feature_cls="getter", out_indices=(0, 1, 2))
+    model: nn.Module = build_model_with_cfg(IRNet, variant, pretrained, feature_cfg=features, **kwargs)
+    return model
+
+
+@register_model
+def ir50(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """First three stages of IR-50 (ArcFace); images of any size are resampled to 112 pixels."""
+    return _create_ir("ir50", pretrained, **kwargs)
+
+
+@register_model
+def ir_nano(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """A small IR network for 48-pixel faces that trains on two CPU cores."""
+    args = dict(depths=(1, 2, 2), widths=(32, 64, 128), strides=(1, 2, 2), stem_width=32, stem_stride=2, img_size=48)
+    return _create_ir("ir_nano", pretrained, **{**args, **kwargs})

@@ -1,0 +1,111 @@
+"""Weights files of this library: safetensors that know how to rebuild their network and how to prepare its images."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from qcs.errors import InputError
+from qcs.models.checkpoint import load_checkpoint
+from qcs.models.network import CrossSimilarityNetwork
+
+METADATA_KEY = "qcs"
+
+
+def save_model(model: CrossSimilarityNetwork, path: str | Path, *, info: Mapping[str, Any] | None = None) -> Path:
+    """Write a network's weights with everything needed to use them; the file appears whole or not at all.
+
+    Args:
+        model: The network; class names and preprocessing are those of its `pretrained_cfg`.
+        path: The `.safetensors` file to write.
+        info: Anything to keep beside them, for JSON: accuracy, epoch, ...
+
+    Returns:
+        The path written.
+
+    Raises:
+        OSError: If the file cannot be written.
+
+    Example:
+        >>> import qcs, tempfile
+        >>> model = qcs.create_model("qcs_nano")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     again = qcs.load_model(qcs.models.save_model(model, f"{folder}/model.safetensors"))
+        >>> again.num_classes
+        7
+    """
+    path = Path(path)
+    config = {
+        "architecture": model.pretrained_cfg["architecture"],
+        "model_args": model.model_args,
+        "pretrained_cfg": model.pretrained_cfg,
+        "info": dict(info or {}),
+    }
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(config)})
+        os.replace(temporary, path)
+    except SafetensorError as error:  # a full disk or a read-only folder reaches us under this name
+        raise OSError(f"cannot write {path}: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """What a weights file says of itself: architecture, model_args, pretrained_cfg, info.
+
+    Raises:
+        InputError: If there is no such file, or it is not one that `save_model` wrote.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"no weights file at {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise InputError(f"{path} is not a safetensors file (damaged, or of another format): {error}") from error
+    if METADATA_KEY not in metadata:
+        raise InputError(f"{path} does not say which network it is for; load it with qcs.load_checkpoint(model, path)")
+    config: dict[str, Any] = json.loads(metadata[METADATA_KEY])
+    return config
+
+
+def read_class_names(path: str | Path) -> tuple[str, ...] | None:
+    """Class names that a weights file states, in index order; None where it states none."""
+    try:
+        names = read_config(path)["pretrained_cfg"].get("label_names")
+    except InputError:
+        return None
+    return tuple(names) if names else None
+
+
+def load_model(path: str | Path) -> CrossSimilarityNetwork:
+    """Rebuild a network from its weights file, in evaluation mode.
+
+    Args:
+        path: A file that `save_model` wrote.
+
+    Returns:
+        The network, with its class names and preprocessing in `pretrained_cfg`.
+
+    Raises:
+        InputError: If the file is missing, damaged or not one that `save_model` wrote.
+    """
+    config = read_config(path)
+    cfg = {key: tuple(value) if isinstance(value, list) else value for key, value in config["pretrained_cfg"].items()}
+    model: CrossSimilarityNetwork = timm.create_model(
+        config["architecture"], pretrained_cfg=cfg, **config["model_args"]
+    )
+    load_checkpoint(model, path)
+    return model.eval()

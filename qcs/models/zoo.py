@@ -1,0 +1,135 @@
+"""The registered networks: what each name fixes, and its metadata.
+
+A name is `architecture.tag`: the architecture is code, the tag a set of weights and with it classes, label names,
+residual variant, dropout and preprocessing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, resolve_pretrained_cfg
+
+from qcs.data.labels import CLASSES
+from qcs.errors import InputError
+from qcs.models.network import CrossSimilarityNetwork
+
+IR50: dict[str, Any] = dict(backbone="ir50", img_size=112, grid_size=7, embed_dim=768, base_depth=2)
+NANO: dict[str, Any] = dict(backbone="ir_nano", img_size=48, grid_size=6, embed_dim=96, base_depth=1, num_heads=4)
+
+# Where a published network differs from the defaults of `CrossSimilarityNetwork`.
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "dcs_ir50.raf_db": dict(cross_drop_rate=0.2),
+    "dcs_ir50.ferplus": dict(cross_drop_rate=0.2, drop_attention_projection=True, residual="identity"),
+    "dcs_ir50.affectnet7": dict(cross_drop_rate=0.4),
+    "dcs_ir50.affectnet8": dict(
+        base_drop_rate=0.2, cross_drop_rate=0.5, drop_attention_projection=True, residual="identity"
+    ),
+    "qcs_ir50.ferplus": dict(cross_drop_rate=0.2, drop_attention_projection=True),
+    "qcs_ir50.affectnet7": dict(cross_drop_rate=0.4),
+    "qcs_ir50.affectnet8": dict(drop_attention_projection=True),
+}
+RESIZE_BEFORE_CROP = {"dcs_ir50.affectnet7": 236, "qcs_ir50.affectnet7": 236, "qcs_ir50.affectnet8": 236}
+
+
+def _cfg(**kwargs: Any) -> dict[str, Any]:
+    return {
+        "num_classes": 7,
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "crop_mode": "squash",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "backbone.model.stem.conv",
+        "classifier": ("base.head", "distillation.classifier.head"),
+        "paper_ids": "arXiv:2411.01988",
+        "paper_name": "QCS: Feature Refining from Quadruplet Cross Similarity for Facial Expression Recognition",
+        "origin_url": "https://github.com/birdwcp/QCS",
+        **kwargs,
+    }
+
+
+def _published_cfg(name: str) -> dict[str, Any]:
+    classes = CLASSES[name.split(".")[1]]
+    crop_pct = 224 / RESIZE_BEFORE_CROP.get(name, 224)
+    return _cfg(input_size=(3, 224, 224), num_classes=len(classes), label_names=classes, crop_pct=crop_pct)
+
+
+TAGS = ("raf_db", "ferplus", "affectnet7", "affectnet8")
+_IR50_NAMES = [f"{family}_ir50.{tag}" for family in ("base", "dcs", "qcs") for tag in TAGS]
+_NANO_NAMES = [f"{family}_nano.untrained" for family in ("base", "dcs", "qcs")]
+
+default_cfgs = generate_default_cfgs(
+    {
+        **{name: _published_cfg(name) for name in _IR50_NAMES},
+        **{name: _cfg(input_size=(3, 48, 48)) for name in _NANO_NAMES},
+    }
+)
+
+
+def _create(variant: str, pretrained: bool, **kwargs: Any) -> CrossSimilarityNetwork:
+    cfg = resolve_pretrained_cfg(variant, kwargs.get("pretrained_cfg"), kwargs.get("pretrained_cfg_overlay"))
+    name = f"{variant}.{cfg.tag}"
+    if pretrained and not (cfg.has_weights or cfg.source):
+        raise InputError(
+            f"no pretrained weights for {name}: none are embedded in the package and its configuration names no Hub "
+            "repository; load a file with checkpoint_path=... or train with 'qcs train'"
+        )
+    model: CrossSimilarityNetwork = build_model_with_cfg(
+        CrossSimilarityNetwork,
+        variant,
+        pretrained,
+        kwargs_filter=("global_pool",),
+        **{**PUBLISHED.get(name, {}), **kwargs},
+    )
+    model.pretrained_cfg = model.default_cfg = _fitted(model.pretrained_cfg, model)
+    return model
+
+
+def _fitted(cfg: dict[str, Any], model: CrossSimilarityNetwork) -> dict[str, Any]:
+    """The metadata with what no longer holds for this model's classes and channels put right."""
+    channels = model.model_args["in_chans"]
+    cfg = {**cfg, "num_classes": model.num_classes, "input_size": (channels, *cfg["input_size"][1:])}
+    for key in ("mean", "std"):
+        if len(cfg[key]) != channels:
+            cfg[key] = (sum(cfg[key]) / len(cfg[key]),) * channels
+    if len(cfg.get("label_names", ())) != model.num_classes:
+        cfg.pop("label_names", None)
+    return cfg
+
+
+@register_model
+def qcs_ir50(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
+    """Quadruplet Cross Similarity on IR50, the published network."""
+    return _create("qcs_ir50", pretrained, **{**IR50, "branches": 4, **kwargs})
+
+
+@register_model
+def dcs_ir50(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
+    """Dual Cross Similarity on IR50, the published two-branch network."""
+    return _create("dcs_ir50", pretrained, **{**IR50, "branches": 2, **kwargs})
+
+
+@register_model
+def base_ir50(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
+    """The base network on IR50 alone: the baseline, and what QCS and DCS are at inference."""
+    return _create("base_ir50", pretrained, **{**IR50, "branches": 1, **kwargs})
+
+
+@register_model
+def qcs_nano(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
+    """Quadruplet Cross Similarity for 48-pixel faces, small enough to train on two CPU cores."""
+    return _create("qcs_nano", pretrained, **{**NANO, "branches": 4, **kwargs})
+
+
+@register_model
+def dcs_nano(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
+    """Dual Cross Similarity for 48-pixel faces, small enough to train on two CPU cores."""
+    return _create("dcs_nano", pretrained, **{**NANO, "branches": 2, **kwargs})
+
+
+@register_model
+def base_nano(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
+    """The base network for 48-pixel faces alone: the baseline of `qcs_nano` and `dcs_nano`."""
+    return _create("base_nano", pretrained, **{**NANO, "branches": 1, **kwargs})

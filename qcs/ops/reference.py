@@ -1,0 +1,86 @@
+"""The definition of the cross-similarity operators, in plain differentiable PyTorch.
+
+Everything faster is tested against this file, and this file against golden numbers. Letters: B batch, N tokens,
+C channels; `D[b, i, j]` is the Euclidean distance of row token i and column token j.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def euclidean_distance(q: Tensor, k: Tensor) -> Tensor:
+    """Euclidean distances (B, Nq, Nk), never below float32 precision.
+
+    Differences are formed before they are squared: the product form loses small distances between large tokens. Equal
+    tokens are at distance exactly 0, with gradient 0.
+    """
+    precise = torch.promote_types(q.dtype, torch.float32)
+    return torch.cdist(q.to(precise), k.to(precise), compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def cross_similarity(qk_a: Tensor, qk_p: Tensor, scope: str) -> tuple[Tensor, Tensor]:
+    """Attention weights (B, N) of anchor and positive from one similarity matrix, rows p and columns a."""
+    logits_a, logits_p = importance(similarity(euclidean_distance(qk_p, qk_a), scope))
+    return attention(logits_a, qk_a), attention(logits_p, qk_p)
+
+
+def quadruplet_cross_similarity(
+    qk_a: Tensor, qk_p: Tensor, qk_n: Tensor, qk_n2: Tensor, gain: Tensor | float, matrices: str, scope: str
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Attention weights (B, N) of the four images from two similarity and two dissimilarity matrices."""
+    images = (qk_a, qk_p, qk_n, qk_n2)
+    if matrices == "s":
+        logits = _similar_importance(*images, scope)
+    elif matrices == "d":
+        logits = _different_importance(*images, scope)
+    else:
+        pairs = zip(_similar_importance(*images, scope), _different_importance(*images, scope), strict=True)
+        logits = [similar + gain * different for similar, different in pairs]
+    w_a, w_p, w_n, w_n2 = (attention(total, qk) for total, qk in zip(logits, images, strict=True))
+    return w_a, w_p, w_n, w_n2
+
+
+def similarity(distance: Tensor, scope: str) -> Tensor:
+    """S = hi - D with hi the largest distance of the whole batch or of each sample."""
+    return distance.amax(_extent(scope), keepdim=True) - distance
+
+
+def dissimilarity(distance: Tensor, scope: str) -> Tensor:
+    """D' = D - lo with lo the smallest distance of the whole batch or of each sample."""
+    return distance - distance.amin(_extent(scope), keepdim=True)
+
+
+def importance(aligned: Tensor) -> tuple[Tensor, Tensor]:
+    """Column importance (B, Nk) and row importance (B, Nq) of an aligned matrix (B, Nq, Nk).
+
+    Rows are L2-normalised and summed over rows for the columns, and the other way round for the rows.
+    """
+    columns = F.normalize(aligned, dim=2, eps=1e-12).sum(1)
+    rows = F.normalize(aligned, dim=1, eps=1e-12).sum(2)
+    return columns, rows
+
+
+def attention(logits: Tensor, like: Tensor) -> Tensor:
+    """Softmax over the tokens, in the dtype of the tokens it came from."""
+    return logits.softmax(-1).to(like.dtype)
+
+
+def _similar_importance(a: Tensor, p: Tensor, n: Tensor, n2: Tensor, scope: str) -> list[Tensor]:
+    """Importance of a, p, n, n2 from the matrices S_pa and S_n2n."""
+    of_a, of_p = importance(similarity(euclidean_distance(p, a), scope))
+    of_n, of_n2 = importance(similarity(euclidean_distance(n2, n), scope))
+    return [of_a, of_p, of_n, of_n2]
+
+
+def _different_importance(a: Tensor, p: Tensor, n: Tensor, n2: Tensor, scope: str) -> list[Tensor]:
+    """Importance of a, p, n, n2 from the matrices D'_na and D'_n2p."""
+    of_a, of_n = importance(dissimilarity(euclidean_distance(n, a), scope))
+    of_p, of_n2 = importance(dissimilarity(euclidean_distance(n2, p), scope))
+    return [of_a, of_p, of_n, of_n2]
+
+
+def _extent(scope: str) -> tuple[int, ...]:
+    return (0, 1, 2) if scope == "batch" else (1, 2)

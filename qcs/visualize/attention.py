@@ -1,0 +1,162 @@
+"""Attention, other maps and masks laid over faces: where a network looks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from qcs.errors import InputError
+from qcs.visualize.figure import LABEL, PALETTE, blank, colour_bar
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CELL = 1.15  # inches: side of a face
+MAP_COLOURS = "magma"  # sequential, even in lightness, told apart with any colour vision
+MASK_COLOUR = PALETTE[4]
+OPACITY = 0.55  # of a map: the face below it stays readable
+LUMA = (0.299, 0.587, 0.114)  # shares of red, green and blue in grey (ITU-R BT.601)
+
+
+def attention_rows(
+    images: npt.ArrayLike, rows: Mapping[str, npt.ArrayLike], *, columns_titles: Sequence[str] | None = None
+) -> Figure:
+    """Draw faces in columns and, below them, rows of maps laid over the greyed faces.
+
+    A row is one of three, told apart by shape and type:
+
+    - attention weights (n, N), N = g·g tokens of a g x g grid, row by row, summing to 1 over the tokens. They are
+      drawn times N, so that 1 is what uniform attention would give on any grid;
+    - maps (n, h, w) of real numbers, drawn as they are;
+    - masks (n, H, W) of booleans, drawn as tinted, outlined areas.
+
+    All maps of a row share one sequential scale, from the row's lowest to its highest value, given by the colour bar at
+    its end: colours compare within a row, not between rows. Coarse maps are upsampled bicubically.
+
+    Args:
+        images: RGB faces, (n, H, W, 3), uint8.
+        rows: Row label to what the row shows.
+        columns_titles: A title for each face.
+
+    Returns:
+        The figure: a row of faces, then one row for each of `rows`.
+
+    Raises:
+        InputError: If a shape or type fits none of these, or weights do not sum to 1.
+
+    Example:
+        >>> import numpy as np
+        >>> from qcs.visualize import attention_rows
+        >>> faces = np.zeros((2, 48, 48, 3), np.uint8)
+        >>> figure = attention_rows(faces, {"level 1": np.full((2, 49), 1 / 49)}, columns_titles=["happy", "sad"])
+        >>> [panel.get_title() for panel in figure.axes if panel.get_title()]
+        ['happy', 'sad']
+    """
+    faces = _faces(images)
+    if not rows:
+        raise InputError("no row to draw over the faces: give at least one, as {label: weights}")
+    if columns_titles is not None and len(columns_titles) != len(faces):
+        raise InputError(f"{len(columns_titles)} column titles for {len(faces)} images: give one per image")
+    figure = blank(CELL * len(faces) + 2, CELL * (1 + len(rows)) + 0.3)
+    first, *others = _panels(figure, ["face", *rows], columns_titles or [""] * len(faces))
+    for panel, face in zip(first, faces, strict=True):
+        panel.imshow(face)
+    greys = faces @ LUMA
+    for line, (label, row) in zip(others, rows.items(), strict=True):
+        for panel, grey in zip(line, greys, strict=True):
+            panel.imshow(grey, "gray", vmin=0, vmax=255)
+        _draw_row(line, label, np.asarray(row), greys.shape)
+    return figure
+
+
+def _faces(images: npt.ArrayLike) -> np.ndarray:
+    faces = np.asarray(images)
+    if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[-1] != 3 or len(faces) == 0:
+        raise InputError(f"images are {faces.dtype} {faces.shape}: expected uint8 (n, H, W, 3) with at least one image")
+    return faces
+
+
+def _panels(figure: Figure, labels: Sequence[str], titles: Sequence[str]) -> np.ndarray:
+    """A frameless panel for every label (down) and title (across)."""
+    panels: np.ndarray = figure.subplots(len(labels), len(titles), squeeze=False)
+    for panel in panels.flat:
+        panel.set(xticks=[], yticks=[])
+        panel.spines[:].set_visible(False)
+    for panel, label in zip(panels[:, 0], labels, strict=True):
+        panel.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=LABEL)
+    for panel, title in zip(panels[0], titles, strict=True):
+        panel.set_title(title, fontsize=LABEL)
+    return panels
+
+
+def _draw_row(panels: Sequence[Axes], label: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
+    is_mask, fits = values.dtype == bool, values.shape[:1] == shape[:1]
+    if is_mask and values.shape == shape:
+        _draw_masks(panels, values)
+    elif not is_mask and fits and values.ndim == 2:
+        _draw_maps(panels, _relative_to_uniform(label, values), "attention × N\n(1 = uniform)", shape)
+    elif not is_mask and fits and values.ndim == 3:
+        if not np.isfinite(values).all():
+            raise InputError(
+                f"maps of row {label!r} hold values that are not finite: replace them or leave the row out"
+            )
+        _draw_maps(panels, values, "value", shape)
+    else:
+        n, height, width = shape
+        raise InputError(
+            f"row {label!r} is {values.dtype} {values.shape}: expected attention weights ({n}, N), maps ({n}, h, w) or "
+            f"boolean masks ({n}, {height}, {width}) for {n} images"
+        )
+
+
+def _relative_to_uniform(label: str, weights: np.ndarray) -> np.ndarray:
+    """(n, N) weights as (n, g, g) multiples of the uniform weight 1/N."""
+    tokens = weights.shape[1]
+    side = math.isqrt(tokens)
+    if side * side != tokens:
+        raise InputError(
+            f"row {label!r} has {tokens} attention weights per image, no square grid: give every feature level its row"
+        )
+    if not np.allclose(weights.sum(axis=1), 1, atol=1e-3):
+        raise InputError(f"weights of row {label!r} do not sum to 1 over the tokens: give the attention after softmax")
+    relative: np.ndarray = tokens * weights.reshape(-1, side, side)
+    return relative
+
+
+def _draw_maps(panels: Sequence[Axes], maps: np.ndarray, unit: str, shape: tuple[int, ...]) -> None:
+    low, high = _scale(maps)
+    _, height, width = shape
+    for panel, values in zip(panels, maps, strict=True):
+        overlay = panel.imshow(
+            values,
+            MAP_COLOURS,
+            vmin=low,
+            vmax=high,
+            alpha=OPACITY,
+            interpolation="bicubic",
+            extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        )
+    bar = colour_bar(panels[-1], overlay, unit)
+    bar.set_facecolor("0.5")  # the colours as they look on a face of middle grey
+
+
+def _scale(maps: np.ndarray) -> tuple[float, float]:
+    """Lowest and highest value; where they all but agree, a range around them that shows no rounding noise."""
+    low, high = float(maps.min()), float(maps.max())
+    if math.isclose(low, high, rel_tol=1e-3):
+        margin = abs(low) / 2 or 1.0
+        return low - margin, high + margin
+    return low, high
+
+
+def _draw_masks(panels: Iterable[Axes], masks: np.ndarray) -> None:
+    for panel, mask in zip(panels, masks, strict=True):
+        if mask.any():
+            panel.contourf(mask, levels=(0.5, 1.5), colors=MASK_COLOUR, alpha=0.35)
+        if mask.any() and not mask.all():
+            panel.contour(mask, levels=(0.5,), colors=MASK_COLOUR, linewidths=1.5)

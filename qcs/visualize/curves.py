@@ -1,0 +1,115 @@
+"""Loss and accuracy over the epochs of one or more training runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from qcs.errors import InputError
+from qcs.visualize.figure import LABEL, PALETTE, SMALL, TITLE, blank
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MARKERS = 10  # per line, about: one on every epoch of a long run would hide the line
+
+
+class _Quantity(NamedTuple):
+    prefix: str  # of the history's keys: prefix_loss and prefix_accuracy
+    label: str
+    line: str
+    marker: str
+
+
+QUANTITIES = (
+    _Quantity("train_base", "training, base", "-", "o"),
+    _Quantity("train_cross", "training, cross", "--", "s"),
+    _Quantity("validation", "validation", ":", "^"),
+)
+
+
+def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """Draw the losses (left) and accuracies (right) of training runs, one colour per run.
+
+    Solid lines are the base classifier on the training set, dashed ones the cross classifier, dotted ones the
+    validation set. What a history does not hold is not drawn: the cross keys of a base network, say, or validation
+    in the epochs without one.
+
+    Args:
+        histories: Run name to its epochs, each a mapping with `epoch` (from 1) and any of `train_base_loss`,
+            `train_cross_loss`, `validation_loss`, `train_base_accuracy`, `train_cross_accuracy` and
+            `validation_accuracy` (0 to 1). Other keys are ignored.
+
+    Returns:
+        The figure: two panels and one legend below them.
+
+    Raises:
+        InputError: If there is no run, more runs than colours, or a run with nothing to draw.
+
+    Example:
+        >>> from qcs.visualize import loss_curves
+        >>> history = [{"epoch": 1, "train_base_loss": 1.9, "validation_accuracy": 0.31}]
+        >>> [panel.get_title() for panel in loss_curves({"DCS": history}).axes]
+        ['loss', 'accuracy']
+    """
+    if not 1 <= len(histories) <= len(PALETTE):
+        raise InputError(f"cannot draw {len(histories)} runs: give 1 to {len(PALETTE)}, as {{name: history}}")
+    for name, history in histories.items():
+        _check(name, history)
+    figure = blank(9, 3.6)
+    losses, accuracies = figure.subplots(1, 2)
+    for history, colour in zip(histories.values(), PALETTE, strict=False):
+        _draw(losses, history, "loss", 1, colour)
+        _draw(accuracies, history, "accuracy", 100, colour)
+    _finish(losses, "loss", "cross entropy")
+    _finish(accuracies, "accuracy", "% of images")
+    _legend(figure, losses, histories)
+    return figure
+
+
+def _check(name: str, history: Sequence[Mapping[str, float]]) -> None:
+    if not history:
+        raise InputError(f"the history of run {name!r} is empty: train at least one epoch")
+    if not all("epoch" in entry for entry in history):
+        raise InputError(f"an entry in the history of run {name!r} has no 'epoch': number the epochs from 1")
+    if not any(_holds(history, quantity) for quantity in QUANTITIES):
+        keys = ", ".join(f"{quantity.prefix}_loss or _accuracy" for quantity in QUANTITIES)
+        raise InputError(f"the history of run {name!r} holds nothing to draw: expected some of {keys}")
+
+
+def _holds(history: Sequence[Mapping[str, float]], quantity: _Quantity) -> bool:
+    keys = {f"{quantity.prefix}_loss", f"{quantity.prefix}_accuracy"}
+    return any(keys & entry.keys() for entry in history)
+
+
+def _draw(panel: Axes, history: Sequence[Mapping[str, float]], measure: str, scale: float, colour: str) -> None:
+    for quantity in QUANTITIES:
+        key = f"{quantity.prefix}_{measure}"
+        points = [(entry["epoch"], scale * entry[key]) for entry in history if key in entry]
+        if points:
+            epochs, values = zip(*points, strict=True)
+            line = panel.plot(epochs, values, quantity.line, marker=quantity.marker, markersize=4, color=colour)[0]
+            line.set_markevery(math.ceil(len(points) / MARKERS))
+
+
+def _finish(panel: Axes, title: str, unit: str) -> None:
+    panel.set_title(title, fontsize=TITLE)
+    panel.set_xlabel("epoch", fontsize=LABEL)
+    panel.set_ylabel(unit, fontsize=LABEL)
+    panel.locator_params(axis="x", integer=True, min_n_ticks=1)
+    panel.tick_params(labelsize=SMALL)
+    panel.grid(color="0.9", linewidth=0.6)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def _legend(figure: Figure, panel: Axes, histories: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+    """Key to colours (runs) and to line styles (quantities), on lines without points: no curve is both."""
+    for name, colour in zip(histories, PALETTE, strict=False):
+        panel.plot([], [], color=colour, linewidth=4, label=name)
+    for quantity in QUANTITIES:
+        if any(_holds(history, quantity) for history in histories.values()):
+            panel.plot([], [], quantity.line, marker=quantity.marker, markersize=4, color="0.3", label=quantity.label)
+    figure.legend(loc="outside lower center", ncols=5, fontsize=SMALL, frameon=False, handlelength=3)

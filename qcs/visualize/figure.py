@@ -1,0 +1,113 @@
+"""The look shared by all pictures, and how a picture reaches the disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qcs.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+# Sizes in points; given to every text explicitly, so that a reader's own matplotlib settings do not break the layout.
+TITLE = 10
+LABEL = 9
+SMALL = 8
+
+DPI = 150
+
+# Okabe and Ito's palette, told apart with any colour vision; its yellow is left out, being too pale on white.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+
+
+def blank(width: float, height: float) -> Figure:
+    """An empty figure that belongs to no window, to be filled by the functions of this package.
+
+    Args:
+        width: In inches.
+        height: In inches.
+
+    Returns:
+        The figure; it makes room for labels by itself and keeps panels of fixed shape together.
+
+    Raises:
+        InputError: If matplotlib is not installed.
+
+    Example:
+        >>> from qcs.visualize.figure import blank
+        >>> blank(4, 3).axes
+        []
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InputError("pictures need matplotlib: pip install 'qcs[viz]'") from error
+    return Figure(figsize=(width, height), layout="compressed")
+
+
+def colour_bar(panel: Axes, image: AxesImage, label: str) -> Axes:
+    """Put the colour scale of an image to the right of its panel, exactly as high.
+
+    Args:
+        panel: Whose right side the bar goes to.
+        image: What the colours stand for values in.
+        label: What the values are, with their unit.
+
+    Returns:
+        The panel of the bar.
+
+    Example:
+        >>> from qcs.visualize.figure import blank, colour_bar
+        >>> panel = blank(4, 3).subplots()
+        >>> colour_bar(panel, panel.imshow([[0, 100]]), "share in %").get_ylabel()
+        'share in %'
+    """
+    bar = panel.inset_axes((1.05, 0, 0.05, 1))
+    panel.figure.colorbar(image, cax=bar)
+    bar.set_ylabel(label, fontsize=SMALL)
+    bar.tick_params(labelsize=SMALL)
+    return bar
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write a figure to disk, whole or not at all.
+
+    Args:
+        figure: What to write.
+        path: Where to; the suffix chooses the format (.png, .pdf, .svg, ...). Missing folders are made, and a file
+            already there is replaced.
+
+    Returns:
+        The path written.
+
+    Raises:
+        InputError: If matplotlib writes no such format.
+        OSError: If the folder cannot be made or written to.
+
+    Example:
+        >>> import tempfile
+        >>> from qcs.visualize import confusion_matrices, save
+        >>> figure = confusion_matrices({"ours": [[9, 1], [2, 8]]}, ["happy", "sad"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(figure, f"{folder}/pictures/confusion.png").name
+        'confusion.png'
+    """
+    path = Path(path)
+    kind = path.suffix.lower().removeprefix(".")
+    known = figure.canvas.get_supported_filetypes()
+    if kind not in known:
+        raise InputError(
+            f"cannot write a picture to {path.name!r}: end its name in one of .{', .'.join(sorted(known))}"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        figure.savefig(unfinished, format=kind, dpi=DPI, bbox_inches="tight", pad_inches=0.05)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,32 @@
+"""Shared fixtures: threads, seeds and the optional research data beside the repository."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_per_worker() -> None:
+    """Parallel test workers with several threads each slow one another down many times over."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with the research data; tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("QCS_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "ferplus.npz").exists():
+        pytest.skip(f"research data not found at {folder}; set QCS_DATA to its folder")
+    return folder

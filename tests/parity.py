@@ -1,0 +1,178 @@
+"""Largest deviations from the golden numbers of the original implementation, by group.
+
+The tests assert on what this module measures; `python tests/parity.py` prints it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from golden import recipe
+
+import qcs
+from qcs import functional as QF
+from qcs.engine.sam import SAM
+from qcs.losses import JointLoss, kl_distillation, l2_distillation
+from qcs.models import CrossSimilarityNetwork
+from qcs.models.original import rename
+
+GOLDEN = Path(__file__).parent / "golden"
+NETWORKS = {
+    "qcs_raf_db": "qcs_ir50.raf_db",
+    "dcs_raf_db": "dcs_ir50.raf_db",
+    "dcs_affectnet8": "dcs_ir50.affectnet8",
+}
+BRANCHES = ("a", "p", "n", "n2")
+LABELS = {"a": [1, 5], "p": [1, 5], "n": [3, 0], "n2": [3, 0]}
+
+Errors = dict[str, float]
+
+
+def relative_error(value: Tensor, golden: Tensor) -> float:
+    """Largest absolute deviation over the largest golden magnitude."""
+    return float((value.detach().double() - golden.double()).abs().max() / golden.double().abs().max())
+
+
+def kernel_errors(dtype: torch.dtype = torch.float64) -> Errors:
+    """Every operator of kernels.safetensors, values and gradients, all sizes."""
+    golden = load_file(GOLDEN / "kernels.safetensors")
+    errors: Errors = {}
+    for size in sorted({key.split("/")[0] for key in golden}):
+        for key, value in _kernels(size, dtype):
+            group = "kernels: " + " ".join(key.split("/")[:2])
+            errors[group] = max(errors.get(group, 0.0), relative_error(value, golden[f"{size}/{key}"]))
+    return errors
+
+
+def _kernels(size: str, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    batch, length, dim = map(int, size.split("x"))
+    tokens = {b: recipe.tokens(f"shared/{b}", batch, length, dim, dtype).requires_grad_() for b in BRANCHES}
+    upstream = {
+        b: torch.from_numpy(recipe.draw(f"cotangent/shared/{b}/{size.rsplit('x', 1)[0]}", (batch, length))).to(dtype)
+        for b in BRANCHES
+    }
+    for operator in ("dcs_s", "qcs_sd", "qcs_s", "qcs_d"):
+        theta = torch.tensor(0.37, dtype=dtype, requires_grad=True)
+        branches = BRANCHES[:2] if operator == "dcs_s" else BRANCHES
+        images = [tokens[b] for b in branches]
+        if operator == "dcs_s":
+            weights: tuple[Tensor, ...] = QF.cross_similarity(*images)
+        else:
+            weights = QF.quadruplet_cross_similarity(*images, gain=1 + theta.tanh(), matrices=operator[4:])  # type: ignore[arg-type]
+        inputs = [*images, theta] if operator == "qcs_sd" else images
+        grads = torch.autograd.grad(weights, inputs, [upstream[b] for b in branches])
+        for branch, weight in zip(branches, weights, strict=True):
+            yield f"{operator}/attention/{branch}", weight
+        for name, grad in zip((*branches, "theta"), grads, strict=False):
+            yield f"{operator}/grad/{name}", grad
+    anchor, positive = tokens["a"], tokens["p"]
+    yield from zip(("sdpa/a", "sdpa/p"), QF.scaled_dot_product_maps(anchor, positive), strict=True)
+    pooled = QF.bilinear_pooling(anchor, positive)
+    yield "bilinear_pooling/sum", pooled.sum()
+    yield "bilinear_pooling/head", pooled[:, :64]
+    yield "euclidean_loss", l2_distillation(anchor.mean(1), positive.mean(1))
+    yield "kl_T4", kl_distillation(anchor.mean(1), positive.mean(1), 4.0)
+
+
+def network(schema: str, dtype: torch.dtype) -> CrossSimilarityNetwork:
+    """The published network with the golden recipe's weights, dropout off."""
+    model = qcs.create_model(NETWORKS[schema]).to(dtype)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    qcs.load_checkpoint(model, recipe.state_dict(schema, dtype))
+    return model
+
+
+def images(model: CrossSimilarityNetwork, dtype: torch.dtype) -> list[Tensor]:
+    """The golden images of every branch of the model."""
+    return [recipe.images(f"shared/{b}", dtype=dtype) for b in BRANCHES[: model.branches]]
+
+
+def labels(model: CrossSimilarityNetwork) -> Tensor:
+    """The golden labels (branches, 2)."""
+    return torch.tensor([LABELS[b] for b in BRANCHES[: model.branches]])
+
+
+def live_parameters(schema: str, model: CrossSimilarityNetwork) -> dict[str, Tensor]:
+    """Parameters of the model by their original names."""
+    parameters = dict(model.named_parameters())
+    return {key: parameters[rename(key)] for key in recipe.state_dict(schema) if rename(key) in parameters}
+
+
+def network_errors(schema: str, dtype: torch.dtype = torch.float64) -> Errors:
+    """Logits, losses, gradient norms and running statistics, in evaluation and in training mode."""
+    golden = load_file(GOLDEN / f"{schema}.safetensors")
+    errors: Errors = {}
+
+    def compare(group: str, key: str, value: Tensor) -> None:
+        group = f"{schema}: {group}"
+        errors[group] = max(errors.get(group, 0.0), relative_error(value, golden[key]))
+
+    model = network(schema, dtype).eval()
+    inputs = images(model, dtype)
+    with torch.no_grad():
+        compare("inference logits", "eval/logits", model(inputs[0]))
+        for level, features in enumerate(model.backbone(inputs[0]), start=1):
+            compare("backbone", f"eval/backbone/{level}/mean", features.mean((2, 3)))
+    for mode in ("eval", "train"):
+        if f"{mode}/base/a" not in golden:
+            continue
+        model.train(mode == "train")
+        out = model(*inputs)
+        for index, branch in enumerate(BRANCHES[: model.branches]):
+            compare(f"{mode} logits", f"{mode}/base/{branch}", out.base[index])
+            compare(f"{mode} logits", f"{mode}/cross/{branch}", out.cross[index])
+        loss = JointLoss()(out, labels(model))["loss"]
+        if f"{mode}/loss" in golden:
+            compare("training loss", f"{mode}/loss", loss)
+        model.zero_grad()
+        loss.backward()
+        for key, parameter in live_parameters(schema, model).items():
+            kind = "gradient of theta" if key.endswith("theta") else "gradient norms"
+            compare(f"{mode} {kind}", f"{mode}/grad_norm/{key}", parameter.grad.double().norm())
+    buffers = dict(model.named_buffers())
+    for key in golden:
+        if key.startswith("train/buffer_sum/"):
+            compare("running statistics", key, buffers[rename(key.removeprefix("train/buffer_sum/"))].double().sum())
+    return errors
+
+
+def sam_errors(schema: str, dtype: torch.dtype = torch.float64) -> Errors:
+    """Two steps of SAM over Adam in training mode: losses at w and w + e, and every parameter's change."""
+    golden = load_file(GOLDEN / f"{schema}.safetensors")
+    model = network(schema, dtype).train()
+    inputs, targets = images(model, dtype), labels(model)
+    parameters = live_parameters(schema, model)
+    before = {key: parameter.detach().clone() for key, parameter in parameters.items()}
+    optimizer = SAM(torch.optim.Adam(model.parameters(), lr=1e-4), rho=0.05)
+    losses_, changes = f"{schema}: SAM losses", f"{schema}: SAM change of every parameter"
+    errors = {losses_: 0.0, changes: 0.0}
+
+    def backward() -> Tensor:
+        optimizer.zero_grad()
+        loss: Tensor = JointLoss()(model(*inputs), targets)["loss"]
+        loss.backward()
+        return loss.detach()
+
+    def climbed() -> Tensor:
+        optimizer.climb()
+        loss = backward()
+        optimizer.step()
+        return loss
+
+    for step in range(2):
+        for name, loss in (("first", backward()), ("second", climbed())):
+            errors[losses_] = max(errors[losses_], relative_error(loss, golden[f"sam/{step}/{name}_loss"]))
+    for key, parameter in parameters.items():
+        change = (parameter.detach() - before[key]).double().norm()
+        errors[changes] = max(errors[changes], relative_error(change, golden[f"sam/delta_norm/{key}"]))
+    return errors
