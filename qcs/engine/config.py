@@ -10,7 +10,7 @@ from typing import Any, Literal
 from qcs.engine.recipes import recipe
 from qcs.errors import InputError
 
-IMAGES_PER_STEP = 96  # over all branches, as published: 48 pairs, 24 quadruplets
+WARM_UP = 0.05  # share of the run in which the cosine schedule's learning rate rises from 0
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class TrainConfig:
         in_chans: Channels of the images inside the network, 3 (colour) or 1 (grey).
         epochs: Passes over the sampled anchors.
         minutes: Time budget of the training loop in minutes; the schedule ends with whichever ends first.
-        batch_size: Anchors per step; None takes 96 images per step over all branches.
+        batch_size: Anchors per step; None divides `images_per_step` by the branches.
+        images_per_step: Images per step over all branches; 96 is the published 48 pairs or 24 quadruplets.
         lr: Learning rate at the start.
         schedule: `"exponential"` (lr * lr_decay ** epoch, as published) or `"cosine"` (to 0 at the end of the run).
         lr_decay: Factor per epoch of the exponential schedule.
@@ -64,6 +65,7 @@ class TrainConfig:
     epochs: int = 40
     minutes: float | None = None
     batch_size: int | None = None
+    images_per_step: int = 96
     lr: float = 1e-3
     schedule: Literal["exponential", "cosine"] = "exponential"
     lr_decay: float = 0.98
@@ -85,6 +87,7 @@ class TrainConfig:
         ranges: dict[str, tuple[float, float]] = {
             "in_chans": (1, 3),
             "epochs": (1, math.inf),
+            "images_per_step": (8, math.inf),
             "lr": (1e-12, math.inf),
             "lr_decay": (1e-12, 1),
             "sam_rho": (0, math.inf),
@@ -118,7 +121,7 @@ class TrainConfig:
 
     def anchors_per_step(self, branches: int) -> int:
         """Anchors per step of a network with that many branches."""
-        return self.batch_size or IMAGES_PER_STEP // branches
+        return self.batch_size or self.images_per_step // branches
 
     def learning_rate(self, epoch: float, progress: float) -> float:
         """Learning rate at a point of the run.
@@ -128,7 +131,7 @@ class TrainConfig:
             progress: Share of the run done, in [0, 1]: of the epochs or of the time budget, whichever is further.
         """
         if self.schedule == "cosine":
-            return self.lr * 0.5 * (1 + math.cos(math.pi * progress))
+            return self.lr * min(1.0, progress / WARM_UP) * 0.5 * (1 + math.cos(math.pi * progress))
         return float(self.lr * self.lr_decay ** math.floor(epoch))
 
     def folder(self, stamp: str) -> Path:

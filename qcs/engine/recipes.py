@@ -32,7 +32,15 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "qcs-affectnet8": dict(_AFFECTNET, **_QCS, model="qcs_ir50.affectnet8", batch_size=24, lr=4e-6, epochs=100),
     "nano": dict(
-        schedule="cosine", sam_rho=0.0, lr=1e-3, epochs=40, resize=52, rotation=10.0, erasing=(0.02, 0.1), workers=0
+        schedule="cosine",
+        sam_rho=0.0,
+        lr=5e-4,
+        images_per_step=48,
+        epochs=100,
+        fraction=0.25,
+        resize=52,
+        rotation=10.0,
+        erasing=None,
     ),
 }
 

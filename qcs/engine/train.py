@@ -17,7 +17,8 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from rich.console import Console
 from timm.data import resolve_model_data_config
-from torch import Tensor
+from timm.layers import Attention
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import qcs
@@ -80,6 +81,13 @@ def train(
     return _Training(config, splits, console or Console(quiet=True)).run()
 
 
+def _use_plain_attention(model: nn.Module) -> None:
+    """Attention as matrix products: PyTorch's fused kernel is the slower one on CPUs, above all in bfloat16."""
+    for module in model.modules():
+        if isinstance(module, Attention):
+            module.fused_attn = False
+
+
 class _Training:
     """One run; the methods are its steps in the order they happen."""
 
@@ -95,6 +103,8 @@ class _Training:
         self._data_config = resolve_model_data_config(self.model)
         self.batches = self._training_batches()
         self.validation = self._evaluation_batches(self.data.validation)
+        if self.accelerator.device.type == "cpu":
+            _use_plain_attention(self.model)
         self.network = self.accelerator.prepare_model(self.model.to(memory_format=torch.channels_last))
         adam = torch.optim.Adam(self.network.parameters(), lr=config.lr)
         self.optimizer = SAM(adam, config.sam_rho)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from torch import nn
 
 from qcs.errors import InputError
 from qcs.models import ir, zoo
 from qcs.models.checkpoint import load_checkpoint
+from qcs.models.network import CrossSimilarityNetwork
 
 _CFGS = [f"{name}.{tag}" for cfgs in (ir.default_cfgs, zoo.default_cfgs) for name, d in cfgs.items() for tag in d.tags]
 
@@ -84,3 +87,44 @@ def _check_name(name: str) -> None:
         raise InputError(f"unknown model {name!r}; did you mean {' or '.join(close or list_models())}?")
     if tag and tag not in _tags(architecture):
         raise InputError(f"unknown tag {tag!r} of {architecture}; expected one of {', '.join(_tags(architecture))}")
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """One line about a network.
+
+    Attributes:
+        name: `architecture` or `architecture.tag`.
+        parameters: Parameters in training.
+        inference: Parameters at inference, without the cross part.
+        input_size: Channels and side of its images, in pixels.
+        classes: Class names that the name fixes.
+    """
+
+    name: str
+    parameters: int
+    inference: int
+    input_size: str
+    classes: str
+
+
+def describe_models(pattern: str = "*") -> list[ModelSummary]:
+    """Summaries of the networks whose `architecture.tag` matches a shell-style pattern; nothing is allocated."""
+    architectures = set(list_models(pattern))
+    names = {*list_models(pattern, tags=True), *(n for n in list_models(tags=True) if n.split(".")[0] in architectures)}
+    return [_describe(name) for name in sorted(names)]
+
+
+def _describe(name: str) -> ModelSummary:
+    with torch.device("meta"):
+        model = create_model(name)
+    base = model.inference_model() if isinstance(model, CrossSimilarityNetwork) else model
+    cfg: Any = model.pretrained_cfg
+    channels, side, _ = cfg["input_size"]
+    return ModelSummary(
+        name,
+        parameters=sum(p.numel() for p in model.parameters()),
+        inference=sum(p.numel() for p in base.parameters()),
+        input_size=f"{channels} x {side} px",
+        classes=", ".join(cfg.get("label_names", ())) or "any",
+    )

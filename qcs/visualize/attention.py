@@ -24,7 +24,7 @@ LUMA = (0.299, 0.587, 0.114)  # shares of red, green and blue in grey (ITU-R BT.
 
 
 def attention_rows(
-    images: npt.ArrayLike, rows: Mapping[str, npt.ArrayLike], *, columns_titles: Sequence[str] | None = None
+    images: npt.ArrayLike, rows: Mapping[str, npt.ArrayLike], *, column_titles: Sequence[str] | None = None
 ) -> Figure:
     """Draw faces in columns and, below them, rows of maps laid over the greyed faces.
 
@@ -41,7 +41,7 @@ def attention_rows(
     Args:
         images: RGB faces, (n, H, W, 3), uint8.
         rows: Row label to what the row shows.
-        columns_titles: A title for each face.
+        column_titles: A title for each face.
 
     Returns:
         The figure: a row of faces, then one row for each of `rows`.
@@ -53,17 +53,17 @@ def attention_rows(
         >>> import numpy as np
         >>> from qcs.visualize import attention_rows
         >>> faces = np.zeros((2, 48, 48, 3), np.uint8)
-        >>> figure = attention_rows(faces, {"level 1": np.full((2, 49), 1 / 49)}, columns_titles=["happy", "sad"])
+        >>> figure = attention_rows(faces, {"level 1": np.full((2, 49), 1 / 49)}, column_titles=["happy", "sad"])
         >>> [panel.get_title() for panel in figure.axes if panel.get_title()]
         ['happy', 'sad']
     """
     faces = _faces(images)
     if not rows:
         raise InputError("no row to draw over the faces: give at least one, as {label: weights}")
-    if columns_titles is not None and len(columns_titles) != len(faces):
-        raise InputError(f"{len(columns_titles)} column titles for {len(faces)} images: give one per image")
+    if column_titles is not None and len(column_titles) != len(faces):
+        raise InputError(f"{len(column_titles)} column titles for {len(faces)} images: give one per image")
     figure = blank(CELL * len(faces) + 2, CELL * (1 + len(rows)) + 0.3)
-    first, *others = _panels(figure, ["face", *rows], columns_titles or [""] * len(faces))
+    first, *others = _panels(figure, ["face", *rows], column_titles or [""] * len(faces))
     for panel, face in zip(first, faces, strict=True):
         panel.imshow(face)
     greys = faces @ LUMA

@@ -83,7 +83,7 @@ def test_masks_are_tinted_and_outlined_where_they_have_an_edge() -> None:
 
 
 def test_rows_and_columns_are_named() -> None:
-    figure = attention_rows(FACES, {"level 1": WEIGHTS, "occluded": MASKS}, columns_titles=["happy", "sad", "fear"])
+    figure = attention_rows(FACES, {"level 1": WEIGHTS, "occluded": MASKS}, column_titles=["happy", "sad", "fear"])
     rows = grid(figure.axes)
     assert [row[0].get_ylabel() for row in rows] == ["face", "level 1", "occluded"]
     assert [panel.get_title() for panel in rows[0]] == ["happy", "sad", "fear"]
@@ -122,4 +122,4 @@ def test_what_cannot_be_drawn_is_named(images: np.ndarray, rows: dict[str, np.nd
 
 def test_a_wrong_number_of_titles_is_refused() -> None:
     with pytest.raises(InputError, match="2 column titles for 3 images"):
-        attention_rows(FACES, {"w": WEIGHTS}, columns_titles=["a", "b"])
+        attention_rows(FACES, {"w": WEIGHTS}, column_titles=["a", "b"])

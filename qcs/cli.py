@@ -1,0 +1,167 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from qcs.errors import InputError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Quadruplet Cross Similarity for facial expression recognition.",
+)
+console = Console()
+
+Data = Annotated[str, typer.Option(help="Images: .npz archive, folder per class, or .txt/.lst/.csv list.")]
+ImageRoot = Annotated[str | None, typer.Option(help="Folder that the paths of a list start from.")]
+Weights = Annotated[str, typer.Argument(help="Run folder, or a .safetensors file written by a run.")]
+
+
+@app.command()
+def train(
+    data: Data,
+    model: Annotated[str | None, typer.Option(help="Network, see 'qcs models'. [default: the recipe's]")] = None,
+    recipe: Annotated[str, typer.Option(help="Settings to start from; the options below replace its values.")] = "nano",
+    image_root: ImageRoot = None,
+    output: Annotated[str | None, typer.Option(help="Run folder. [default: runs/MODEL-DATE-TIME]")] = None,
+    init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the sampled anchors.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time budget of the training loop, in minutes.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Anchors per step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate at the start.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="exponential or cosine.")] = None,
+    lr_decay: Annotated[float | None, typer.Option(help="Factor per epoch, exponential schedule.")] = None,
+    sam_rho: Annotated[float | None, typer.Option(help="Radius of SAM; 0 switches it off.")] = None,
+    fraction: Annotated[float | None, typer.Option(help="Share of the set used as anchors per epoch.")] = None,
+    balance: Annotated[str | None, typer.Option(help="Anchors: none (shuffle) or class (balanced).")] = None,
+    negatives: Annotated[str | None, typer.Option(help="Negatives uniform over: image or class.")] = None,
+    resize: Annotated[int | None, typer.Option(help="Side in pixels before the random crop.")] = None,
+    rotation: Annotated[float | None, typer.Option(help="Largest random rotation, in degrees.")] = None,
+    kl: Annotated[float | None, typer.Option(help="Weight of KL distillation, cross to base.")] = None,
+    l2: Annotated[float | None, typer.Option(help="Weight of L2 distillation, cross to base.")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="Share of a label spread over all.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, or bf16 for autocast.")] = None,
+    in_chans: Annotated[int | None, typer.Option(help="Channels inside the network, 3 or 1 (grey).")] = None,
+    model_arg: Annotated[
+        list[str] | None, typer.Option(help="Argument of the network as NAME=VALUE, as scope=sample; repeatable.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that load images.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides weights, sampling and augmentation.")] = None,
+) -> None:
+    """Train a network and leave weights, metrics and pictures in a run folder."""
+    given = {name: value for name, value in locals().items() if value is not None}
+    for name in ("recipe", "kl", "l2", "model_arg"):
+        given.pop(name, None)
+    weights = {name: value for name, value in (("kl", kl), ("l2", l2)) if value}
+    if weights:
+        given["distillation"] = weights
+    if model_arg:
+        given["model_args"] = dict(map(_model_argument, model_arg))
+    _needs("accelerate", "rich", "tensorboard", "torchmetrics", "matplotlib")
+    from qcs import engine
+
+    engine.train(engine.TrainConfig.from_recipe(recipe, **given), console=console)
+
+
+@app.command()
+def evaluate(
+    weights: Weights,
+    data: Data,
+    split: Annotated[str, typer.Option(help="train, validation, test, or all.")] = "test",
+    image_root: ImageRoot = None,
+    output: Annotated[str | None, typer.Option(help="Folder to write to. [default: WEIGHTS' folder]")] = None,
+) -> None:
+    """Accuracy, balanced accuracy, per class and confusion matrix of a trained network."""
+    _needs("accelerate", "torchmetrics", "matplotlib")
+    from qcs.engine.report import evaluate_data
+
+    evaluate_data(weights, data, split, image_root, output, console)
+
+
+@app.command()
+def predict(
+    weights: Weights,
+    images: Annotated[list[str], typer.Argument(help="Image files or folders of them; each image one face.")],
+    output: Annotated[str | None, typer.Option(help="File to write: .json or .csv.")] = None,
+) -> None:
+    """Expression of each image, with its probability."""
+    _needs("accelerate", "torchmetrics")
+    from qcs.engine.report import predict_files
+
+    if predict_files(weights, images, output, console):
+        raise typer.Exit(1)
+
+
+@app.command()
+def models(
+    pattern: Annotated[str, typer.Argument(help="Shell-style pattern of names.")] = "*",
+) -> None:
+    """The networks of this library."""
+    from qcs.models.factory import describe_models
+
+    rows = describe_models(pattern)
+    if not rows:
+        raise InputError(f"no model matches {pattern!r}; 'qcs models' lists all")
+    table = Table("name", "parameters", "at inference", "input", "classes", box=None)
+    for row in rows:
+        table.add_row(
+            row.name, f"{row.parameters / 1e6:.2f} M", f"{row.inference / 1e6:.2f} M", row.input_size, row.classes
+        )
+    console.print(table)
+
+
+@app.command()
+def demo(
+    output: Annotated[str, typer.Option(help="Folder to create.")] = "demo",
+    minutes: Annotated[float, typer.Option(help="Training time of each of the two networks, in minutes.")] = 1.0,
+) -> None:
+    """Train base_nano and qcs_nano on drawn faces, compare them and draw what they look at."""
+    _needs("accelerate", "rich", "tensorboard", "torchmetrics", "matplotlib")
+    from qcs.engine.demo import run_demo
+
+    run_demo(Path(output), minutes, console)
+
+
+def _model_argument(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InputError(f"--model-arg takes NAME=VALUE, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:  # a word needs no quotes
+        return name, value
+
+
+def _needs(*modules: str) -> None:
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"this command needs {', '.join(missing)}; run: pip install 'qcs[train]'")
+
+
+def main() -> None:
+    """Run the command line; bad input ends in one clear line and a non-zero status."""
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        _fail("interrupted; what finished epochs left is in the run folder", 130)
+    except InputError as error:
+        _fail(str(error).strip().splitlines()[-1], 1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}", 1)
+
+
+def _fail(message: str, status: int) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"[red]error:[/red] {escape(message)}", highlight=False)
+    sys.exit(status)
