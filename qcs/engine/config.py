@@ -41,7 +41,8 @@ class TrainConfig:
         resize: Side in pixels before the random crop; None resizes to the input size without a crop.
         rotation: Largest random rotation in degrees.
         erasing: Smallest and largest share of the area that random erasing blanks; None for none.
-        precision: `"fp32"`, or `"bf16"` for autocast to bfloat16.
+        color_jitter: Largest change of brightness, contrast, saturation and hue, see `qcs.data.Augmentation`.
+        precision: `"fp32"`, `"bf16"` for autocast to bfloat16, or `"auto"` for bf16 where the processor has it.
         validation_fraction: Share of the training images held out, per class, where the data has no validation split.
         workers: Processes that load images; 0 loads in the main process.
         seed: Decides weights, sampling and augmentation.
@@ -78,7 +79,8 @@ class TrainConfig:
     resize: int | None = None
     rotation: float = 0.0
     erasing: tuple[float, float] | None = (0.02, 0.1)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    color_jitter: tuple[float, float, float, float] = (0.2, 0.2, 0.2, 0.1)
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
     validation_fraction: float = 0.1
     workers: int = 0
     seed: int = 0
@@ -101,7 +103,7 @@ class TrainConfig:
             raise InputError(f"minutes must be above 0, got {self.minutes}")
         if self.batch_size is not None and self.batch_size < 2:
             raise InputError(f"batch_size must be at least 2 (batch norm needs it in training), got {self.batch_size}")
-        for name, allowed in {"schedule": ("exponential", "cosine"), "precision": ("fp32", "bf16")}.items():
+        for name, allowed in {"schedule": ("exponential", "cosine"), "precision": ("auto", "fp32", "bf16")}.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
 

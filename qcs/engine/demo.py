@@ -46,9 +46,7 @@ def run_demo(folder: Path, minutes: float, console: Console) -> dict[str, float]
     splits = {name: LabelledImages(drawn.images, drawn.labels, drawn.classes) for name, drawn in faces.items()}
     results = {
         model: train(
-            TrainConfig.from_recipe(
-                "nano", data="synthetic faces", model=model, minutes=minutes, output=str(folder / model)
-            ),
+            _settings(model, minutes, folder / model),
             splits,
             console,
         )
@@ -62,6 +60,20 @@ def run_demo(folder: Path, minutes: float, console: Console) -> dict[str, float]
     for picture in ("attention.png", "confusion.png", "curves.png"):
         console.print(f"picture {folder / picture}", highlight=False, soft_wrap=True)
     return accuracies
+
+
+def _settings(model: str, minutes: float, output: Path) -> TrainConfig:
+    """The nano recipe without augmentation but flips: there are as many drawn people as one wants."""
+    return TrainConfig.from_recipe(
+        "nano",
+        data="synthetic faces",
+        model=model,
+        minutes=minutes,
+        output=str(output),
+        resize=None,
+        rotation=0.0,
+        color_jitter=(0.0, 0.0, 0.0, 0.0),
+    )
 
 
 def _draw(folder: Path, results: dict[str, RunResult], faces: SyntheticFaces) -> None:

@@ -34,13 +34,15 @@ RECIPES: dict[str, dict[str, Any]] = {
     "nano": dict(
         schedule="cosine",
         sam_rho=0.0,
-        lr=5e-4,
+        lr=1e-3,
         images_per_step=48,
         epochs=100,
         fraction=0.25,
         resize=52,
         rotation=10.0,
         erasing=None,
+        color_jitter=(0.2, 0.2, 0.0, 0.0),
+        precision="auto",
     ),
 }
 

@@ -81,6 +81,19 @@ def train(
     return _Training(config, splits, console or Console(quiet=True)).run()
 
 
+def _precision(wanted: str) -> str:
+    """Precision in Accelerate's words; "auto" takes bfloat16 where it is computed natively."""
+    if wanted == "auto":
+        native = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else _cpu_has_bf16()
+        wanted = "bf16" if native else "fp32"
+    return "bf16" if wanted == "bf16" else "no"
+
+
+def _cpu_has_bf16() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 def _use_plain_attention(model: nn.Module) -> None:
     """Attention as matrix products: PyTorch's fused kernel is the slower one on CPUs, above all in bfloat16."""
     for module in model.modules():
@@ -94,7 +107,7 @@ class _Training:
     def __init__(self, config: TrainConfig, splits: Mapping[str, LabelledImages] | None, console: Console) -> None:
         self.config, self.console = config, console
         self.accelerator = Accelerator(
-            mixed_precision="bf16" if config.precision == "bf16" else "no", log_with="tensorboard", project_dir="."
+            mixed_precision=_precision(config.precision), log_with="tensorboard", project_dir="."
         )
         set_seed(config.seed)
         data = sources(config, splits)
@@ -137,6 +150,7 @@ class _Training:
             {
                 "config": dataclasses.asdict(self.config),
                 "anchors_per_step": self.config.anchors_per_step(self.model.branches),
+                "precision": self.accelerator.mixed_precision,
                 "processes": self.accelerator.num_processes,
                 "images": self.data.summary(),
                 "model_chosen_on": self.data.selection,
@@ -158,7 +172,9 @@ class _Training:
 
     def _training_batches(self) -> Batches:
         config, branches = self.config, self.model.branches
-        augmentation = Augmentation(resize=config.resize, rotation=config.rotation, erasing=config.erasing)
+        augmentation = Augmentation(
+            resize=config.resize, rotation=config.rotation, erasing=config.erasing, color_jitter=config.color_jitter
+        )
         images = self.data.train.with_transform(train_transform(self._data_config, augmentation))
         shared: dict[str, Any] = dict(
             balance=config.balance,

@@ -30,6 +30,7 @@ class ContrastiveResidualDistillation(nn.Module):
             over the cross features alone: no gradient through a sum).
         depth: Transformer blocks of "vit" and "none".
         num_heads: Attention heads of "vit" and "none"; must divide `dim`.
+        mlp_ratio: Hidden width of the MLPs of "vit" and "none" over C.
         drop_rate: Dropout of "vit" and "none", see `TokenTransformer`.
         proj_drop_rate: Dropout after the attention projection of "vit" and "none".
 
@@ -53,6 +54,7 @@ class ContrastiveResidualDistillation(nn.Module):
         connection: Connection = "vit",
         depth: int = 1,
         num_heads: int = 8,
+        mlp_ratio: float = 4.0,
         drop_rate: float = 0.0,
         proj_drop_rate: float = 0.0,
     ) -> None:
@@ -68,6 +70,7 @@ class ContrastiveResidualDistillation(nn.Module):
                 num_classes,
                 depth=depth,
                 num_heads=num_heads,
+                mlp_ratio=mlp_ratio,
                 drop_rate=drop_rate,
                 proj_drop_rate=proj_drop_rate,
             )

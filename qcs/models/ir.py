@@ -248,5 +248,5 @@ def ir50(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 @register_model
 def ir_nano(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """A small IR network for 48-pixel faces that trains on two CPU cores."""
-    args = dict(depths=(1, 2, 2), widths=(16, 48, 96), strides=(1, 2, 2), stem_width=16, stem_stride=2, img_size=48)
+    args = dict(depths=(1, 1, 1), widths=(32, 64, 128), strides=(2, 1, 2), stem_width=32, stem_stride=2, img_size=48)
     return _create_ir("ir_nano", pretrained, **{**args, **kwargs})

@@ -41,6 +41,7 @@ class CrossSimilarityNetwork(nn.Module):
         base_depth: Transformer blocks of the base classifier.
         cross_depth: Transformer blocks of the cross classifier.
         num_heads: Attention heads of both; must divide `embed_dim`.
+        mlp_ratio: Hidden width of all MLPs over C.
         base_drop_rate: Dropout of the base classifier's transformer, a probability.
         cross_drop_rate: Dropout of the cross classifier's transformer, a probability.
         drop_attention_projection: Whether that dropout also follows the attention projections.
@@ -74,6 +75,7 @@ class CrossSimilarityNetwork(nn.Module):
         base_depth: int = 2,
         cross_depth: int = 1,
         num_heads: int = 8,
+        mlp_ratio: float = 4.0,
         base_drop_rate: float = 0.0,
         cross_drop_rate: float = 0.0,
         drop_attention_projection: bool = False,
@@ -106,12 +108,13 @@ class CrossSimilarityNetwork(nn.Module):
             num_classes,
             depth=base_depth,
             num_heads=num_heads,
+            mlp_ratio=mlp_ratio,
             drop_rate=base_drop_rate,
             proj_drop_rate=base_drop_rate if drop_attention_projection else 0.0,
         )
         if branches == 1:
             return
-        shared: dict[str, Any] = dict(residual=residual, scope=scope, backend=backend)
+        shared: dict[str, Any] = dict(residual=residual, scope=scope, mlp_ratio=mlp_ratio, backend=backend)
         self.cross_modules = nn.ModuleList(
             DualCrossModule(embed_dim, attention=attention, **shared)
             if branches == 2
@@ -125,6 +128,7 @@ class CrossSimilarityNetwork(nn.Module):
             connection=connection,
             depth=cross_depth,
             num_heads=num_heads,
+            mlp_ratio=mlp_ratio,
             drop_rate=cross_drop_rate,
             proj_drop_rate=cross_drop_rate if drop_attention_projection else 0.0,
         )

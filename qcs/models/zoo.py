@@ -16,7 +16,9 @@ from qcs.errors import InputError
 from qcs.models.network import CrossSimilarityNetwork
 
 IR50: dict[str, Any] = dict(backbone="ir50", img_size=112, grid_size=7, embed_dim=768, base_depth=2)
-NANO: dict[str, Any] = dict(backbone="ir_nano", img_size=48, grid_size=6, embed_dim=96, base_depth=1, num_heads=4)
+NANO: dict[str, Any] = dict(
+    backbone="ir_nano", img_size=48, grid_size=6, embed_dim=64, base_depth=1, num_heads=2, mlp_ratio=2.0
+)
 
 # Where a published network differs from the defaults of `CrossSimilarityNetwork`.
 PUBLISHED: dict[str, dict[str, Any]] = {
