@@ -4,6 +4,9 @@ Layers, losses and samplers to use in any network, and models registered with ti
 `qcs.engine`, `qcs.data` and `qcs.visualize`, which load when used.
 """
 
+from importlib import import_module
+from types import ModuleType
+
 from qcs import functional as functional
 from qcs import layers as layers
 from qcs import losses as losses
@@ -14,3 +17,9 @@ from qcs.models import list_models as list_models
 from qcs.models import load_checkpoint as load_checkpoint
 from qcs.models import load_model as load_model
 from qcs.version import __version__ as __version__
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name not in ("data", "engine", "visualize"):
+        raise AttributeError(f"module 'qcs' has no attribute {name!r}")
+    return import_module(f"qcs.{name}")

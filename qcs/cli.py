@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,7 +74,8 @@ def train(
     _needs("accelerate", "rich", "tensorboard", "torchmetrics", "matplotlib")
     from qcs import engine
 
-    engine.train(engine.TrainConfig.from_recipe(recipe, **given), console=console)
+    with _interruptible():
+        engine.train(engine.TrainConfig.from_recipe(recipe, **given), console=console)
 
 
 @app.command()
@@ -99,7 +103,10 @@ def predict(
     _needs("accelerate", "torchmetrics")
     from qcs.engine.report import predict_files
 
-    if predict_files(weights, images, output, console):
+    unreadable = predict_files(weights, images, output, console)
+    for error in unreadable:
+        _report("red", "error", str(error))
+    if unreadable:
         raise typer.Exit(1)
 
 
@@ -124,13 +131,14 @@ def models(
 @app.command()
 def demo(
     output: Annotated[str, typer.Option(help="Folder to create.")] = "demo",
-    minutes: Annotated[float, typer.Option(help="Training time of each of the two networks, in minutes.")] = 1.0,
+    minutes: Annotated[float, typer.Option(help="Training time of each of the two networks, in minutes.")] = 1.5,
 ) -> None:
     """Train base_nano and qcs_nano on drawn faces, compare them and draw what they look at."""
     _needs("accelerate", "rich", "tensorboard", "torchmetrics", "matplotlib")
     from qcs.engine.demo import run_demo
 
-    run_demo(Path(output), minutes, console)
+    with _interruptible():
+        run_demo(Path(output), minutes, console)
 
 
 def _model_argument(text: str) -> tuple[str, Any]:
@@ -151,17 +159,32 @@ def _needs(*modules: str) -> None:
 
 def main() -> None:
     """Run the command line; bad input ends in one clear line and a non-zero status."""
+    warnings.showwarning = lambda message, *place: _report("yellow", "warning", str(message))
     try:
-        app(standalone_mode=True)
-    except KeyboardInterrupt:
-        _fail("interrupted; what finished epochs left is in the run folder", 130)
+        app()
     except InputError as error:
-        _fail(str(error).strip().splitlines()[-1], 1)
+        # From a process that loads images it comes with that process's traceback, which ends in the message.
+        _fail(str(error).rpartition("InputError: ")[2], 1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}", 1)
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Says that it was the user who stopped a long command."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+
+
 def _fail(message: str, status: int) -> None:
-    Console(stderr=True, soft_wrap=True).print(f"[red]error:[/red] {escape(message)}", highlight=False)
+    _report("red", "error", message)
     sys.exit(status)
+
+
+def _report(colour: str, kind: str, message: str) -> None:
+    """One line on the error stream, whatever the message holds."""
+    line = " ".join(message.splitlines())
+    Console(stderr=True, soft_wrap=True).print(f"[{colour}]{kind}:[/{colour}] {escape(line)}", highlight=False)

@@ -5,6 +5,7 @@ The tests assert on what this module measures; `python tests/parity.py` prints i
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ NETWORKS = {
     "dcs_raf_db": "dcs_ir50.raf_db",
     "dcs_affectnet8": "dcs_ir50.affectnet8",
 }
+WITH_SAM = ("qcs_raf_db", "dcs_raf_db")
 BRANCHES = ("a", "p", "n", "n2")
 LABELS = {"a": [1, 5], "p": [1, 5], "n": [3, 0], "n2": [3, 0]}
 
@@ -108,15 +110,30 @@ def live_parameters(schema: str, model: CrossSimilarityNetwork) -> dict[str, Ten
     return {key: parameters[rename(key)] for key in recipe.state_dict(schema) if rename(key) in parameters}
 
 
+class Comparison:
+    """Collects deviations by group, and knows which golden numbers nobody asked about."""
+
+    def __init__(self, schema: str, parts: tuple[str, ...]) -> None:
+        self.schema = schema
+        golden = load_file(GOLDEN / f"{schema}.safetensors")
+        self.golden = {key: value for key, value in golden.items() if key.startswith(parts)}
+        self._left = set(self.golden)
+        self._errors: Errors = {}
+
+    def __call__(self, group: str, key: str, value: Tensor) -> None:
+        group = f"{self.schema}: {group}"
+        self._errors[group] = max(self._errors.get(group, 0.0), relative_error(value, self.golden[key]))
+        self._left.discard(key)
+
+    def errors(self) -> Errors:
+        """Largest deviation per group; infinite for golden numbers that were never compared."""
+        missed = {f"{self.schema}: never compared, {key}": math.inf for key in self._left}
+        return {**self._errors, **missed}
+
+
 def network_errors(schema: str, dtype: torch.dtype = torch.float64) -> Errors:
     """Logits, losses, gradient norms and running statistics, in evaluation and in training mode."""
-    golden = load_file(GOLDEN / f"{schema}.safetensors")
-    errors: Errors = {}
-
-    def compare(group: str, key: str, value: Tensor) -> None:
-        group = f"{schema}: {group}"
-        errors[group] = max(errors.get(group, 0.0), relative_error(value, golden[key]))
-
+    compare = Comparison(schema, ("eval/", "train/"))
     model = network(schema, dtype).eval()
     inputs = images(model, dtype)
     with torch.no_grad():
@@ -124,38 +141,42 @@ def network_errors(schema: str, dtype: torch.dtype = torch.float64) -> Errors:
         for level, features in enumerate(model.backbone(inputs[0]), start=1):
             compare("backbone", f"eval/backbone/{level}/mean", features.mean((2, 3)))
     for mode in ("eval", "train"):
-        if f"{mode}/base/a" not in golden:
-            continue
-        model.train(mode == "train")
-        out = model(*inputs)
-        for index, branch in enumerate(BRANCHES[: model.branches]):
-            compare(f"{mode} logits", f"{mode}/base/{branch}", out.base[index])
-            compare(f"{mode} logits", f"{mode}/cross/{branch}", out.cross[index])
-        loss = JointLoss()(out, labels(model))["loss"]
-        if f"{mode}/loss" in golden:
-            compare("training loss", f"{mode}/loss", loss)
-        model.zero_grad()
-        loss.backward()
-        for key, parameter in live_parameters(schema, model).items():
-            kind = "gradient of theta" if key.endswith("theta") else "gradient norms"
-            compare(f"{mode} {kind}", f"{mode}/grad_norm/{key}", parameter.grad.double().norm())
-    buffers = dict(model.named_buffers())
-    for key in golden:
-        if key.startswith("train/buffer_sum/"):
-            compare("running statistics", key, buffers[rename(key.removeprefix("train/buffer_sum/"))].double().sum())
-    return errors
+        if f"{mode}/base/a" in compare.golden:
+            _compare_branches(compare, mode, schema, model.train(mode == "train"), inputs)
+    return compare.errors()
+
+
+def _compare_branches(
+    compare: Comparison, mode: str, schema: str, model: CrossSimilarityNetwork, inputs: list[Tensor]
+) -> None:
+    out = model(*inputs)
+    for index, branch in enumerate(BRANCHES[: model.branches]):
+        compare(f"{mode} logits", f"{mode}/base/{branch}", out.base[index])
+        compare(f"{mode} logits", f"{mode}/cross/{branch}", out.cross[index])
+    loss = JointLoss()(out, labels(model))["loss"]
+    model.zero_grad()
+    loss.backward()
+    for key, parameter in live_parameters(schema, model).items():
+        kind = "gradient of theta" if key.endswith("theta") else "gradient norms"
+        assert parameter.grad is not None, f"no gradient for {key}"
+        compare(f"{mode} {kind}", f"{mode}/grad_norm/{key}", parameter.grad.double().norm())
+    if mode == "train":
+        compare("training loss", "train/loss", loss)
+        buffers = dict(model.named_buffers())
+        for key in compare.golden:
+            if key.startswith("train/buffer_sum/"):
+                buffer = buffers[rename(key.removeprefix("train/buffer_sum/"))]
+                compare("running statistics", key, buffer.double().sum())
 
 
 def sam_errors(schema: str, dtype: torch.dtype = torch.float64) -> Errors:
     """Two steps of SAM over Adam in training mode: losses at w and w + e, and every parameter's change."""
-    golden = load_file(GOLDEN / f"{schema}.safetensors")
+    compare = Comparison(schema, ("sam/",))
     model = network(schema, dtype).train()
     inputs, targets = images(model, dtype), labels(model)
     parameters = live_parameters(schema, model)
     before = {key: parameter.detach().clone() for key, parameter in parameters.items()}
     optimizer = SAM(torch.optim.Adam(model.parameters(), lr=1e-4), rho=0.05)
-    losses_, changes = f"{schema}: SAM losses", f"{schema}: SAM change of every parameter"
-    errors = {losses_: 0.0, changes: 0.0}
 
     def backward() -> Tensor:
         optimizer.zero_grad()
@@ -163,16 +184,32 @@ def sam_errors(schema: str, dtype: torch.dtype = torch.float64) -> Errors:
         loss.backward()
         return loss.detach()
 
-    def climbed() -> Tensor:
-        optimizer.climb()
-        loss = backward()
-        optimizer.step()
-        return loss
-
     for step in range(2):
-        for name, loss in (("first", backward()), ("second", climbed())):
-            errors[losses_] = max(errors[losses_], relative_error(loss, golden[f"sam/{step}/{name}_loss"]))
+        compare("SAM losses", f"sam/{step}/first_loss", backward())
+        optimizer.climb()
+        compare("SAM losses", f"sam/{step}/second_loss", backward())
+        optimizer.step()
     for key, parameter in parameters.items():
         change = (parameter.detach() - before[key]).double().norm()
-        errors[changes] = max(errors[changes], relative_error(change, golden[f"sam/delta_norm/{key}"]))
-    return errors
+        compare("SAM change of every parameter", f"sam/delta_norm/{key}", change)
+    return compare.errors()
+
+
+def main() -> None:
+    """Print the largest deviation of every group, in float64 and in float32."""
+    columns = []
+    for dtype in (torch.float64, torch.float32):
+        errors = kernel_errors(dtype)
+        for schema in NETWORKS:
+            errors |= network_errors(schema, dtype)
+        for schema in WITH_SAM:
+            errors |= sam_errors(schema, dtype)
+        columns.append(errors)
+    double, single = columns
+    print(f"{'largest relative error':<55} {'float64':>9} {'float32':>9}")
+    for group in double:
+        print(f"{group:<55} {double[group]:>9.1e} {single[group]:>9.1e}")
+
+
+if __name__ == "__main__":
+    main()

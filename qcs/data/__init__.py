@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from qcs.data.dataset import LabelledImages, open_image
     from qcs.data.labels import CLASSES, canonical, class_indices
     from qcs.data.readers import hold_out, merge, read
+    from qcs.data.synthetic import SyntheticFaces, synthetic_faces
     from qcs.data.transforms import Augmentation, eval_transform, train_transform
     from qcs.data.votes import majority
 
@@ -28,12 +29,15 @@ _HOME = {
     "Augmentation": "transforms",
     "train_transform": "transforms",
     "eval_transform": "transforms",
+    "SyntheticFaces": "synthetic",
+    "synthetic_faces": "synthetic",
 }
 
 __all__ = [
     "CLASSES",
     "Augmentation",
     "LabelledImages",
+    "SyntheticFaces",
     "canonical",
     "class_indices",
     "eval_transform",
@@ -42,6 +46,7 @@ __all__ = [
     "merge",
     "open_image",
     "read",
+    "synthetic_faces",
     "train_transform",
 ]
 

@@ -32,7 +32,13 @@ def build_model(config: TrainConfig, data: Sources) -> tuple[CrossSimilarityNetw
 
 
 def _start(config: TrainConfig, num_classes: int) -> CrossSimilarityNetwork:
-    model = create_model(config.model, num_classes=num_classes, in_chans=config.in_chans, **config.model_args)
+    try:
+        model = create_model(config.model, num_classes=num_classes, in_chans=config.in_chans, **config.model_args)
+    except InputError:
+        raise
+    except Exception as error:  # the arguments reach timm and PyTorch, which raise errors of many kinds
+        given = ", ".join(f"{name}={value!r}" for name, value in config.model_args.items())
+        raise InputError(f"cannot build {config.model} with {given}: {error}") from error
     if not isinstance(model, CrossSimilarityNetwork):
         raise InputError(f"{config.model} is a backbone alone; train one of the base, dcs or qcs networks")
     return model
@@ -41,9 +47,8 @@ def _start(config: TrainConfig, num_classes: int) -> CrossSimilarityNetwork:
 def _start_from(config: TrainConfig, classes: tuple[str, ...]) -> CrossSimilarityNetwork:
     """The network with the weights of `config.init`; fresh heads unless the file names the same classes."""
     path = weights_file(str(config.init))
-    state = read_state(path)
-    model = _start(config, num_classes_in(state, path))
-    load_checkpoint(model, state)
+    model = _start(config, num_classes_in(read_state(path), path))
+    load_checkpoint(model, path)
     names = read_class_names(path)
     if names is not None and sorted(names) == sorted(classes):
         model.name_classes(names)

@@ -11,6 +11,12 @@ from qcs.engine.recipes import recipe
 from qcs.errors import InputError
 
 WARM_UP = 0.05  # share of the run in which the cosine schedule's learning rate rises from 0
+CHOICES = {
+    "schedule": ("exponential", "cosine"),
+    "balance": ("none", "class"),
+    "negatives": ("image", "class"),
+    "precision": ("auto", "fp32", "bf16"),
+}
 
 
 @dataclass(frozen=True)
@@ -95,15 +101,18 @@ class TrainConfig:
             "sam_rho": (0, math.inf),
             "workers": (0, math.inf),
             "validation_fraction": (1e-6, 0.9),
+            "seed": (0, 2**32 - 1),  # what NumPy takes
         }
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
-                raise InputError(f"{name} must be from {low:g} to {high:g}, got {getattr(self, name)}")
-        if self.minutes is not None and not self.minutes > 0:
-            raise InputError(f"minutes must be above 0, got {self.minutes}")
+                raise InputError(f"{name} must be from {low:,} to {high:,}, got {getattr(self, name)}")
+        for name in ("minutes", "resize"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"{name} must be above 0, got {value}")
         if self.batch_size is not None and self.batch_size < 2:
             raise InputError(f"batch_size must be at least 2 (batch norm needs it in training), got {self.batch_size}")
-        for name, allowed in {"schedule": ("exponential", "cosine"), "precision": ("auto", "fp32", "bf16")}.items():
+        for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
 

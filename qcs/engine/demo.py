@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from rich.console import Console
 from timm.data import resolve_model_data_config
 
@@ -81,32 +82,35 @@ def _draw(folder: Path, results: dict[str, RunResult], faces: SyntheticFaces) ->
     visualize.save(visualize.confusion_matrices(matrices, faces.classes), folder / "confusion.png")
     histories = {model: result.history for model, result in results.items()}
     visualize.save(visualize.loss_curves(histories), folder / "curves.png")
-    columns, attention = compare_faces(results["qcs_nano"].folder / "best.safetensors", faces)
+    attention = mean_attention(results["qcs_nano"].folder / "best.safetensors", faces)
+    shown = [int(np.flatnonzero(faces.labels == label)[0]) for label in range(len(faces.classes))]
     rows = {
-        **{f"attention, level {level}": weights for level, weights in enumerate(attention, start=1)},
-        "expressive regions\n(ground truth)": faces.masks[columns],
+        **{f"attention, level {level}": weights[shown] for level, weights in enumerate(attention, start=1)},
+        "expressive regions\n(ground truth)": faces.masks[shown],
     }
-    titles = [faces.classes[faces.labels[i]] for i in columns]
-    picture = visualize.attention_rows(faces.images[columns], rows, column_titles=titles)
+    picture = visualize.attention_rows(faces.images[shown], rows, column_titles=faces.classes)
     visualize.save(picture, folder / "attention.png")
 
 
-def compare_faces(
-    weights: Path, faces: SyntheticFaces, quadruplets: int = 2, seed: int = 3
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Cross-similarity attention of a trained network over a few quadruplets of faces.
+def mean_attention(weights: Path, faces: SyntheticFaces, count: int = 140, epochs: int = 6) -> npt.NDArray[np.float32]:
+    """Cross-similarity attention of the first `count` faces, averaged over many comparisons with the others.
+
+    One comparison shows what two particular images share; the mean shows where a network looks in a face.
 
     Returns:
-        Indices of the faces (n,), and the attention (levels, n, N) over each level's tokens.
+        Attention (levels, count, N) over each level's tokens.
     """
     model = load_model(weights)
     prepare = eval_transform(resolve_model_data_config(model))
-    images = LabelledImages(faces.images, faces.labels, faces.classes, transform=prepare)
-    sampler = QuadrupletSampler(faces.labels, quadruplets, seed=seed)
-    indices = np.array(next(iter(sampler)))
-    with torch.inference_mode():
-        branches = torch.stack([images[i][0] for i in indices]).chunk(4)
-        out = model(*branches, return_attention=True)
-    by_quadruplet = indices.reshape(4, quadruplets).T.reshape(-1)
-    attention = out.attention.transpose(1, 2).flatten(1, 2).numpy()
-    return by_quadruplet, attention
+    images = torch.stack([prepare(Image.fromarray(pixels)) for pixels in faces.images[:count]])
+    sampler = QuadrupletSampler(faces.labels[:count], batch_size=20)
+    total, seen = torch.zeros(()), torch.zeros(count)
+    for epoch in range(epochs):
+        sampler.set_epoch(epoch)
+        for indices in sampler:
+            with torch.inference_mode():
+                out = model(*images[indices].chunk(4), return_attention=True)
+            by_face = torch.zeros(len(out.attention), count, out.attention.shape[-1])
+            total = total + by_face.index_add(1, torch.tensor(indices), out.attention.flatten(1, 2))
+            seen = seen.index_add(0, torch.tensor(indices), torch.ones(len(indices)))
+    return (total / seen[:, None]).numpy()

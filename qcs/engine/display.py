@@ -56,6 +56,7 @@ class TrainingDisplay:
             f"validation {record['validation_accuracy']:.2%} (balanced {record['validation_balanced_accuracy']:.2%})  "
             f"{record['images_per_second']:.0f} images/s{'  [bold]best[/bold]' if best else ''}",
             highlight=False,
+            soft_wrap=True,
         )
 
 

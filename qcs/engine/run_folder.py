@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +34,20 @@ class RunFolder:
             InputError: If a run lies there already.
             OSError: If the folder cannot be made or written.
         """
-        if (self.path / "config.json").exists():
+        if any((self.path / name).exists() for name in ("config.json", "tensorboard")):
             raise InputError(f"{self.path} already holds a run; choose another output folder")
         self.path.mkdir(parents=True, exist_ok=True)
         probe = self.path / ".write-test"
         probe.touch()
         probe.unlink()
+
+    def discard(self) -> None:
+        """Take back what a run that came to no weights has written; other files in the folder stay."""
+        for name in ("config.json", "metrics.json"):
+            (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
+        with contextlib.suppress(OSError):  # not empty, or never made
+            self.path.rmdir()
 
     def write_json(self, name: str, content: Any) -> Path:
         """Write `name` as JSON, whole or not at all."""
@@ -64,12 +74,18 @@ def weights_file(source: str | Path) -> Path:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a text file, whole or not at all."""
+    """Write a text file, whole or not at all.
+
+    Raises:
+        OSError: If it cannot be written; the message names it, which that of a full disk does not by itself.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
     return path

@@ -51,6 +51,9 @@ def sources(config: TrainConfig, splits: Mapping[str, LabelledImages] | None = N
     train = found["train"] if "train" in found else found.get("all")
     if train is None:
         raise InputError(f"{config.data} has no training images; it has the splits {', '.join(found)}")
+    present = [name for name, count in train.class_counts().items() if count]
+    if len(present) < 2:
+        raise InputError(f"{config.data} has training images of one class only, {present[0]}; expected at least two")
     validation = found.get("validation")
     selection = "the validation split of the data"
     if validation is None:

@@ -124,7 +124,18 @@ class _Training:
         self.loss = JointLoss(config.distillation, label_smoothing=config.label_smoothing)
 
     def run(self) -> RunResult:
-        self._open_folder()
+        if self.accelerator.is_main_process:
+            self.folder.create()
+        try:
+            self._introduce()
+            history, best_epoch = self._run_epochs()
+        except BaseException:  # also an interrupt from the keyboard
+            self._stop_early()
+            raise
+        return self._finish(history, best_epoch)
+
+    def _run_epochs(self) -> tuple[list[dict[str, float]], int]:
+        """A record per epoch, and the epoch of the best weights."""
         set_seed(self.config.seed, device_specific=True)  # augmentation and dropout differ between processes
         history: list[dict[str, float]] = []
         best = (0, -math.inf)
@@ -139,12 +150,21 @@ class _Training:
                 display.epoch(record, improved)
                 if self._progress(epoch) >= 1:
                     break
-        return self._finish(history, best[0])
+        return history, best[0]
 
-    def _open_folder(self) -> None:
+    def _stop_early(self) -> None:
+        """Leave a folder with the weights of finished epochs, or none."""
         if not self.accelerator.is_main_process:
             return
-        self.folder.create()
+        if self.folder.last.exists():
+            self._say(f"stopped early; {self.folder.path} holds the weights of the finished epochs")
+        else:
+            self.folder.discard()
+
+    def _introduce(self) -> None:
+        """Say and write down what this run is."""
+        if not self.accelerator.is_main_process:
+            return
         self.folder.write_json(
             "config.json",
             {
@@ -159,13 +179,11 @@ class _Training:
             },
         )
         counts = {name: sum(classes.values()) for name, classes in self.data.summary().items()}
-        self.console.print(
+        self._say(
             f"{self.config.model} on {', '.join(f'{n:,} {name}' for name, n in counts.items())} images; "
             f"classes {', '.join(self.model.class_names)}\n"
             f"the model is chosen on {self.data.selection}, never on test images\n"
-            f"run folder {self.folder.path}",
-            highlight=False,
-            soft_wrap=True,
+            f"run folder {self.folder.path}"
         )
         self.accelerator.project_configuration.logging_dir = str(self.folder.path)
         self.accelerator.init_trackers("tensorboard")
@@ -210,11 +228,8 @@ class _Training:
         self.network.train()
         for step, (images, labels) in enumerate(self._on_device(self.batches)):
             done = epoch - 1 + step / len(self.batches)
-            progress = self._progress(done)
-            if progress >= 1:
-                break
             for group in self.optimizer.optimizer.param_groups:
-                group["lr"] = self.config.learning_rate(done, progress)
+                group["lr"] = self.config.learning_rate(done, self._progress(done))
             values = self._step(images, labels)
             means.add(values, labels.shape[1])
             images_seen += labels.numel()
@@ -225,6 +240,8 @@ class _Training:
                     f"than {self.config.lr:g}"
                 )
             display.step(shown)
+            if self._progress(done) >= 1:  # the time is up; after a step, so that every epoch has one to record
+                break
         seconds = time.perf_counter() - started
         evaluation = evaluate(self.model, self.validation, self.model.class_names, self.accelerator.device)
         return {
@@ -279,9 +296,9 @@ class _Training:
         if not self.accelerator.is_main_process:
             return
         self.folder.write_json("metrics.json", history)
-        save_model(self.model, self.folder.last, info=record)
         if improved:
             save_model(self.model, self.folder.best, info=record)
+        save_model(self.model, self.folder.last, info=record)
 
     def _finish(self, history: list[dict[str, float]], best_epoch: int) -> RunResult:
         self.accelerator.end_training()
@@ -300,14 +317,16 @@ class _Training:
 
         for name, result in results.items():
             self.folder.write_json(f"{name}.json", {"best_epoch": best_epoch, **result.to_dict()})
-            self.console.print(
+            self._say(
                 f"{name}: accuracy {result.accuracy:.2%}, balanced {result.balanced_accuracy:.2%} "
-                f"({result.images:,} images, weights of epoch {best_epoch})",
-                highlight=False,
+                f"({result.images:,} images, weights of epoch {best_epoch})"
             )
         matrices = {name: result.confusion for name, result in results.items()}
         visualize.save(
             visualize.confusion_matrices(matrices, self.model.class_names), self.folder.path / "confusion.png"
         )
         visualize.save(visualize.loss_curves({self.config.model: history}), self.folder.path / "curves.png")
-        self.console.print(f"wrote {self.folder.path}", highlight=False, soft_wrap=True)
+        self._say(f"wrote {self.folder.path}")
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)

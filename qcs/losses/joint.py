@@ -97,6 +97,8 @@ class JointLoss(nn.Module):
 
     @staticmethod
     def _check(out: BranchLogits, labels: Tensor) -> None:
+        if out.base.ndim != 3 or len(out.base) not in BRANCHES:
+            raise InputError(f"expected logits (branches, B, classes) of 1, 2 or 4 branches, got {tuple(out.base.shape)}")
         branches, batch, classes = out.base.shape
         if out.cross is not None and out.cross.shape != out.base.shape:
             raise InputError(f"base and cross logits differ: {tuple(out.base.shape)} and {tuple(out.cross.shape)}")

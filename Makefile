@@ -1,0 +1,31 @@
+# Two commands set up everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# Set to install particular versions beside the ranges of pyproject.toml, as CONSTRAINTS=torch==2.14.1
+CONSTRAINTS ?=
+
+.PHONY: demo test check parity clean
+
+demo: $(VENV)/.installed  ## train two small networks on drawn faces and draw what they look at
+	rm -rf demo
+	$(BIN)/qcs demo --output demo
+
+test: check  ## every claim: format, lint, types, all tests, coverage
+	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90 --durations=10
+
+check: $(VENV)/.installed  ## format, lint and types only
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+parity: $(VENV)/.installed  ## deviations from the golden numbers of the original, by group
+	$(BIN)/python tests/parity.py
+
+$(VENV)/.installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo runs .pytest_cache .ruff_cache .mypy_cache .coverage
