@@ -20,7 +20,7 @@ class BranchLogits(NamedTuple):
         base: Logits of the base classifier (branches, B, classes), in the order a, p, n, n2.
         cross: Logits of the cross classifier (branches, B, classes); None for a network without cross part.
         attention: On request, the attention of the cross modules (levels, branches, B, N): weights over the tokens of
-            each level that sum to 1.
+            each level that sum to 1; for scaled-dot-product attention maps (levels, branches, B, N, N).
     """
 
     base: Tensor

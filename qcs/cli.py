@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from qcs.errors import InputError
 
@@ -27,40 +27,47 @@ app = typer.Typer(
 console = Console()
 
 Data = Annotated[str, typer.Option(help="Images: .npz archive, folder per class, or .txt/.lst/.csv list.")]
-ImageRoot = Annotated[str | None, typer.Option(help="Folder that the paths of a list start from.")]
+ImageRoot = Annotated[
+    str | None, typer.Option(help="Folder that the paths of a list start from.", show_default="the folder of the list")
+]
 Weights = Annotated[str, typer.Argument(help="Run folder, or a .safetensors file written by a run.")]
+
+
+def _setting(help: str, default: str = "the recipe's") -> Any:
+    """An option that says what holds where it is not given."""
+    return typer.Option(help=help, show_default=default)
 
 
 @app.command()
 def train(
     data: Data,
-    model: Annotated[str | None, typer.Option(help="Network, see 'qcs models'. [default: the recipe's]")] = None,
+    model: Annotated[str | None, _setting("Network, see 'qcs models'.", "the recipe's; qcs_nano for nano")] = None,
     recipe: Annotated[str, typer.Option(help="Settings to start from; the options below replace its values.")] = "nano",
     image_root: ImageRoot = None,
-    output: Annotated[str | None, typer.Option(help="Run folder. [default: runs/MODEL-DATE-TIME]")] = None,
-    init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the sampled anchors.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Time budget of the training loop, in minutes.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Anchors per step.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate at the start.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="exponential or cosine.")] = None,
-    lr_decay: Annotated[float | None, typer.Option(help="Factor per epoch, exponential schedule.")] = None,
-    sam_rho: Annotated[float | None, typer.Option(help="Radius of SAM; 0 switches it off.")] = None,
-    fraction: Annotated[float | None, typer.Option(help="Share of the set used as anchors per epoch.")] = None,
-    balance: Annotated[str | None, typer.Option(help="Anchors: none (shuffle) or class (balanced).")] = None,
-    negatives: Annotated[str | None, typer.Option(help="Negatives uniform over: image or class.")] = None,
-    resize: Annotated[int | None, typer.Option(help="Side in pixels before the random crop.")] = None,
-    rotation: Annotated[float | None, typer.Option(help="Largest random rotation, in degrees.")] = None,
-    kl: Annotated[float | None, typer.Option(help="Weight of KL distillation, cross to base.")] = None,
-    l2: Annotated[float | None, typer.Option(help="Weight of L2 distillation, cross to base.")] = None,
-    label_smoothing: Annotated[float | None, typer.Option(help="Share of a label spread over all.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32, or bf16 for autocast.")] = None,
-    in_chans: Annotated[int | None, typer.Option(help="Channels inside the network, 3 or 1 (grey).")] = None,
+    output: Annotated[str | None, _setting("Run folder to create.", "runs/MODEL-DATE-TIME")] = None,
+    init: Annotated[str | None, _setting("Run folder or weights file to start from.", "fresh weights")] = None,
+    epochs: Annotated[int | None, _setting("Passes over the sampled anchors.")] = None,
+    minutes: Annotated[float | None, _setting("Time budget of the training loop, in minutes.", "none")] = None,
+    batch_size: Annotated[int | None, _setting("Anchors per step, each with its companions.")] = None,
+    lr: Annotated[float | None, _setting("Learning rate at the start.")] = None,
+    schedule: Annotated[str | None, _setting("exponential or cosine.")] = None,
+    lr_decay: Annotated[float | None, _setting("Factor per epoch, exponential schedule.", "0.98")] = None,
+    sam_rho: Annotated[float | None, _setting("Radius of SAM; 0 switches it off.")] = None,
+    fraction: Annotated[float | None, _setting("Share of the set used as anchors per epoch, 0 to 1.")] = None,
+    balance: Annotated[str | None, _setting("Anchors: none (shuffle) or class (balanced).")] = None,
+    negatives: Annotated[str | None, _setting("Negatives uniform over: image or class.")] = None,
+    resize: Annotated[int | None, _setting("Side in pixels before the random crop.")] = None,
+    rotation: Annotated[float | None, _setting("Largest random rotation, in degrees.")] = None,
+    kl: Annotated[float | None, _setting("Weight of KL distillation, cross to base.", "0")] = None,
+    l2: Annotated[float | None, _setting("Weight of L2 distillation, cross to base.", "0")] = None,
+    label_smoothing: Annotated[float | None, _setting("Share of a label spread over all, 0 to 1.", "0")] = None,
+    precision: Annotated[str | None, _setting("fp32, bf16 (autocast), or auto: bf16 where it is native.")] = None,
+    in_chans: Annotated[int | None, _setting("Channels inside the network, 3 or 1 (grey).", "3")] = None,
     model_arg: Annotated[
-        list[str] | None, typer.Option(help="Argument of the network as NAME=VALUE, as scope=sample; repeatable.")
+        list[str] | None, _setting("Argument of the network as NAME=VALUE, as scope=sample; repeatable.", "none")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that load images.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides weights, sampling and augmentation.")] = None,
+    workers: Annotated[int | None, _setting("Processes that load images; 0 loads in the main one.", "0")] = None,
+    seed: Annotated[int | None, _setting("Decides weights, sampling and augmentation.", "0")] = None,
 ) -> None:
     """Train a network and leave weights, metrics and pictures in a run folder."""
     given = {name: value for name, value in locals().items() if value is not None}
@@ -84,7 +91,7 @@ def evaluate(
     data: Data,
     split: Annotated[str, typer.Option(help="train, validation, test, or all.")] = "test",
     image_root: ImageRoot = None,
-    output: Annotated[str | None, typer.Option(help="Folder to write to. [default: WEIGHTS' folder]")] = None,
+    output: Annotated[str | None, _setting("Folder to write to.", "the folder of the weights")] = None,
 ) -> None:
     """Accuracy, balanced accuracy, per class and confusion matrix of a trained network."""
     _needs("accelerate", "torchmetrics", "matplotlib")
@@ -97,7 +104,7 @@ def evaluate(
 def predict(
     weights: Weights,
     images: Annotated[list[str], typer.Argument(help="Image files or folders of them; each image one face.")],
-    output: Annotated[str | None, typer.Option(help="File to write: .json or .csv.")] = None,
+    output: Annotated[str | None, _setting("File to write: .json or .csv.", "none")] = None,
 ) -> None:
     """Expression of each image, with its probability."""
     _needs("accelerate", "torchmetrics")
@@ -120,7 +127,7 @@ def models(
     rows = describe_models(pattern)
     if not rows:
         raise InputError(f"no model matches {pattern!r}; 'qcs models' lists all")
-    table = Table("name", "parameters", "at inference", "input", "classes", box=None)
+    table = Table(Column("name", no_wrap=True), "parameters", "at inference", "input", "classes", box=None)
     for row in rows:
         table.add_row(
             row.name, f"{row.parameters / 1e6:.2f} M", f"{row.inference / 1e6:.2f} M", row.input_size, row.classes

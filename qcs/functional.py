@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from qcs import ops
 from qcs.errors import InputError
@@ -124,8 +122,8 @@ def quadruplet_cross_similarity(
     check_tokens(qk_a=qk_a, qk_p=qk_p, qk_n=qk_n, qk_n2=qk_n2)
     check_option("matrices", matrices, ("s", "d", "sd"))
     check_option("scope", scope, ("batch", "sample"))
-    if isinstance(gain, Tensor) and gain.numel() != 1:
-        raise InputError(f"gain must be a number or a tensor with one element, got shape {tuple(gain.shape)}")
+    if isinstance(gain, Tensor) and gain.ndim != 0:
+        raise InputError(f"gain must be a number or a 0-d tensor, got shape {tuple(gain.shape)}")
     weights: tuple[Tensor, Tensor, Tensor, Tensor] = ops.choose(backend).quadruplet_cross_similarity(
         qk_a, qk_p, qk_n, qk_n2, gain, matrices, scope
     )
@@ -158,7 +156,7 @@ def scaled_dot_product_maps(qk_a: Tensor, qk_p: Tensor) -> tuple[Tensor, Tensor]
     return scores.softmax(1).mT, scores.softmax(2)
 
 
-def bilinear_pooling(x: Tensor, y: Tensor) -> Tensor:
+def bilinear_pooling(x: Tensor, y: Tensor, *, backend: Backend | None = None) -> Tensor:
     """Pooled products of every channel of x with every channel of y, the connection "BP" of the paper's Table 1.
 
     XᵀY / N, then the signed square root (with 1e-5 inside, for a finite slope at 0), then L2-normalised to length 100.
@@ -166,12 +164,13 @@ def bilinear_pooling(x: Tensor, y: Tensor) -> Tensor:
     Args:
         x: Tokens (B, N, C).
         y: Tokens (B, N, C) at the same positions.
+        backend: Implementation; None chooses.
 
     Returns:
         Features (B, C*C) of length 100, the channel of x varying slowest.
 
     Raises:
-        InputError: If the shapes differ, or dtypes or devices do not go together.
+        InputError: If the shapes differ, dtypes or devices do not go together, or the backend cannot run.
 
     Example:
         >>> import torch
@@ -182,10 +181,8 @@ def bilinear_pooling(x: Tensor, y: Tensor) -> Tensor:
     check_tokens(x=x, y=y)
     if x.shape[1] != y.shape[1]:
         raise InputError(f"x and y must have the same number of tokens, got {x.shape[1]} and {y.shape[1]}")
-    precise = torch.promote_types(x.dtype, torch.float32)
-    products = (x.to(precise).mT @ y.to(precise) / x.shape[1]).flatten(1)
-    rooted = products.sign() * (products.abs() + 1e-5).sqrt()
-    return (100.0 * F.normalize(rooted, dim=1, eps=1e-12)).to(x.dtype)
+    pooled: Tensor = ops.choose(backend).bilinear_pooling(x, y)
+    return pooled
 
 
 def check_tokens(**tokens: Tensor) -> None:

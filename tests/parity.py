@@ -39,8 +39,11 @@ Errors = dict[str, float]
 
 
 def relative_error(value: Tensor, golden: Tensor) -> float:
-    """Largest absolute deviation over the largest golden magnitude."""
-    return float((value.detach().double() - golden.double()).abs().max() / golden.double().abs().max())
+    """Largest absolute deviation over the largest golden magnitude; infinite for other shapes and for NaN."""
+    if value.shape != golden.shape:
+        return math.inf
+    error = float((value.detach().double() - golden.double()).abs().max() / golden.double().abs().max())
+    return error if math.isfinite(error) else math.inf
 
 
 def kernel_errors(dtype: torch.dtype = torch.float64) -> Errors:
@@ -49,7 +52,7 @@ def kernel_errors(dtype: torch.dtype = torch.float64) -> Errors:
     errors: Errors = {}
     for size in sorted({key.split("/")[0] for key in golden}):
         for key, value in _kernels(size, dtype):
-            group = "kernels: " + " ".join(key.split("/")[:2])
+            group = "kernels: " + " ".join(key.split("/")[:2]) + (" of theta" if key.endswith("theta") else "")
             errors[group] = max(errors.get(group, 0.0), relative_error(value, golden[f"{size}/{key}"]))
     return errors
 

@@ -181,9 +181,9 @@ def test_dual_gradients_equal_finite_differences(scope: Any) -> None:
 @each_matrices
 def test_quadruplet_gradients_equal_finite_differences(matrices: Any, scope: Any) -> None:
     images = [x.requires_grad_() for x in draw((3, 4, 2, 3), batch=2)]
-    gain = torch.tensor([0.7] if matrices == "sd" else [], dtype=torch.float64, requires_grad=True)
+    gain = torch.tensor(0.7, dtype=torch.float64, requires_grad=matrices == "sd")
     assert torch.autograd.gradcheck(
-        lambda gain, *x: QF.quadruplet_cross_similarity(*x, *gain, matrices=matrices, scope=scope), (gain, *images)
+        lambda gain, *x: QF.quadruplet_cross_similarity(*x, gain, matrices=matrices, scope=scope), (gain, *images)
     )
 
 
@@ -263,14 +263,14 @@ def test_distances_have_at_least_float32_precision(dtype: torch.dtype, expected:
     assert_close(distance.double(), QF.euclidean_distance(q.double(), k.double()))
 
 
-def test_autocast_changes_no_weight() -> None:
+def test_autocast_changes_neither_weights_nor_pooling() -> None:
     images = draw(dtype=torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         dual, quadruplet = QF.cross_similarity(*images[:2]), QF.quadruplet_cross_similarity(*images)
         pooled = QF.bilinear_pooling(*images[:2])
+    assert_close(pooled, QF.bilinear_pooling(*images[:2]))
     assert_close(dual, QF.cross_similarity(*images[:2]))
     assert_close(quadruplet, QF.quadruplet_cross_similarity(*images))
-    assert_close(pooled, QF.bilinear_pooling(*images[:2]))
 
 
 # -------------------------------------------------------------------------------------------------------- refusals
@@ -285,7 +285,7 @@ OPERATORS: dict[Callable[..., Any], tuple[str, ...]] = {
 BAD_TOKENS = {
     "list": ([[[0.0]]], "must be a tensor.*got list"),
     "two dimensions": (torch.zeros(5, 4), r"must have shape \(B, N, C\).*\(5, 4\)"),
-    "no tokens": (torch.zeros(2, 0, 4), r"no empty dimension.*\(2, 0, 4\)"),
+    "no tokens": (torch.zeros(2, 0, 4), r"must have shape .* with no empty dimension.*\(2, 0, 4\)"),
     "integers": (torch.zeros(2, 5, 4, dtype=torch.int64), "must have a floating-point dtype, got torch.int64"),
     "batch": (torch.zeros(3, 5, 4), r"must agree in batch size and channels.*\(3, 5, 4\)"),
     "channels": (torch.zeros(2, 5, 6), r"must agree in batch size and channels.*\(2, 5, 6\)"),
@@ -309,7 +309,7 @@ def test_bad_tokens_are_refused_by_name(
     [
         ({"scope": "image"}, "scope must be one of 'batch', 'sample'; got 'image'"),
         ({"matrices": "ds"}, "matrices must be one of 's', 'd', 'sd'; got 'ds'"),
-        ({"gain": torch.ones(2)}, r"gain must be a number or a tensor with one element, got shape \(2,\)"),
+        ({"gain": torch.ones(1)}, r"gain must be a number or a 0-d tensor, got shape \(1,\)"),
         ({"backend": "cuda"}, "unknown backend 'cuda'; expected None or one of 'reference', 'analytic', 'triton'"),
         ({"backend": "analytic"}, "backend 'analytic' is not part of this release"),
         ({"backend": "triton"}, "backend 'triton' is not part of this release"),
@@ -325,6 +325,8 @@ def test_bad_options_are_refused(options: dict[str, Any], message: str) -> None:
     if "backend" in options:
         with pytest.raises(InputError, match=message):
             QF.euclidean_distance(*draw((3, 5)), **options)
+        with pytest.raises(InputError, match=message):
+            QF.bilinear_pooling(*draw((5, 5)), **options)
 
 
 def test_bilinear_pooling_refuses_maps_of_different_length() -> None:

@@ -39,8 +39,13 @@ def too_far(errors: parity.Errors, dtype: torch.dtype) -> dict[str, float]:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_every_operator_matches_the_original(dtype: torch.dtype) -> None:
     errors = parity.kernel_errors(dtype)
-    assert len(errors) == 14
+    assert len(errors) == 15
     assert not too_far(errors, dtype)
+
+
+@pytest.mark.parametrize("wrong", [torch.tensor([1.0, torch.nan]), torch.ones(1, 2), torch.tensor([1.0, 1.1])])
+def test_a_wrong_number_is_noticed(wrong: torch.Tensor) -> None:
+    assert parity.relative_error(wrong, torch.ones(2)) > 0.05
 
 
 @pytest.mark.slow

@@ -18,11 +18,11 @@ SIZES = {"train": 36, "validation": 12, "test": 15}
 
 
 def squares(count: int = 36, seed: int = 0) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Grey noise (n, 48, 48) with a bright square in the corner of its class, and class indices (n,)."""
+    """Grey noise (n, 48, 48) with a bright square at the height of its class, and class indices (n,)."""
     labels = np.arange(count, dtype=np.int64) % len(CLASSES)
     images = np.random.default_rng(seed).integers(0, 80, (count, 48, 48), dtype=np.uint8)
     for image, label in zip(images, labels, strict=True):
-        image[24 * (label // 2) :, 24 * (label % 2) :][:20, :20] += 150
+        image[16 * label :, 16:][:16, :16] += 150
     return images, labels
 
 

@@ -26,8 +26,8 @@ def build_model(config: TrainConfig, data: Sources) -> tuple[CrossSimilarityNetw
     if fixed is not None and sorted(fixed) == sorted(classes):
         data = data.with_classes(fixed)
     model.name_classes(data.train.classes)
-    if config.resize is not None:  # images to predict are cropped as those trained on
-        model.pretrained_cfg["crop_pct"] = model.pretrained_cfg["input_size"][-1] / config.resize
+    side = model.pretrained_cfg["input_size"][-1]
+    model.pretrained_cfg["crop_pct"] = side / (config.resize or side)  # images to predict are cropped as in training
     return model, data
 
 
@@ -45,11 +45,11 @@ def _start(config: TrainConfig, num_classes: int) -> CrossSimilarityNetwork:
 
 
 def _start_from(config: TrainConfig, classes: tuple[str, ...]) -> CrossSimilarityNetwork:
-    """The network with the weights of `config.init`; fresh heads unless the file names the same classes."""
+    """The network with the weights of `config.init`; fresh heads unless file or tag name the same classes."""
     path = weights_file(str(config.init))
     model = _start(config, num_classes_in(read_state(path), path))
     load_checkpoint(model, path)
-    names = read_class_names(path)
+    names = read_class_names(path) or model.pretrained_cfg.get("label_names")
     if names is not None and sorted(names) == sorted(classes):
         model.name_classes(names)
     else:

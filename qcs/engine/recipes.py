@@ -1,6 +1,8 @@
-"""The published trainings by name, and the one for small networks on a CPU (method of the paper, Sec. 4).
+"""Settings of the published trainings (paper, Sec. 4) by name, and of one for small networks on a CPU.
 
-Where paper and original code differ, the value of the code stands here.
+Where paper and original code differ, the value of the code stands here. The published trainings start from a backbone
+trained to recognise faces, and the fine-tuning ones from weights for AffectNet-8: give such weights with `init`; from
+random ones their learning rates are far too small.
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ _QCS: dict[str, Any] = dict(fraction=1 / 12)
 RECIPES: dict[str, dict[str, Any]] = {
     "dcs-raf_db": dict(_RAF_DB, model="dcs_ir50.raf_db", batch_size=48, lr=9e-6),
     "qcs-raf_db": dict(_RAF_DB, model="qcs_ir50.raf_db", batch_size=24, lr=4e-6),
+    "qcs-raf_db-finetune": dict(_RAF_DB, model="qcs_ir50.raf_db", batch_size=24, lr=3e-6),
     "dcs-ferplus": dict(_FERPLUS, model="dcs_ir50.ferplus", batch_size=24, lr=8e-6),
     "qcs-ferplus": dict(_FERPLUS, model="qcs_ir50.ferplus", batch_size=24, lr=3.5e-6),
+    "qcs-ferplus-finetune": dict(_FERPLUS, model="qcs_ir50.ferplus", batch_size=24, lr=2.5e-6),
     "dcs-affectnet7": dict(_AFFECTNET, **_DCS, model="dcs_ir50.affectnet7", batch_size=48, lr=9e-6, epochs=100),
     "qcs-affectnet7": dict(_AFFECTNET, **_QCS, model="qcs_ir50.affectnet7", batch_size=24, lr=4e-6, epochs=150),
     "dcs-affectnet8": {

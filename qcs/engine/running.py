@@ -1,4 +1,4 @@
-"""Averages over an epoch, weighted by images and summed over processes."""
+"""Averages over an epoch, weighted by images, and averaged over processes (which have equal shares)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RunningMeans:
 
     def values(self, accelerator: Accelerator | None = None) -> dict[str, float]:
         """The means so far, over all processes of `accelerator`."""
-        sums: dict[str, Tensor] = {name: total.double() / max(self._weight, 1) for name, total in self._sums.items()}
+        sums: dict[str, Tensor] = {name: total / max(self._weight, 1) for name, total in self._sums.items()}
         if accelerator is not None:
             sums = accelerator.reduce(sums, reduction="mean")
         return {name: float(total) for name, total in sums.items()}

@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast_object_list, set_seed
 from rich.console import Console
 from timm.data import resolve_model_data_config
-from timm.layers import Attention
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 import qcs
@@ -29,6 +28,7 @@ from qcs.engine.build import build_model
 from qcs.engine.config import TrainConfig
 from qcs.engine.display import TrainingDisplay
 from qcs.engine.evaluation import Evaluation, evaluate
+from qcs.engine.hardware import native_precision, use_plain_attention
 from qcs.engine.run_folder import RunFolder
 from qcs.engine.running import RunningMeans, accuracies
 from qcs.engine.sam import SAM
@@ -81,43 +81,25 @@ def train(
     return _Training(config, splits, console or Console(quiet=True)).run()
 
 
-def _precision(wanted: str) -> str:
-    """Precision in Accelerate's words; "auto" takes bfloat16 where it is computed natively."""
-    if wanted == "auto":
-        native = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else _cpu_has_bf16()
-        wanted = "bf16" if native else "fp32"
-    return "bf16" if wanted == "bf16" else "no"
-
-
-def _cpu_has_bf16() -> bool:
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
-def _use_plain_attention(model: nn.Module) -> None:
-    """Attention as matrix products: PyTorch's fused kernel is the slower one on CPUs, above all in bfloat16."""
-    for module in model.modules():
-        if isinstance(module, Attention):
-            module.fused_attn = False
-
-
 class _Training:
     """One run; the methods are its steps in the order they happen."""
 
     def __init__(self, config: TrainConfig, splits: Mapping[str, LabelledImages] | None, console: Console) -> None:
-        self.config, self.console = config, console
-        self.accelerator = Accelerator(
-            mixed_precision=_precision(config.precision), log_with="tensorboard", project_dir="."
-        )
+        self.config = config
+        # Accelerate's own mixed precision can be chosen only once per process.
+        self.accelerator = Accelerator(mixed_precision="no", log_with="tensorboard", project_dir=".")
+        self.precision = native_precision() if config.precision == "auto" else config.precision
+        self.console = console if self.accelerator.is_main_process else Console(quiet=True)
         set_seed(config.seed)
         data = sources(config, splits)
         self.model, self.data = build_model(config, data)
-        self.folder = RunFolder(config.folder(datetime.now().strftime("%Y%m%d-%H%M%S")))
+        stamp = [datetime.now().strftime("%Y%m%d-%H%M%S")]
+        self.folder = RunFolder(config.folder(broadcast_object_list(stamp)[0]))  # the same for all processes
         self._data_config = resolve_model_data_config(self.model)
         self.batches = self._training_batches()
         self.validation = self._evaluation_batches(self.data.validation)
         if self.accelerator.device.type == "cpu":
-            _use_plain_attention(self.model)
+            use_plain_attention(self.model)
         self.network = self.accelerator.prepare_model(self.model.to(memory_format=torch.channels_last))
         adam = torch.optim.Adam(self.network.parameters(), lr=config.lr)
         self.optimizer = SAM(adam, config.sam_rho)
@@ -170,7 +152,7 @@ class _Training:
             {
                 "config": dataclasses.asdict(self.config),
                 "anchors_per_step": self.config.anchors_per_step(self.model.branches),
-                "precision": self.accelerator.mixed_precision,
+                "precision": self.precision,
                 "processes": self.accelerator.num_processes,
                 "images": self.data.summary(),
                 "model_chosen_on": self.data.selection,
@@ -228,8 +210,9 @@ class _Training:
         self.network.train()
         for step, (images, labels) in enumerate(self._on_device(self.batches)):
             done = epoch - 1 + step / len(self.batches)
+            progress = self._progress(done)
             for group in self.optimizer.optimizer.param_groups:
-                group["lr"] = self.config.learning_rate(done, self._progress(done))
+                group["lr"] = self.config.learning_rate(done, progress)
             values = self._step(images, labels)
             means.add(values, labels.shape[1])
             images_seen += labels.numel()
@@ -240,7 +223,7 @@ class _Training:
                     f"than {self.config.lr:g}"
                 )
             display.step(shown)
-            if self._progress(done) >= 1:  # the time is up; after a step, so that every epoch has one to record
+            if progress >= 1:  # the time is up; after a step, so that every epoch has one to record
                 break
         seconds = time.perf_counter() - started
         evaluation = evaluate(self.model, self.validation, self.model.class_names, self.accelerator.device)
@@ -273,7 +256,7 @@ class _Training:
 
     def _backward(self, images: list[Tensor], labels: Tensor) -> dict[str, Tensor]:
         self.optimizer.zero_grad()
-        with self.accelerator.autocast():
+        with self._autocast():
             out = self.network(*images)
         if isinstance(out, Tensor):  # a base network classifies its one branch
             out = BranchLogits(base=out.unsqueeze(0), cross=None)
@@ -283,11 +266,16 @@ class _Training:
         named = {f"{name}_loss": losses[name] for name in ("base", "cross", "distillation") if name in losses}
         return {"loss": losses["loss"], **named, **accuracies(out, labels)}
 
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
     def _progress(self, epochs_done: float) -> float:
         """Share of the run done: of the epochs or of the time budget, whichever is further."""
         share = epochs_done / self.config.epochs
         if self.config.minutes is not None:
-            share = max(share, (time.perf_counter() - self._started) / (60 * self.config.minutes))
+            elapsed = torch.tensor(time.perf_counter() - self._started, device=self.accelerator.device)
+            elapsed = self.accelerator.reduce(elapsed, reduction="mean")  # all processes must end in the same step
+            share = max(share, float(elapsed) / (60 * self.config.minutes))
         return min(share, 1.0)
 
     def _save_epoch(self, history: list[dict[str, float]], improved: bool) -> None:
@@ -301,7 +289,6 @@ class _Training:
         save_model(self.model, self.folder.last, info=record)
 
     def _finish(self, history: list[dict[str, float]], best_epoch: int) -> RunResult:
-        self.accelerator.end_training()
         self.accelerator.wait_for_everyone()
         model = load_model(self.folder.best).to(self.accelerator.device)
         results = {"validation": evaluate(model, self.validation, model.class_names, self.accelerator.device)}
@@ -310,6 +297,8 @@ class _Training:
             results["test"] = evaluate(model, batches, model.class_names, self.accelerator.device)
         if self.accelerator.is_main_process:
             self._report(history, best_epoch, results)
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
         return RunResult(self.folder.path, history, best_epoch, results["validation"], results.get("test"))
 
     def _report(self, history: list[dict[str, float]], best_epoch: int, results: dict[str, Evaluation]) -> None:

@@ -11,9 +11,12 @@ from qcs.functional import Backend, Matrices, Scope, check_option
 from qcs.layers.branches import for_each_branch
 from qcs.layers.cross_similarity import (
     CrossSimilarityAttention,
+    ProjectedAttention,
     QuadrupletCrossSimilarityAttention,
     ScaledDotProductCrossAttention,
+    check_width,
 )
+from qcs.ops import choose
 
 Residual = Literal["normalized", "identity"]
 Attention = Literal["csa", "sdpa"]
@@ -26,7 +29,7 @@ class _CrossModule(nn.Module):
     the norm, as in an ordinary pre-norm block. Published checkpoints exist for each.
     """
 
-    def __init__(self, dim: int, attention: nn.Module, mlp_ratio: float, residual: Residual) -> None:
+    def __init__(self, dim: int, attention: ProjectedAttention, mlp_ratio: float, residual: Residual) -> None:
         super().__init__()
         check_option("residual", residual, ("normalized", "identity"))
         self.residual: Residual = residual
@@ -36,6 +39,7 @@ class _CrossModule(nn.Module):
         self.mlp = Mlp(dim, hidden_features=int(dim * mlp_ratio))
 
     def _compare(self, *tokens: Tensor, return_attention: bool) -> Any:
+        check_width(self.attention.dim, tokens)
         normed = for_each_branch(self.norm1, tokens)
         attended, weights = self.attention(*normed, return_attention=True)
         stream = normed if self.residual == "normalized" else tokens
@@ -84,7 +88,8 @@ class DualCrossModule(_CrossModule):
         backend: Backend | None = None,
     ) -> None:
         check_option("attention", attention, ("csa", "sdpa"))
-        layer: nn.Module
+        choose(backend)
+        layer: ProjectedAttention
         if attention == "csa":
             layer = CrossSimilarityAttention(dim, scope=scope, backend=backend)
         else:

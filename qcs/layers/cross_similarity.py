@@ -15,11 +15,12 @@ from qcs import functional as QF
 from qcs.errors import InputError
 from qcs.functional import Backend, Matrices, Scope
 from qcs.layers.branches import for_each_branch
+from qcs.ops import choose
 
 GAMMA = 1.0  # the published constant in g = gamma + tanh(theta)
 
 
-class _ProjectedAttention(nn.Module):
+class ProjectedAttention(nn.Module):
     """Shared projection of every image to query-keys and values; subclasses say how the images attend."""
 
     def __init__(self, dim: int) -> None:
@@ -36,7 +37,7 @@ class _ProjectedAttention(nn.Module):
         return [x[..., : self.dim] for x in projected], [x[..., self.dim :] for x in projected]
 
 
-class CrossSimilarityAttention(_ProjectedAttention):
+class CrossSimilarityAttention(ProjectedAttention):
     """Cross Similarity Attention of two images of one class (paper Sec. 3.2, Eq. 1-6).
 
     Each image's values are weighted per position by how similar that position is to the other image. The attended
@@ -63,6 +64,7 @@ class CrossSimilarityAttention(_ProjectedAttention):
     def __init__(self, dim: int, *, scope: Scope = "batch", backend: Backend | None = None) -> None:
         super().__init__(dim)
         QF.check_option("scope", scope, ("batch", "sample"))
+        choose(backend)  # a backend that cannot run is refused here, not in the first step
         self.scope: Scope = scope
         self.backend: Backend | None = backend
 
@@ -85,7 +87,7 @@ class CrossSimilarityAttention(_ProjectedAttention):
         return f"dim={self.dim}, scope={self.scope!r}"
 
 
-class QuadrupletCrossSimilarityAttention(_ProjectedAttention):
+class QuadrupletCrossSimilarityAttention(ProjectedAttention):
     """Cross Similarity Attention of a quadruplet: anchor, positive, two negatives (paper Sec. 3.3, Eq. 7-9).
 
     The dissimilarity importance enters with the learnable gain g = 1 + tanh(theta), theta initially 0.
@@ -115,6 +117,7 @@ class QuadrupletCrossSimilarityAttention(_ProjectedAttention):
         super().__init__(dim)
         QF.check_option("matrices", matrices, ("s", "d", "sd"))
         QF.check_option("scope", scope, ("batch", "sample"))
+        choose(backend)
         self.matrices: Matrices = matrices
         self.scope: Scope = scope
         self.backend: Backend | None = backend
@@ -148,7 +151,7 @@ class QuadrupletCrossSimilarityAttention(_ProjectedAttention):
         return f"dim={self.dim}, matrices={self.matrices!r}, scope={self.scope!r}"
 
 
-class ScaledDotProductCrossAttention(_ProjectedAttention):
+class ScaledDotProductCrossAttention(ProjectedAttention):
     """Scaled-dot-product cross attention of two images: the paper's ablation "SDPA" (Table 1).
 
     Unlike cross similarity, each image takes the *other* image's values.
@@ -188,10 +191,10 @@ class ScaledDotProductCrossAttention(_ProjectedAttention):
 
 
 def check_width(dim: int, tokens: Sequence[Tensor]) -> None:
-    """Refuse tokens that are not (B, N, dim)."""
-    for x in tokens:
-        if x.ndim != 3 or x.shape[-1] != dim:
-            raise InputError(f"expected tokens (B, N, {dim}), got shape {tuple(x.shape)}")
+    """Refuse tokens that are not (B, N, dim) of one dtype and device."""
+    QF.check_tokens(**dict(zip(("x_a", "x_p", "x_n", "x_n2"), tokens, strict=False)))
+    if tokens[0].shape[-1] != dim:
+        raise InputError(f"expected tokens (B, N, {dim}), got shape {tuple(tokens[0].shape)}")
 
 
 def _weighted(values: Sequence[Tensor], weights: Sequence[Tensor], return_attention: bool) -> Any:

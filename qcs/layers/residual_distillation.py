@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from qcs import functional as QF
 from qcs.errors import InputError
-from qcs.functional import check_option
+from qcs.functional import Backend, check_option
 from qcs.layers.token_transformer import TokenTransformer
+from qcs.ops import choose
 
 Connection = Literal["vit", "gap", "bilinear", "none"]
 
@@ -33,6 +34,7 @@ class ContrastiveResidualDistillation(nn.Module):
         mlp_ratio: Hidden width of the MLPs of "vit" and "none" over C.
         drop_rate: Dropout of "vit" and "none", see `TokenTransformer`.
         proj_drop_rate: Dropout after the attention projection of "vit" and "none".
+        backend: Implementation of the bilinear pooling; None chooses.
 
     Raises:
         InputError: If an option is unknown, or `forward` gets tokens that do not fit.
@@ -57,11 +59,14 @@ class ContrastiveResidualDistillation(nn.Module):
         mlp_ratio: float = 4.0,
         drop_rate: float = 0.0,
         proj_drop_rate: float = 0.0,
+        backend: Backend | None = None,
     ) -> None:
         super().__init__()
         check_option("connection", connection, ("vit", "gap", "bilinear", "none"))
         self.dim, self.num_tokens = dim, num_tokens
+        choose(backend)
         self.connection: Connection = connection
+        self.backend: Backend | None = backend
         self.classifier: nn.Module
         if connection in ("vit", "none"):
             self.classifier = TokenTransformer(
@@ -104,6 +109,6 @@ class ContrastiveResidualDistillation(nn.Module):
         if self.connection == "none":
             return cross_features
         if self.connection == "bilinear":
-            return QF.bilinear_pooling(features, cross_features)
+            return QF.bilinear_pooling(features, cross_features, backend=self.backend)
         summed = features + cross_features
         return summed if self.connection == "vit" else summed.mean(1)

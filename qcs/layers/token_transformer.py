@@ -72,16 +72,12 @@ class TokenTransformer(nn.Module):
     def _init_weights(self) -> None:
         trunc_normal_(self.cls_token, std=0.02)
         trunc_normal_(self.pos_embed, std=0.02)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self.apply(_init_linear)
 
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the head by a fresh one for `num_classes`; 0 removes it."""
         fresh = nn.Linear(self.dim, num_classes) if num_classes else nn.Identity()
-        self.head = fresh.to(self.cls_token.device, self.cls_token.dtype)
+        self.head = fresh.apply(_init_linear).to(self.cls_token.device, self.cls_token.dtype)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Tokens (B, N, C) to normalised tokens (B, 1 + N, C), the class token first."""
@@ -101,3 +97,10 @@ class TokenTransformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, N, C) to logits (B, classes)."""
         return self.forward_head(self.forward_features(x))
+
+
+def _init_linear(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

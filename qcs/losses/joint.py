@@ -54,6 +54,8 @@ class JointLoss(nn.Module):
                 raise InputError(f"distillation takes weights of at least 0 for {TERMS}, got {term!r}: {weight}")
         if not 0 <= label_smoothing < 1:
             raise InputError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+        if not temperature > 0:
+            raise InputError(f"temperature must be above 0, got {temperature}")
         self.temperature = temperature
         self.detach_teacher = detach_teacher
         self.label_smoothing = label_smoothing
@@ -98,16 +100,18 @@ class JointLoss(nn.Module):
     @staticmethod
     def _check(out: BranchLogits, labels: Tensor) -> None:
         if out.base.ndim != 3 or len(out.base) not in BRANCHES:
-            raise InputError(f"expected logits (branches, B, classes) of 1, 2 or 4 branches, got {tuple(out.base.shape)}")
+            shape = tuple(out.base.shape)
+            raise InputError(f"expected logits (branches, B, classes) of 1, 2 or 4 branches, got {shape}")
         branches, batch, classes = out.base.shape
         if out.cross is not None and out.cross.shape != out.base.shape:
             raise InputError(f"base and cross logits differ: {tuple(out.base.shape)} and {tuple(out.cross.shape)}")
+        if not labels.is_floating_point() and labels.dtype != torch.long:
+            raise InputError(f"expected labels as int64 indices or floating-point probabilities, got {labels.dtype}")
         expected = (branches, batch, classes) if labels.is_floating_point() else (branches, batch)
         if tuple(labels.shape) != expected:
             raise InputError(f"expected labels of shape {expected}, got {tuple(labels.shape)}")
-        if (
-            not labels.is_floating_point() and labels.device.type == "cpu"
-        ):  # elsewhere the check would wait for the device
+        # Elsewhere than on the CPU the range check would wait for the device at every step.
+        if labels.dtype == torch.long and labels.device.type == "cpu":
             lowest, highest = int(labels.min()), int(labels.max())
             if lowest < 0 or highest >= classes:
                 raise InputError(f"labels must be in 0..{classes - 1}, got {lowest if lowest < 0 else highest}")

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from qcs.errors import InputError
+from qcs.models.pretrained import full_name
 from qcs.models.recompute import recompute
 
 
@@ -234,6 +235,7 @@ default_cfgs = generate_default_cfgs(
 
 
 def _create_ir(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
+    full_name(variant, pretrained, kwargs)  # refuses to promise weights that there are not
     features = dict(feature_cls="getter", out_indices=(0, 1, 2))
     model: nn.Module = build_model_with_cfg(IRNet, variant, pretrained, feature_cfg=features, **kwargs)
     return model

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from qcs.branches import BRANCHES, BranchLogits
 from qcs.errors import InputError
-from qcs.functional import Backend, Matrices, Scope
+from qcs.functional import Backend, Matrices, Scope, check_option
 from qcs.layers import ContrastiveResidualDistillation, DualCrossModule, QuadrupletCrossModule, TokenTransformer
 from qcs.layers.cross_module import Attention, Residual
 from qcs.layers.residual_distillation import Connection
@@ -31,11 +31,11 @@ class CrossSimilarityNetwork(nn.Module):
     """Base network, and for two or four branches the cross modules that teach it (paper Fig. 3).
 
     Args:
-        backbone: Name of a timm model with three feature levels.
+        backbone: Name of the backbone, `"ir50"` or `"ir_nano"`.
         branches: 4 (QCS), 2 (DCS) or 1 (the base network alone).
         num_classes: Number of classes; 0 leaves the features before the linear heads.
         in_chans: Channels of the images.
-        img_size: Side in pixels of the images inside the backbone, which resamples others.
+        img_size: Side in pixels of the images inside the backbone, which resamples others; halved to `grid_size`.
         grid_size: Side of the token grid of each level.
         embed_dim: Channels C of the tokens.
         base_depth: Transformer blocks of the base classifier.
@@ -91,14 +91,21 @@ class CrossSimilarityNetwork(nn.Module):
         self.model_args = {k: v for k, v in locals().items() if k not in ("self", "backend", "__class__")}
         if branches not in BRANCHES:
             raise InputError(f"branches must be 1 (base), 2 (DCS) or 4 (QCS), got {branches}")
-        if attention != "csa" and branches != 2:
+        if attention != "csa" and branches == 4:
             raise InputError(f"attention={attention!r} is defined for two branches only, got branches={branches}")
+        check_option("attention", attention, ("csa", "sdpa"))
+        check_option("matrices", matrices, ("s", "d", "sd"))
+        check_option("residual", residual, ("normalized", "identity"))
+        check_option("scope", scope, ("batch", "sample"))
+        check_option("connection", connection, ("vit", "gap", "bilinear", "none"))
         self.pretrained_cfg: dict[str, Any] = {}  # timm's metadata: preprocessing, label names, origin
         self.branches = branches
         self.num_classes = num_classes
         self.num_features = self.head_hidden_size = embed_dim
         self.backbone: Any = timm.create_model(backbone, features_only=True, in_chans=in_chans, img_size=img_size)
         info = self.backbone.feature_info
+        if img_size % max(info.reduction()):
+            raise InputError(f"img_size must be a multiple of {max(info.reduction())} for {backbone}, got {img_size}")
         sides = [img_size // reduction for reduction in info.reduction()]
         self.tokens = LevelTokens(info.channels(), sides, grid_size, embed_dim)
         num_tokens = len(sides) * grid_size**2
@@ -150,7 +157,8 @@ class CrossSimilarityNetwork(nn.Module):
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute activations in the backward pass instead of keeping them; running statistics stay exact."""
-        self.backbone.set_grad_checkpointing(enable)
+        trunk = getattr(self.backbone, "model", self.backbone)  # some of timm's wrappers do not pass this on
+        trunk.set_grad_checkpointing(enable)
         for module in self.modules():
             if isinstance(module, TokenTransformer):
                 module.grad_checkpointing = enable
@@ -172,6 +180,7 @@ class CrossSimilarityNetwork(nn.Module):
         self.base.reset_classifier(num_classes)
         if self.branches > 1:
             self.distillation.reset_classifier(num_classes)
+            self.distillation.to(self.base.cls_token.device, self.base.cls_token.dtype)
 
     def name_classes(self, names: Sequence[str] | None) -> None:
         """Say what the classes are called, in index order; the names travel with saved weights.

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import timm
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from qcs.errors import InputError
-from qcs.models.checkpoint import load_checkpoint
+from qcs.models.factory import create_model
 from qcs.models.network import CrossSimilarityNetwork
 
 METADATA_KEY = "qcs"
+NESTED = ("model_args", "pretrained_cfg", "info")
+# Entries of timm's metadata that name other sources of weights: a file that could set them could have others loaded.
+SOURCES = ("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "custom_load")
 
 
 def save_model(model: CrossSimilarityNetwork, path: str | Path, *, info: Mapping[str, Any] | None = None) -> Path:
@@ -31,6 +34,7 @@ def save_model(model: CrossSimilarityNetwork, path: str | Path, *, info: Mapping
         The path written.
 
     Raises:
+        InputError: If the network was not created by name.
         OSError: If the file cannot be written.
 
     Example:
@@ -42,6 +46,8 @@ def save_model(model: CrossSimilarityNetwork, path: str | Path, *, info: Mapping
         7
     """
     path = Path(path)
+    if "architecture" not in model.pretrained_cfg:
+        raise InputError("only a network made by name can be saved, to be rebuilt by it: use qcs.create_model")
     config = {
         "architecture": model.pretrained_cfg["architecture"],
         "model_args": model.model_args,
@@ -53,12 +59,20 @@ def save_model(model: CrossSimilarityNetwork, path: str | Path, *, info: Mapping
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(config)})
+        temporary.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner can read
         os.replace(temporary, path)
     except SafetensorError as error:  # a full disk or a read-only folder reaches us under this name
         raise OSError(f"cannot write {path}: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def _umask() -> int:
+    """The mode bits new files lack; the system tells it only by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -77,8 +91,13 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path} is not a safetensors file (damaged, or of another format): {error}") from error
     if METADATA_KEY not in metadata:
         raise InputError(f"{path} does not say which network it is for; load it with qcs.load_checkpoint(model, path)")
-    config: dict[str, Any] = json.loads(metadata[METADATA_KEY])
-    return config
+    try:
+        config: dict[str, Any] = json.loads(metadata[METADATA_KEY])
+        return {key: dict(config[key]) if key in NESTED else config[key] for key in ("architecture", *NESTED)}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} says damaged things of itself ({type(error).__name__}: {error}); save it anew"
+        ) from error
 
 
 def read_class_names(path: str | Path) -> tuple[str, ...] | None:
@@ -103,9 +122,12 @@ def load_model(path: str | Path) -> CrossSimilarityNetwork:
         InputError: If the file is missing, damaged or not one that `save_model` wrote.
     """
     config = read_config(path)
-    cfg = {key: tuple(value) if isinstance(value, list) else value for key, value in config["pretrained_cfg"].items()}
-    model: CrossSimilarityNetwork = timm.create_model(
-        config["architecture"], pretrained_cfg=cfg, **config["model_args"]
-    )
-    load_checkpoint(model, path)
-    return model.eval()
+    cfg = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in config["pretrained_cfg"].items()
+        if key not in SOURCES
+    }
+    known = signature(CrossSimilarityNetwork).parameters
+    args = {key: value for key, value in config["model_args"].items() if key in known}
+    model = create_model(config["architecture"], pretrained_cfg=cfg, checkpoint_path=path, **args)
+    return cast(CrossSimilarityNetwork, model.eval())

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, resolve_pretrained_cfg
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 
 from qcs.data.labels import CLASSES
-from qcs.errors import InputError
 from qcs.models.network import CrossSimilarityNetwork
+from qcs.models.pretrained import full_name
 
 IR50: dict[str, Any] = dict(backbone="ir50", img_size=112, grid_size=7, embed_dim=768, base_depth=2)
 NANO: dict[str, Any] = dict(
@@ -32,7 +32,12 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "qcs_ir50.affectnet7": dict(cross_drop_rate=0.4),
     "qcs_ir50.affectnet8": dict(drop_attention_projection=True),
 }
-RESIZE_BEFORE_CROP = {"dcs_ir50.affectnet7": 236, "qcs_ir50.affectnet7": 236, "qcs_ir50.affectnet8": 236}
+RESIZE_BEFORE_CROP = {
+    "base_ir50.affectnet7": 236,
+    "dcs_ir50.affectnet7": 236,
+    "qcs_ir50.affectnet7": 236,
+    "qcs_ir50.affectnet8": 236,
+}
 
 
 def _cfg(**kwargs: Any) -> dict[str, Any]:
@@ -71,13 +76,7 @@ default_cfgs = generate_default_cfgs(
 
 
 def _create(variant: str, pretrained: bool, **kwargs: Any) -> CrossSimilarityNetwork:
-    cfg = resolve_pretrained_cfg(variant, kwargs.get("pretrained_cfg"), kwargs.get("pretrained_cfg_overlay"))
-    name = f"{variant}.{cfg.tag}"
-    if pretrained and not (cfg.has_weights or cfg.source):
-        raise InputError(
-            f"no pretrained weights for {name}: none are embedded in the package and its configuration names no Hub "
-            "repository; load a file with checkpoint_path=... or train with 'qcs train'"
-        )
+    name = full_name(variant, pretrained, kwargs)
     model: CrossSimilarityNetwork = build_model_with_cfg(
         CrossSimilarityNetwork,
         variant,

@@ -20,7 +20,7 @@ def choose(backend: str | None) -> ModuleType:
         backend: None, or one of `BACKENDS`.
 
     Returns:
-        A module with `euclidean_distance`, `cross_similarity` and `quadruplet_cross_similarity`.
+        A module with `euclidean_distance`, `cross_similarity`, `quadruplet_cross_similarity` and `bilinear_pooling`.
 
     Raises:
         InputError: If the backend is unknown, or known but unable to run here.

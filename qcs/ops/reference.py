@@ -43,6 +43,15 @@ def quadruplet_cross_similarity(
     return w_a, w_p, w_n, w_n2
 
 
+def bilinear_pooling(x: Tensor, y: Tensor) -> Tensor:
+    """Signed square root of XᵀY / N, L2-normalised to length 100: (B, C*C), computed in float32 at least."""
+    precise = torch.promote_types(x.dtype, torch.float32)
+    with torch.autocast(x.device.type, enabled=False):
+        products = (x.to(precise).mT @ y.to(precise) / x.shape[1]).flatten(1)
+    rooted = products.sign() * (products.abs() + 1e-5).sqrt()
+    return (100.0 * F.normalize(rooted, dim=1, eps=1e-12)).to(x.dtype)
+
+
 def similarity(distance: Tensor, scope: str) -> Tensor:
     """S = hi - D with hi the largest distance of the whole batch or of each sample."""
     return distance.amax(_extent(scope), keepdim=True) - distance

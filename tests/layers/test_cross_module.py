@@ -84,10 +84,10 @@ def test_scope_reaches_the_attention(module_class: type[Any], scope: str) -> Non
 
 
 @pytest.mark.parametrize("module_class", [DualCrossModule, QuadrupletCrossModule])
-def test_backend_reaches_the_operator(module_class: type[Any]) -> None:
-    module = module_class(DIM, backend="triton")
+def test_backend_reaches_the_attention(module_class: type[Any]) -> None:
+    assert module_class(DIM, backend="reference").attention.backend == "reference"
     with pytest.raises(InputError, match="backend 'triton'"):
-        module(*draw((5,) * module.branches))
+        module_class(DIM, backend="triton")
 
 
 def test_published_residual_is_the_default_and_the_mlp_four_times_as_wide() -> None:
@@ -124,3 +124,5 @@ def test_tokens_that_do_not_fit_are_refused(module_class: type[Any], options: di
     module = module_class(DIM, **options)
     with pytest.raises(InputError, match="batch size and channels"):
         module(*draw((5,) * (module.branches - 1)), torch.zeros(2, 5, DIM))
+    with pytest.raises(InputError, match=r"expected tokens \(B, N, 8\), got shape \(2, 5, 9\)"):
+        module(*torch.zeros(module.branches, 2, 5, 9))

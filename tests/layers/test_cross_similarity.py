@@ -93,6 +93,12 @@ def test_ablations_have_no_theta(matrices: Any) -> None:
     assert set(layer.state_dict()) == {"proj.weight", "proj.bias"}
 
 
+def test_options_are_printed() -> None:
+    assert "(dim=8, scope='sample'" in str(CrossSimilarityAttention(DIM, scope="sample")).replace("\n  ", "")
+    printed = str(QuadrupletCrossSimilarityAttention(DIM, matrices="s")).replace("\n  ", "")
+    assert "(dim=8, matrices='s', scope='batch'" in printed
+
+
 @each_layer
 def test_every_parameter_receives_a_gradient(layer_class: type[Any]) -> None:
     layer = layer_class(DIM)
@@ -104,16 +110,19 @@ def test_every_parameter_receives_a_gradient(layer_class: type[Any]) -> None:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (torch.zeros(2, 5, DIM + 1), r"expected tokens \(B, N, 8\), got shape \(2, 5, 9\)"),
-        (torch.zeros(5, DIM), r"expected tokens \(B, N, 8\), got shape \(5, 8\)"),
-        (torch.zeros(3, 5, DIM), r"must agree in batch size and channels.*\(3, 5, 8\)"),
+        (torch.zeros(2, 5, DIM + 1), r"x_a and x_\w+ must agree in batch size and channels.*\(2, 5, 9\)"),
+        (torch.zeros(3, 5, DIM), r"x_a and x_\w+ must agree in batch size and channels.*\(3, 5, 8\)"),
+        (torch.zeros(5, DIM), r"x_\w+ must have shape \(B, N, C\).*\(5, 8\)"),
+        (torch.zeros(2, 5, DIM).double(), r"x_a and x_\w+ must have one dtype and device.*torch.float64"),
     ],
-    ids=["width", "dimensions", "batch"],
+    ids=["width", "batch", "dimensions", "dtype"],
 )
 def test_tokens_that_do_not_fit_are_refused(layer_class: type[Any], bad: Tensor, message: str) -> None:
     layer = layer_class(DIM)
     with pytest.raises(InputError, match=message):
         layer(*draw((5,) * (layer.branches - 1), batch=2), bad)
+    with pytest.raises(InputError, match=r"expected tokens \(B, N, 8\), got shape \(2, 5, 9\)"):
+        layer(*torch.zeros(layer.branches, 2, 5, 9))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +141,14 @@ def test_unknown_options_are_refused(build: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize("layer_class", [CrossSimilarityAttention, QuadrupletCrossSimilarityAttention])
+def test_backend_that_cannot_run_is_refused_at_once(layer_class: type[Any]) -> None:
+    with pytest.raises(InputError, match="backend 'triton'"):
+        layer_class(DIM, backend="triton")
+
+
+@pytest.mark.parametrize("layer_class", [CrossSimilarityAttention, QuadrupletCrossSimilarityAttention])
 def test_backend_reaches_the_operator(layer_class: type[Any]) -> None:
-    layer = layer_class(DIM, backend="triton")
+    layer = layer_class(DIM)
+    layer.backend = "triton"
     with pytest.raises(InputError, match="backend 'triton'"):
         layer(*draw((5,) * layer.branches))

@@ -78,6 +78,15 @@ def test_unknown_connection_is_refused() -> None:
         build("sum")
 
 
+def test_backend_reaches_the_pooling() -> None:
+    with pytest.raises(InputError, match="backend 'triton'"):
+        build(backend="triton")
+    model = build("bilinear")
+    model.backend = "triton"
+    with pytest.raises(InputError, match="backend 'triton'"):
+        model(*draw())
+
+
 def test_heads_that_do_not_divide_the_channels_are_refused() -> None:
     with pytest.raises(InputError, match="num_heads must divide"):
         build(num_heads=3)

@@ -70,8 +70,10 @@ def test_each_dropout_site_has_its_rate() -> None:
     }
 
 
-def test_dropout_is_random_in_training_and_off_in_evaluation() -> None:
-    model, x = build(drop_rate=0.5), torch.randn(2, TOKENS, DIM)
+@pytest.mark.parametrize("site", ["pos_drop", "blocks.0.mlp.drop1", "blocks.0.mlp.drop2", "blocks.0.attn.proj_drop"])
+def test_each_dropout_site_is_random_in_training_and_off_in_evaluation(site: str) -> None:
+    model, x = build(), torch.randn(2, TOKENS, DIM)
+    model.get_submodule(site).p = 0.5
     assert not torch.equal(model(x), model(x))
     model.eval()
     assert torch.equal(model(x), model(x))
@@ -107,9 +109,10 @@ def test_without_classes_the_gated_class_token_comes_out() -> None:
     assert TokenTransformer(DIM, TOKENS, 0, num_heads=HEADS)(x).shape == (2, DIM)
 
 
-def test_fresh_head_has_the_dtype_of_the_network() -> None:
+def test_fresh_head_starts_like_the_first_in_the_dtype_of_the_network() -> None:
     model = build().to(torch.bfloat16)
     model.reset_classifier(5)
+    assert not model.head.bias.any()
     assert model(torch.randn(2, TOKENS, DIM, dtype=torch.bfloat16)).shape == (2, 5)
 
 

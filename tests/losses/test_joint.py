@@ -99,9 +99,10 @@ def test_teacher_is_detached_by_default_and_still_learns_from_the_labels() -> No
         (torch.full((4, BATCH), -1), "labels must be in 0..4, got -1"),
         (LABELS[0], r"expected labels of shape \(4, 3\), got \(3,\)"),
         (LABELS[:2], r"expected labels of shape \(4, 3\), got \(2, 3\)"),
+        (LABELS.int(), "expected labels as int64 indices or floating-point probabilities, got torch.int32"),
         (LABELS.double(), r"expected labels of shape \(4, 3, 5\), got \(4, 3\)"),
     ],
-    ids=["above", "below", "no branches", "too few branches", "floats"],
+    ids=["above", "below", "no branches", "too few branches", "int32", "floats"],
 )
 def test_labels_that_do_not_fit_are_refused(labels: Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -111,12 +112,9 @@ def test_labels_that_do_not_fit_are_refused(labels: Tensor, message: str) -> Non
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        (
-            BranchLogits(torch.zeros(4, BATCH, CLASSES), torch.zeros(2, BATCH, CLASSES)),
-            r"differ: \(4, 3, 5\) and \(2, 3, 5\)",
-        ),
-        (BranchLogits(torch.zeros(3, BATCH, CLASSES), None), r"1, 2 or 4 branches.*\(3, 3, 5\)"),
-        (BranchLogits(torch.zeros(BATCH, CLASSES), None), r"\(branches, B, classes\).*\(3, 5\)"),
+        (BranchLogits(torch.zeros(4, 3, 5), torch.zeros(2, 3, 5)), r"differ: \(4, 3, 5\) and \(2, 3, 5\)"),
+        (BranchLogits(torch.zeros(3, 3, 5), None), r"of 1, 2 or 4 branches, got \(3, 3, 5\)"),
+        (BranchLogits(torch.zeros(3, 5), None), r"expected logits \(branches, B, classes\).*got \(3, 5\)"),
     ],
     ids=["cross", "three branches", "no branches"],
 )
@@ -130,6 +128,7 @@ def test_logits_that_do_not_fit_are_refused(out: BranchLogits, message: str) -> 
     [
         ({"distillation": {"mse": 1.0}}, "distillation takes weights of at least 0 for .*'kl', 'l2'.*got 'mse': 1.0"),
         ({"distillation": {"kl": -1.0}}, "distillation takes weights of at least 0 .*got 'kl': -1.0"),
+        ({"temperature": 0.0}, "temperature must be above 0, got 0.0"),
         ({"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\), got 1.0"),
         ({"label_smoothing": -0.1}, r"label_smoothing must be in \[0, 1\), got -0.1"),
     ],

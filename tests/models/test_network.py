@@ -197,9 +197,9 @@ def test_heads_can_be_removed_and_replaced(name: str, connection: str) -> None:
     out = model(*faces(model))
     assert out.base.shape == (COUNTS[name], 2, 64)
     assert out.cross.shape == (COUNTS[name], 2, 64**2 if connection == "bilinear" else 64)
-    model.reset_classifier(5)
+    model.double().reset_classifier(5)
     assert model.num_classes == model.model_args["num_classes"] == 5
-    assert [x.shape for x in model(*faces(model))[:2]] == [(COUNTS[name], 2, 5)] * 2
+    assert [x.shape for x in model(*faces(model, dtype=torch.float64))[:2]] == [(COUNTS[name], 2, 5)] * 2
 
 
 def test_new_classes_drop_the_names_of_the_old_ones() -> None:
@@ -353,6 +353,8 @@ def test_attention_of_single_images_is_refused() -> None:
         ("dcs_nano", {"residual": "none"}, "residual must be one of"),
         ("dcs_nano", {"connection": "sum"}, "connection must be one of"),
         ("base_nano", {"num_heads": 5}, "num_heads must divide the 64 channels"),
+        ("base_nano", {"residual": "none"}, "residual must be one of"),
+        ("base_nano", {"img_size": 50}, "img_size must be a multiple of 8 for ir_nano, got 50"),
         ("base_nano", {"grid_size": 7}, "cannot be halved to a grid of side 7"),
     ],
     ids=str,
@@ -362,10 +364,12 @@ def test_unknown_options_are_refused(name: str, options: dict[str, Any], message
         build(name, **options)
 
 
-def test_backend_reaches_the_operator() -> None:
-    model = build("qcs_nano", backend="triton")
+@each_compared
+def test_backend_reaches_every_level(name: str) -> None:
+    model = build(name, backend="reference")
+    assert [module.attention.backend for module in model.cross_modules] == ["reference"] * 3
     with pytest.raises(InputError, match="backend 'triton'"):
-        model(*faces(model))
+        build(name, backend="triton")
 
 
 def test_layers_of_the_network_are_shared_by_all_branches_and_by_no_two_levels() -> None:

@@ -16,7 +16,7 @@ import qcs
 import qcs.models.weights as weights_module
 from qcs.errors import InputError
 from qcs.models import CrossSimilarityNetwork, load_model, save_model
-from qcs.models.weights import read_class_names, read_config
+from qcs.models.weights import NESTED, SOURCES, read_class_names, read_config
 
 FACES = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
 
@@ -83,6 +83,19 @@ def test_file_is_plain_safetensors_that_any_model_can_load(tmp_path: Path) -> No
         assert set(file.keys()) == set(model.state_dict())
 
 
+def test_file_cannot_have_other_weights_loaded(tmp_path: Path) -> None:
+    model = build()
+    model.pretrained_cfg |= {"url": "https://example.org/other.pth", "hf_hub_id": "other/weights", "custom_load": True}
+    again = load_model(save_model(model, tmp_path / "model.safetensors"))
+    assert not any(again.pretrained_cfg.get(source) for source in SOURCES)
+
+
+def test_file_can_be_read_by_whom_any_new_file_can(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    path = save_model(build(), tmp_path / "model.safetensors")
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_saving_replaces_the_old_file_and_leaves_nothing_else(tmp_path: Path) -> None:
     save_model(build(num_classes=3), tmp_path / "model.safetensors")
     save_model(build(num_classes=4), tmp_path / "model.safetensors")
@@ -147,10 +160,17 @@ UNREADABLE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: save_file(
             {"weight": torch.zeros(2)},
             path,
-            metadata={"qcs": json.dumps({"architecture": "qcs_giga", "model_args": {}, "pretrained_cfg": {}})},
+            metadata={"qcs": json.dumps({"architecture": "qcs_giga", **{key: {} for key in NESTED}})},
         ),
         "unknown model 'qcs_giga'",
     ),
+    **{
+        f"metadata {text}": (
+            lambda path, text=text: save_file({"weight": torch.zeros(2)}, path, metadata={"qcs": text}),
+            "says damaged things of itself",
+        )
+        for text in ("{", "[]", "{}", '{"architecture": "qcs_nano", "model_args": 3}')
+    },
 }
 
 

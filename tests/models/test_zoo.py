@@ -51,6 +51,7 @@ def test_published_name_fixes_residual_dropout_and_crop(name: str, fixed: tuple[
     cfg = model.pretrained_cfg
     resized = cfg["input_size"][-1] / cfg["crop_pct"]
     assert (residual, rates(model.base), rates(model.distillation.classifier), round(resized)) == fixed
+    assert model.model_args["drop_attention_projection"] == (model.num_classes == 8)  # matters once a rate is above 0
 
 
 @pytest.mark.parametrize("tag", LABELS)

@@ -1,0 +1,25 @@
+"""What the machine computes best: the precision it has, and the faster of two ways to attend."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+
+def native_precision() -> Literal["bf16", "fp32"]:
+    """`"bf16"` where bfloat16 is computed natively, not emulated; else `"fp32"`."""
+    if torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # from PyTorch 2.11 on
+        native = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return "bf16" if native else "fp32"
+
+
+def use_plain_attention(model: nn.Module) -> None:
+    """Attention as matrix products: PyTorch's fused kernel is the slower one on CPUs, above all in bfloat16."""
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False  # type: ignore[assignment]
