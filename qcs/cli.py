@@ -168,7 +168,7 @@ def main() -> None:
     """Run the command line; bad input ends in one clear line and a non-zero status."""
     warnings.showwarning = lambda message, *place: _report("yellow", "warning", str(message))
     try:
-        app()
+        app(prog_name="qcs")
     except InputError as error:
         # From a process that loads images it comes with that process's traceback, which ends in the message.
         _fail(str(error).rpartition("InputError: ")[2], 1)

@@ -34,7 +34,7 @@ class RunFolder:
             InputError: If a run lies there already.
             OSError: If the folder cannot be made or written.
         """
-        if any((self.path / name).exists() for name in ("config.json", "tensorboard")):
+        if any((self.path / name).exists() for name in ("config.json", "tensorboard", self.best.name, self.last.name)):
             raise InputError(f"{self.path} already holds a run; choose another output folder")
         self.path.mkdir(parents=True, exist_ok=True)
         probe = self.path / ".write-test"
@@ -43,7 +43,7 @@ class RunFolder:
 
     def discard(self) -> None:
         """Take back what a run that came to no weights has written; other files in the folder stay."""
-        for name in ("config.json", "metrics.json"):
+        for name in ("config.json", "metrics.json", self.best.name, self.last.name):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
         with contextlib.suppress(OSError):  # not empty, or never made

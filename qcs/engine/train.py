@@ -87,7 +87,9 @@ class _Training:
     def __init__(self, config: TrainConfig, splits: Mapping[str, LabelledImages] | None, console: Console) -> None:
         self.config = config
         # Accelerate's own mixed precision can be chosen only once per process.
-        self.accelerator = Accelerator(mixed_precision="no", log_with="tensorboard", project_dir=".")
+        self.accelerator = Accelerator(
+            mixed_precision="no", cpu=not torch.accelerator.is_available(), log_with="tensorboard", project_dir="."
+        )
         self.precision = native_precision() if config.precision == "auto" else config.precision
         self.console = console if self.accelerator.is_main_process else Console(quiet=True)
         set_seed(config.seed)

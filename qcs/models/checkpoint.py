@@ -23,8 +23,8 @@ def load_checkpoint(model: nn.Module, source: str | Path | Mapping[str, Any]) ->
 
     Takes our own layout or that of the original's checkpoints, whose unused entries are dropped knowingly; also with
     `module.` prefixes or wrapped in a training checkpoint. A base network takes a full checkpoint and leaves out its
-    cross part. Pickled files are read without running code: objects of unknown classes that lie beside the weights, as
-    in the original's files, are replaced by inert stand-ins.
+    cross part. Pickled files are read without running what they name: objects of unknown classes that lie beside the
+    weights, as in the original's files, come out as inert stand-ins, and files that cannot be read so are refused.
 
     Args:
         model: The network to fill; it keeps its dtype and device.

@@ -58,21 +58,16 @@ def save_model(model: CrossSimilarityNetwork, path: str | Path, *, info: Mapping
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # what new files have here; safetensors' own only their owner can read
         save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(config)})
-        temporary.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner can read
+        temporary.chmod(mode)
         os.replace(temporary, path)
     except SafetensorError as error:  # a full disk or a read-only folder reaches us under this name
         raise OSError(f"cannot write {path}: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
     return path
-
-
-def _umask() -> int:
-    """The mode bits new files lack; the system tells it only by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -127,7 +122,10 @@ def load_model(path: str | Path) -> CrossSimilarityNetwork:
         for key, value in config["pretrained_cfg"].items()
         if key not in SOURCES
     }
-    known = signature(CrossSimilarityNetwork).parameters
-    args = {key: value for key, value in config["model_args"].items() if key in known}
+    args = config["model_args"]
+    if unknown := args.keys() - signature(CrossSimilarityNetwork).parameters.keys():
+        raise InputError(
+            f"{path} was made with arguments that this version does not know: {', '.join(sorted(unknown))}"
+        )
     model = create_model(config["architecture"], pretrained_cfg=cfg, checkpoint_path=path, **args)
     return cast(CrossSimilarityNetwork, model.eval())
