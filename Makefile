@@ -2,8 +2,6 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# Set to install particular versions beside the ranges of pyproject.toml, as CONSTRAINTS=torch==2.14.1
-CONSTRAINTS ?=
 
 .PHONY: demo test check parity clean
 
@@ -24,7 +22,7 @@ parity: $(VENV)/.installed  ## deviations from the golden numbers of the origina
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
 clean:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -166,6 +167,7 @@ def _needs(*modules: str) -> None:
 
 def main() -> None:
     """Run the command line; bad input ends in one clear line and a non-zero status."""
+    threading.excepthook = lambda _: None  # TensorBoard's writer raises its error again where it is caught
     warnings.showwarning = lambda message, *place: _report("yellow", "warning", str(message))
     try:
         app(prog_name="qcs")

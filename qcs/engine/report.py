@@ -19,7 +19,7 @@ from qcs.data.dataset import LabelledImages
 from qcs.data.readers import IMAGE_SUFFIXES, SPLITS
 from qcs.engine.evaluation import Evaluation, evaluate
 from qcs.engine.predict import Prediction, predict
-from qcs.engine.run_folder import RunFolder, weights_file, write_text
+from qcs.engine.run_folder import RunFolder, weights_file, write_text, writing
 from qcs.errors import InputError
 from qcs.models import CrossSimilarityNetwork, load_model
 
@@ -111,10 +111,10 @@ def _print(result: Evaluation, title: str, console: Console) -> None:
 def _write(result: Evaluation, folder: Path, name: str, console: Console) -> None:
     from qcs import visualize
 
-    record = RunFolder(folder).write_json(f"{name}.json", result.to_dict())
-    picture = visualize.save(
-        visualize.confusion_matrices({name: result.confusion}, result.classes), folder / f"{name}.png"
-    )
+    record, picture = folder / f"{name}.json", folder / f"{name}.png"
+    RunFolder(folder).write_json(record.name, result.to_dict())
+    with writing(picture):
+        visualize.save(visualize.confusion_matrices({name: result.confusion}, result.classes), picture)
     _say(console, f"wrote {record} and {picture}")
 
 

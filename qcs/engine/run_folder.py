@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,11 @@ class RunFolder:
         """
         if any((self.path / name).exists() for name in ("config.json", "tensorboard", self.best.name, self.last.name)):
             raise InputError(f"{self.path} already holds a run; choose another output folder")
-        self.path.mkdir(parents=True, exist_ok=True)
         probe = self.path / ".write-test"
-        probe.touch()
-        probe.unlink()
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
 
     def discard(self) -> None:
         """Take back what a run that came to no weights has written; other files in the folder stay."""
@@ -73,19 +75,27 @@ def weights_file(source: str | Path) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Names what is being written in an error that does not, as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror or error}") from error
+
+
 def write_text(path: Path, text: str) -> Path:
     """Write a text file, whole or not at all.
 
     Raises:
-        OSError: If it cannot be written; the message names it, which that of a full disk does not by itself.
+        OSError: If it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     return path

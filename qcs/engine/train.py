@@ -29,7 +29,7 @@ from qcs.engine.config import TrainConfig
 from qcs.engine.display import TrainingDisplay
 from qcs.engine.evaluation import Evaluation, evaluate
 from qcs.engine.hardware import native_precision, use_plain_attention
-from qcs.engine.run_folder import RunFolder
+from qcs.engine.run_folder import RunFolder, writing
 from qcs.engine.running import RunningMeans, accuracies
 from qcs.engine.sam import SAM
 from qcs.engine.sources import sources
@@ -170,7 +170,8 @@ class _Training:
             f"run folder {self.folder.path}"
         )
         self.accelerator.project_configuration.logging_dir = str(self.folder.path)
-        self.accelerator.init_trackers("tensorboard")
+        with writing(self.folder.path / "tensorboard"):
+            self.accelerator.init_trackers("tensorboard")
 
     def _training_batches(self) -> Batches:
         config, branches = self.config, self.model.branches
@@ -282,7 +283,8 @@ class _Training:
 
     def _save_epoch(self, history: list[dict[str, float]], improved: bool) -> None:
         record = history[-1]
-        self.accelerator.log({k: v for k, v in record.items() if k != "epoch"}, step=int(record["epoch"]))
+        with writing(self.folder.path / "tensorboard"):
+            self.accelerator.log({k: v for k, v in record.items() if k != "epoch"}, step=int(record["epoch"]))
         if not self.accelerator.is_main_process:
             return
         self.folder.write_json("metrics.json", history)
@@ -313,10 +315,13 @@ class _Training:
                 f"({result.images:,} images, weights of epoch {best_epoch})"
             )
         matrices = {name: result.confusion for name, result in results.items()}
-        visualize.save(
-            visualize.confusion_matrices(matrices, self.model.class_names), self.folder.path / "confusion.png"
-        )
-        visualize.save(visualize.loss_curves({self.config.model: history}), self.folder.path / "curves.png")
+        pictures = {
+            "confusion.png": visualize.confusion_matrices(matrices, self.model.class_names),
+            "curves.png": visualize.loss_curves({self.config.model: history}),
+        }
+        for name, picture in pictures.items():
+            with writing(self.folder.path / name):
+                visualize.save(picture, self.folder.path / name)
         self._say(f"wrote {self.folder.path}")
 
     def _say(self, text: str) -> None:
