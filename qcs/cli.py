@@ -139,7 +139,7 @@ def models(
 @app.command()
 def demo(
     output: Annotated[str, typer.Option(help="Folder to create.")] = "demo",
-    minutes: Annotated[float, typer.Option(help="Training time of each of the two networks, in minutes.")] = 1.5,
+    minutes: Annotated[float, typer.Option(help="Time limit of each of the two trainings, in minutes.")] = 2.25,
 ) -> None:
     """Train base_nano and qcs_nano on drawn faces, compare them and draw what they look at."""
     _needs("accelerate", "rich", "tensorboard", "torchmetrics", "matplotlib")
