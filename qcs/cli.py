@@ -79,7 +79,7 @@ def train(
         given["distillation"] = weights
     if model_arg:
         given["model_args"] = dict(map(_model_argument, model_arg))
-    _needs("accelerate", "rich", "tensorboard", "torchmetrics", "matplotlib")
+    _needs("accelerate", "tensorboard", "torchmetrics", "matplotlib")
     from qcs import engine
 
     with _interruptible():
@@ -142,7 +142,7 @@ def demo(
     minutes: Annotated[float, typer.Option(help="Time limit of each of the two trainings, in minutes.")] = 2.25,
 ) -> None:
     """Train base_nano and qcs_nano on drawn faces, compare them and draw what they look at."""
-    _needs("accelerate", "rich", "tensorboard", "torchmetrics", "matplotlib")
+    _needs("accelerate", "tensorboard", "torchmetrics", "matplotlib")
     from qcs.engine.demo import run_demo
 
     with _interruptible():

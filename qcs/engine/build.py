@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from timm.models import get_pretrained_cfg_value
+
 from qcs.engine.config import TrainConfig
 from qcs.engine.run_folder import weights_file
 from qcs.engine.sources import Sources
@@ -22,7 +24,7 @@ def build_model(config: TrainConfig, data: Sources) -> tuple[CrossSimilarityNetw
     """
     classes = data.train.classes
     model = _start(config, len(classes)) if config.init is None else _start_from(config, classes)
-    fixed = model.pretrained_cfg.get("label_names")
+    fixed = model.pretrained_cfg.get("label_names") or get_pretrained_cfg_value(config.model, "label_names")
     if fixed is not None and sorted(fixed) == sorted(classes):
         data = data.with_classes(fixed)
     model.name_classes(data.train.classes)
@@ -34,9 +36,10 @@ def build_model(config: TrainConfig, data: Sources) -> tuple[CrossSimilarityNetw
 def _start(config: TrainConfig, num_classes: int) -> CrossSimilarityNetwork:
     try:
         model = create_model(config.model, num_classes=num_classes, in_chans=config.in_chans, **config.model_args)
-    except InputError:
-        raise
-    except Exception as error:  # the arguments reach timm and PyTorch, which raise errors of many kinds
+    except Exception as error:
+        if isinstance(error, InputError) or not config.model_args:
+            raise
+        # The arguments reach timm and PyTorch, which raise errors of many kinds.
         given = ", ".join(f"{name}={value!r}" for name, value in config.model_args.items())
         raise InputError(f"cannot build {config.model} with {given}: {error}") from error
     if not isinstance(model, CrossSimilarityNetwork):

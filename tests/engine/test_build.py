@@ -66,6 +66,33 @@ def test_weights_of_other_classes_start_with_fresh_heads(tmp_path: Path) -> None
     assert len(after["base.head.weight"]) == 3
 
 
+def test_weights_without_names_keep_their_heads_where_the_model_s_name_fixes_the_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = qcs.create_model
+
+    def named(*arguments: Any, **options: Any) -> Any:
+        network: Any = original(*arguments, **options)
+        network.name_classes(("anger", "happy", "sad"))
+        return network
+
+    monkeypatch.setattr("qcs.engine.build.create_model", named)
+    state = original("base_nano", num_classes=3).state_dict()
+    torch.save(state, tmp_path / "weights.pt")
+    network, data = built(toy.settings(init=str(tmp_path / "weights.pt")))
+    assert network.class_names == data.train.classes == ("anger", "happy", "sad")
+    assert torch.equal(network.state_dict()["base.head.weight"], state["base.head.weight"])
+
+
+def test_fresh_heads_are_in_the_order_that_the_model_s_name_fixes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qcs.engine.build.get_pretrained_cfg_value", lambda name, key: ("anger", "happy", "sad"))
+    path = saved(tmp_path, "base_nano", ("anger", "happy", "sad", "fear"))
+    network, data = built(toy.settings(init=str(path)))
+    assert network.class_names == data.train.classes == ("anger", "happy", "sad")
+
+
 def test_a_base_network_starts_from_a_run_of_the_whole_one(tmp_path: Path) -> None:
     saved(tmp_path, "qcs_nano", toy.CLASSES).rename(tmp_path / "best.safetensors")
     network, _ = built(toy.settings(init=str(tmp_path)))
