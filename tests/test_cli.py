@@ -12,7 +12,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +23,7 @@ import numpy as np
 import pytest
 import torch
 import toy
+from accelerate import Accelerator
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -45,6 +48,9 @@ Run = Callable[..., Outcome]
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """The command line in this process, working in an empty folder."""
     monkeypatch.chdir(tmp_path)
+    # `main` sets both for good.
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
 
     def call(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["qcs", *map(str, arguments)])
@@ -470,6 +476,26 @@ def test_a_full_disk_is_named_with_the_file(run: Run, tmp_path: Path, monkeypatc
     fails(
         run("train", "--data", data, *QUICK, "--output", "run"), "cannot write run/config.json: No space left on device"
     )
+    assert contents(tmp_path) == before
+
+
+def test_a_full_disk_met_by_a_writing_thread_is_one_line_too(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def as_tensorboard_does(self: Accelerator, name: str) -> None:
+        thread = threading.Thread(target=full)
+        thread.start()
+        thread.join()
+        full()
+
+    monkeypatch.setattr(Accelerator, "init_trackers", as_tensorboard_does)
+    data = toy.archive(tmp_path / "faces.npz", "train")
+    before = contents(tmp_path)
+    done = run("train", "--data", data, *QUICK, "--output", "run")
+    fails(done, "cannot write run/tensorboard: No space left on device")
     assert contents(tmp_path) == before
 
 

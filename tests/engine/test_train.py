@@ -248,13 +248,16 @@ def test_the_cosine_schedule_starts_at_zero_and_ends_near_it(tmp_path: Path, mon
     assert 0 < rates[-1] < 1e-6
 
 
-@pytest.mark.parametrize(("rho", "passes"), [(0.0, 1), (0.05, 2)])
-def test_sam_takes_a_second_pass_and_costs_none_when_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rho: float, passes: int
+def test_sam_takes_a_second_pass_uphill_and_costs_none_when_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = count_losses(monkeypatch)
-    run(tmp_path / "run", epochs=1, sam_rho=rho)
-    assert len(losses) == 6 * passes
+    run(tmp_path / "on", epochs=1, sam_rho=0.05)
+    assert len(losses) == 12
+    assert sum(losses[1::2]) > sum(losses[::2])
+    losses.clear()
+    run(tmp_path / "off", epochs=1, sam_rho=0.0)
+    assert len(losses) == 6
 
 
 def count_losses(monkeypatch: pytest.MonkeyPatch, fail_at: int | None = None, error: Any = None) -> list[float]:
@@ -271,6 +274,20 @@ def count_losses(monkeypatch: pytest.MonkeyPatch, fail_at: int | None = None, er
 
     monkeypatch.setattr(JointLoss, "forward", forward)
     return losses
+
+
+def test_every_epoch_draws_other_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[list[int]] = []
+    original = JointLoss.forward
+
+    def forward(self: JointLoss, out: Any, labels: Tensor) -> dict[str, Tensor]:
+        drawn.append(labels.flatten().tolist())
+        return original(self, out, labels)
+
+    monkeypatch.setattr(JointLoss, "forward", forward)
+    run(tmp_path / "run", epochs=2)
+    assert len(drawn) == 12
+    assert drawn[:6] != drawn[6:]
 
 
 def test_one_process_may_train_in_several_precisions(tmp_path: Path) -> None:
@@ -326,6 +343,12 @@ def test_a_time_budget_ends_the_run_with_its_schedule(tmp_path: Path, minutes: f
     assert result.history[-1]["seconds"] < 60 * minutes + 5
     assert result.history[-1]["learning_rate"] < 0.2 * 2e-3
     assert (result.folder / "curves.png").exists()
+
+
+def test_the_time_is_up_after_a_step_not_after_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = count_losses(monkeypatch)
+    run(tmp_path / "run", minutes=1e-9)
+    assert len(losses) == 1
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(tmp_path: Path) -> None:
