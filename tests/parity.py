@@ -71,7 +71,7 @@ def _kernels(size: str, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
         if operator == "dcs_s":
             weights: tuple[Tensor, ...] = QF.cross_similarity(*images)
         else:
-            weights = QF.quadruplet_cross_similarity(*images, gain=1 + theta.tanh(), matrices=operator[4:])  # type: ignore[arg-type]
+            weights = QF.quadruplet_cross_similarity(*images, gain=1 + theta.tanh(), matrices=operator[4:])
         inputs = [*images, theta] if operator == "qcs_sd" else images
         grads = torch.autograd.grad(weights, inputs, [upstream[b] for b in branches])
         for branch, weight in zip(branches, weights, strict=True):

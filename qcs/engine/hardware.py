@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -20,6 +20,6 @@ def native_precision() -> Literal["bf16", "fp32"]:
 
 def use_plain_attention(model: nn.Module) -> None:
     """Attention as matrix products: PyTorch's fused kernel is the slower one on CPUs, above all in bfloat16."""
-    for module in model.modules():
-        if hasattr(module, "fused_attn"):
-            module.fused_attn = False  # type: ignore[assignment]
+    attentions: list[Any] = [module for module in model.modules() if hasattr(module, "fused_attn")]
+    for attention in attentions:
+        attention.fused_attn = False

@@ -351,7 +351,7 @@ def test_nothing_warns_without_companions_or_without_single_images() -> None:
 def test_a_data_loader_follows_set_epoch() -> None:
     dataset = torch.arange(100) * 10
     sampler = QuadrupletSampler(LABELS, 8)
-    loader: DataLoader[Any] = DataLoader(dataset, batch_sampler=sampler)  # type: ignore[arg-type]
+    loader: DataLoader[Any] = DataLoader(dataset, batch_sampler=sampler)
     assert len(loader) == 12
     epochs = []
     for epoch in range(2):
@@ -364,7 +364,7 @@ def test_a_data_loader_follows_set_epoch() -> None:
 def test_with_prefetching_workers_the_count_of_the_caller_resumes_exactly() -> None:
     sampler = ImageSampler(LABELS, 10)
     whole = list(sampler)
-    loader: DataLoader[Any] = DataLoader(range(100), batch_sampler=sampler, num_workers=1)  # type: ignore[arg-type]
+    loader: DataLoader[Any] = DataLoader(range(100), batch_sampler=sampler, num_workers=1)
     consumed = [batch.tolist() for batch in islice(loader, 3)]
     assert consumed == whole[:3]
     assert sampler.state_dict()["batch"] > 3  # why the sampler's own count would skip batches

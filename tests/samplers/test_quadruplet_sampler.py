@@ -94,7 +94,7 @@ def test_one_class_is_refused() -> None:
 
 def test_an_unknown_choice_of_negatives_is_refused() -> None:
     with pytest.raises(InputError, match="negatives must be 'image' or 'class', got 'hard'"):
-        QuadrupletSampler(LABELS, 1, negatives="hard")  # type: ignore[arg-type]
+        QuadrupletSampler(LABELS, 1, negatives="hard")
 
 
 def test_sampling_costs_nothing_beside_loading_images(tmp_path: Path) -> None:
