@@ -3,14 +3,15 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check parity clean
+.PHONY: demo test check parity kernels benchmarks clean
 
 demo: $(VENV)/.installed  ## train two small networks on drawn faces and draw what they look at
 	rm -rf demo
 	$(BIN)/qcs demo --output demo
 
 test: check  ## every claim: format, lint, types, all tests, coverage
-	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90 --durations=10
+	TRITON_INTERPRET=1 $(BIN)/pytest -n 2 --dist worksteal --cov --cov-report= tests/ops/triton
+	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-append --cov-report=term --cov-fail-under=90 --durations=10
 
 check: $(VENV)/.installed  ## format, lint and types only
 	$(BIN)/ruff format --check .
@@ -20,10 +21,16 @@ check: $(VENV)/.installed  ## format, lint and types only
 parity: $(VENV)/.installed  ## deviations from the golden numbers of the original, by group
 	$(BIN)/python tests/parity.py
 
+kernels: $(VENV)/.installed  ## registers, spills and shared memory of every GPU kernel, compiled without a GPU
+	PYTHONPATH=tests $(BIN)/python tests/ops/triton/ahead_of_time.py
+
+benchmarks: $(VENV)/.installed  ## every backend and peer, interleaved; writes benchmarks.json
+	$(BIN)/pytest benchmarks --benchmark-json=benchmarks.json
+
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo runs .pytest_cache .ruff_cache .mypy_cache .coverage
+	rm -rf $(VENV) demo runs benchmarks.json .pytest_cache .ruff_cache .mypy_cache .coverage

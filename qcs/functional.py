@@ -41,7 +41,7 @@ def euclidean_distance(q: Tensor, k: Tensor, *, backend: Backend | None = None) 
                  [2., 2., 2.]]])
     """
     check_tokens(q=q, k=k)
-    distances: Tensor = ops.choose(backend).euclidean_distance(q, k)
+    distances: Tensor = ops.choose(backend, q).euclidean_distance(q, k)
     return distances
 
 
@@ -76,7 +76,7 @@ def cross_similarity(
     """
     check_tokens(qk_a=qk_a, qk_p=qk_p)
     check_option("scope", scope, ("batch", "sample"))
-    weights: tuple[Tensor, Tensor] = ops.choose(backend).cross_similarity(qk_a, qk_p, scope)
+    weights: tuple[Tensor, Tensor] = ops.choose(backend, qk_a).cross_similarity(qk_a, qk_p, scope)
     return weights
 
 
@@ -124,7 +124,7 @@ def quadruplet_cross_similarity(
     check_option("scope", scope, ("batch", "sample"))
     if isinstance(gain, Tensor) and gain.ndim != 0:
         raise InputError(f"gain must be a number or a 0-d tensor, got shape {tuple(gain.shape)}")
-    weights: tuple[Tensor, Tensor, Tensor, Tensor] = ops.choose(backend).quadruplet_cross_similarity(
+    weights: tuple[Tensor, Tensor, Tensor, Tensor] = ops.choose(backend, qk_a).quadruplet_cross_similarity(
         qk_a, qk_p, qk_n, qk_n2, gain, matrices, scope
     )
     return weights
@@ -181,7 +181,7 @@ def bilinear_pooling(x: Tensor, y: Tensor, *, backend: Backend | None = None) ->
     check_tokens(x=x, y=y)
     if x.shape[1] != y.shape[1]:
         raise InputError(f"x and y must have the same number of tokens, got {x.shape[1]} and {y.shape[1]}")
-    pooled: Tensor = ops.choose(backend).bilinear_pooling(x, y)
+    pooled: Tensor = ops.choose(backend, x).bilinear_pooling(x, y)
     return pooled
 
 

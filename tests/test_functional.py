@@ -260,7 +260,7 @@ def test_distances_have_at_least_float32_precision(dtype: torch.dtype, expected:
     q, k = draw((3, 5), dtype=dtype)
     distance = QF.euclidean_distance(q, k)
     assert distance.dtype == expected
-    assert_close(distance.double(), QF.euclidean_distance(q.double(), k.double()))
+    assert_close(distance.double(), QF.euclidean_distance(q.double(), k.double()), rtol=1e-5, atol=0)
 
 
 def test_autocast_changes_neither_weights_nor_pooling() -> None:
@@ -311,8 +311,7 @@ def test_bad_tokens_are_refused_by_name(
         ({"matrices": "ds"}, "matrices must be one of 's', 'd', 'sd'; got 'ds'"),
         ({"gain": torch.ones(1)}, r"gain must be a number or a 0-d tensor, got shape \(1,\)"),
         ({"backend": "cuda"}, "unknown backend 'cuda'; expected None or one of 'reference', 'analytic', 'triton'"),
-        ({"backend": "analytic"}, "backend 'analytic' is not part of this release"),
-        ({"backend": "triton"}, "backend 'triton' is not part of this release"),
+        ({"backend": "triton"}, "backend 'triton' cannot run: it .* not torch.float64; use backend=None, 'analytic'"),
     ],
     ids=str,
 )

@@ -1,4 +1,7 @@
-"""How the cross-similarity operator runs: the eager reference, which is its definition, and the choice of a backend."""
+"""How the cross-similarity operators run: the eager reference, which is their definition, and two faster backends.
+
+`analytic` is the closed form in PyTorch, for every device; `triton` the same in a few GPU kernels.
+"""
 
 from qcs.ops.choice import BACKENDS as BACKENDS
 from qcs.ops.choice import choose as choose

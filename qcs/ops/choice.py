@@ -5,19 +5,24 @@ Automatic choice (`None`) always finds one that can run; a backend asked for by 
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
+from torch import Tensor
+
 from qcs.errors import InputError
-from qcs.ops import reference
+from qcs.ops import analytic, reference
 
 BACKENDS: tuple[str, ...] = ("reference", "analytic", "triton")
 
 
-def choose(backend: str | None) -> ModuleType:
-    """Module that implements the operators for `backend`, or the best available one for None.
+def choose(backend: str | None, tokens: Tensor | None = None) -> ModuleType:
+    """Module that implements the operators for `backend`, or the best one that can run for None.
 
     Args:
         backend: None, or one of `BACKENDS`.
+        tokens: What it is to run on; without them only what holds for all tokens is checked.
 
     Returns:
         A module with `euclidean_distance`, `cross_similarity`, `quadruplet_cross_similarity` and `bilinear_pooling`.
@@ -25,8 +30,26 @@ def choose(backend: str | None) -> ModuleType:
     Raises:
         InputError: If the backend is unknown, or known but unable to run here.
     """
-    if backend is None or backend == "reference":
+    if backend is None:
+        on_device = tokens is not None and tokens.is_cuda
+        return _triton() if on_device and _why_not_triton(tokens) is None else analytic
+    if backend == "reference":
         return reference
-    if backend in BACKENDS:
-        raise InputError(f"backend {backend!r} is not part of this release; use backend=None or 'reference'")
-    raise InputError(f"unknown backend {backend!r}; expected None or one of {', '.join(map(repr, BACKENDS))}")
+    if backend == "analytic":
+        return analytic
+    if backend != "triton":
+        raise InputError(f"unknown backend {backend!r}; expected None or one of {', '.join(map(repr, BACKENDS))}")
+    reason = _why_not_triton(tokens)
+    if reason is not None:
+        raise InputError(f"backend 'triton' cannot run: {reason}; use backend=None, 'analytic' or 'reference'")
+    return _triton()
+
+
+def _why_not_triton(tokens: Tensor | None) -> str | None:
+    if find_spec("triton") is None:
+        return "the package triton is not installed"
+    return None if tokens is None else _triton().reason(tokens)
+
+
+def _triton() -> ModuleType:
+    return import_module("qcs.ops.triton")  # imported only when used: it needs the package triton

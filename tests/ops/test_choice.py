@@ -2,23 +2,56 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
+import torch
 
 from qcs.errors import InputError
-from qcs.ops import BACKENDS, choose, reference
+from qcs.ops import analytic, choice, choose, reference
 
 
-@pytest.mark.parametrize("backend", [None, "reference"])
-def test_reference_runs_by_name_and_by_default(backend: str | None) -> None:
-    assert choose(backend) is reference
+@pytest.mark.parametrize(("backend", "module"), [(None, analytic), ("analytic", analytic), ("reference", reference)])
+def test_backends_for_any_device_are_there_by_name_and_by_default(backend: str | None, module: object) -> None:
+    assert choose(backend) is module
+    assert choose(backend, torch.zeros(1)) is module
 
 
-@pytest.mark.parametrize("backend", [b for b in BACKENDS if b != "reference"])
-def test_known_backend_that_cannot_run_says_so_and_names_what_can(backend: str) -> None:
-    with pytest.raises(InputError, match=f"backend '{backend}' is not part of this release; use .*'reference'"):
-        choose(backend)
+def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="backend 'triton' cannot run: the package triton is not installed; use"):
+        choose("triton")
+
+
+def test_tokens_that_triton_cannot_take_are_refused_with_the_reason() -> None:
+    pytest.importorskip("triton")
+    with pytest.raises(InputError, match=r"backend 'triton' cannot run: it takes float32, .* not torch\.float64"):
+        choose("triton", torch.zeros(1, dtype=torch.float64))
+
+
+class OnDevice(torch.Tensor):
+    """A tensor that says it is on a GPU."""
+
+    is_cuda = True
+
+
+def test_on_a_gpu_triton_is_chosen_unless_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = torch.zeros(1).as_subclass(OnDevice)
+    chosen = object()
+    monkeypatch.setattr(choice, "_triton", lambda: chosen)
+    monkeypatch.setattr(choice, "_why_not_triton", lambda tokens: None)
+    assert choose(None, tokens) is chosen
+    monkeypatch.setattr(choice, "_why_not_triton", lambda tokens: "no")
+    assert choose(None, tokens) is analytic
 
 
 def test_unknown_backend_is_refused_with_the_choices() -> None:
     with pytest.raises(InputError, match="unknown backend 'fast'; expected None or one of 'reference', 'analytic'"):
         choose("fast")
+
+
+def test_neither_triton_kernels_nor_a_compiler_are_loaded_by_the_package() -> None:
+    script = "import qcs, qcs.functional, sys; print([m for m in sys.modules if m.startswith('qcs.ops.triton')])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

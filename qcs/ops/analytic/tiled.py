@@ -1,0 +1,187 @@
+"""Importance of rows and columns by strips of a grid of distances, for images of many tokens.
+
+A strip holds the distances of some tokens of one row image to all tokens of the column images, and stays in the cache
+while it is worked on. What outlives it is as long as the tokens, not as their pairs: distances are computed anew in
+every pass, unless all of them together are few enough to keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qcs.ops.analytic.aligned import cubed, per_norm, ties
+from qcs.ops.analytic.images import halves, in_order, padded, present
+from qcs.ops.analytic.strips import Grid, Pull
+from qcs.ops.transforms import batch_by_loop, differentiable_once, outside_autocast
+
+KEPT_ELEMENTS = 1 << 24  # up to so many distances, keeping them is cheaper than two more products forward, two backward
+
+
+@torch.library.custom_op("qcs::tiled_importance", mutates_args=())
+def tiled_importance(
+    rows: Sequence[Tensor], columns: Sequence[Tensor], kinds: str, scope: str
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Importance of rows (R, K, B, N) and of columns (R, K, B, M) in each matrix of the grid.
+
+    Then the state for the backward pass: the reciprocal norms of rows and columns, the least entries of ±D (R, K, B)
+    and the kept distances (B, R, N, K, M), or nothing.
+    """
+    of_rows, of_columns, per_row, per_column, least, kept = _empty_state(rows, columns)
+    grid = Grid(rows, columns, kinds, kept)
+    least.fill_(torch.inf)
+    for strip in grid.first_pass():
+        signed = strip.distances * grid.signs[strip.r]
+        least[strip.columns] = torch.minimum(least[strip.columns], signed.amin((0, 2)))
+    if scope == "batch":
+        least.copy_(least.amin(2, keepdim=True).expand_as(least))
+
+    of_columns.zero_()
+    per_column.zero_()
+    for strip in grid.strips():
+        aligned = grid.aligned(strip, least)
+        squares = aligned.square()
+        per_row_here = per_norm(squares.sum(2))  # (n, K)
+        per_row[strip.rows] = per_row_here.T
+        per_column[strip.columns] += squares.sum(0)
+        of_columns[strip.columns] += torch.mul(aligned, per_row_here.unsqueeze(2), out=squares).sum(0)
+    per_norm(per_column)
+    for strip in grid.strips():
+        of_rows[strip.rows] = grid.aligned(strip, least).mul_(per_column[strip.columns]).sum(2).T
+    return of_rows, of_columns, per_row, per_column, least, kept
+
+
+@torch.library.custom_op("qcs::tiled_importance_backward", mutates_args=())
+def tiled_importance_backward(
+    upstream_rows: Tensor,
+    upstream_columns: Tensor,
+    per_row: Tensor,
+    per_column: Tensor,
+    least: Tensor,
+    kept: Tensor,
+    rows: Sequence[Tensor],
+    columns: Sequence[Tensor],
+    kinds: str,
+    scope: str,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of the row tokens (B, R*N, C) and of the column tokens (B, K*M, C), the images one after another."""
+    grid = Grid(rows, columns, kinds, kept)
+    alpha, beta = torch.empty_like(per_row), torch.zeros_like(per_column)
+    sums_of_rows, sums_of_columns = torch.empty_like(per_row), torch.zeros_like(per_column)
+    tied = torch.zeros_like(least)
+    with_extremum = set()
+    for strip in grid.strips():
+        aligned = grid.aligned(strip, least)
+        least_here = least[strip.columns].unsqueeze(1)  # (K, 1)
+        if _holds_extremum(aligned, least_here):
+            with_extremum.add(strip.place)
+            tied[strip.columns] += ties(aligned, least_here, grid.bound).sum((0, 2))
+        sums_of_rows[strip.rows] = aligned.sum(2).T
+        sums_of_columns[strip.columns] += aligned.sum(0)
+        alpha[strip.rows] = (aligned * upstream_columns[strip.columns]).sum(2).T
+        beta[strip.columns] += aligned.mul_(upstream_rows[strip.rows].T.unsqueeze(2)).sum(0)
+    alpha *= cubed(per_row)
+    beta *= cubed(per_column)
+    # Every entry owes its upstream to the extremum; what all of them owe follows from vectors alone.
+    owed = upstream_columns.sum(-1) * per_row.sum(-1) + upstream_rows.sum(-1) * per_column.sum(-1)
+    owed -= (alpha * sums_of_rows).sum(-1) + (beta * sums_of_columns).sum(-1)
+    if scope == "batch":
+        owed, tied = (t.sum(2, keepdim=True).expand_as(least) for t in (owed, tied))
+    share = owed / tied
+
+    pull = Pull(grid)
+    for strip in grid.strips():
+        aligned = grid.aligned(strip, least)
+        upstream = per_row[strip.rows].T.unsqueeze(2) * upstream_columns[strip.columns]
+        upstream.addcmul_(upstream_rows[strip.rows].T.unsqueeze(2), per_column[strip.columns])
+        if strip.place in with_extremum:
+            at_extremum = ties(aligned, least[strip.columns].unsqueeze(1), grid.bound)
+            upstream.addcmul_(at_extremum, share[strip.columns].unsqueeze(1), value=-1)
+        shifts = alpha[strip.rows].T.unsqueeze(2) + beta[strip.columns]
+        upstream.addcmul_(aligned, shifts, value=-1).mul_(grid.signs[strip.r])
+        pull.add(strip, upstream)
+    of_rows, of_columns = pull.gradients()
+    return of_rows.to(rows[0].dtype), of_columns.to(rows[0].dtype)
+
+
+@tiled_importance.register_fake
+def _(
+    rows: Sequence[Tensor], columns: Sequence[Tensor], kinds: str, scope: str
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return _empty_state(rows, columns)
+
+
+@tiled_importance_backward.register_fake
+def _(
+    upstream_rows: Tensor,
+    upstream_columns: Tensor,
+    per_row: Tensor,
+    per_column: Tensor,
+    least: Tensor,
+    kept: Tensor,
+    rows: Sequence[Tensor],
+    columns: Sequence[Tensor],
+    kinds: str,
+    scope: str,
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(torch.cat(list(rows), 1)), torch.empty_like(torch.cat(list(columns), 1))
+
+
+tiled_importance.register_vmap(batch_by_loop(tiled_importance))
+tiled_importance_backward.register_vmap(batch_by_loop(tiled_importance_backward))
+
+
+class TiledImportance(torch.autograd.Function):
+    """Importance of rows (R, K, B, N) and of columns (R, K, B, M) in each matrix of the grid; the rest is its state."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        kinds: str, scope: str, row: Tensor, column: Tensor, row2: Tensor | None, column2: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        with outside_autocast(row):
+            importance: tuple[Tensor, ...] = tiled_importance(
+                present(row, row2), present(column, column2), kinds, scope
+            )
+        return importance
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.kinds, ctx.scope, row, column, row2, column2 = inputs
+        ctx.mark_non_differentiable(*output[2:])
+        ctx.save_for_backward(*output[2:], *present(row, row2), *present(column, column2))
+
+    @staticmethod
+    @differentiable_once
+    def backward(ctx: Any, saved: Sequence[Tensor], of_rows: Tensor, of_columns: Tensor, *_: Tensor) -> Any:
+        state, images = saved[:4], saved[4:]
+        rows, columns = halves(images)
+        of_row_images, of_column_images = tiled_importance_backward(
+            of_rows, of_columns, *state, rows, columns, ctx.kinds, ctx.scope
+        )
+        return None, None, *padded(in_order(of_row_images, of_column_images, len(rows)))
+
+
+def _holds_extremum(aligned: Tensor, least: Tensor) -> bool:
+    """Whether the extremum `least` (K, 1) may lie in a strip (n, K, M): most strips need not look for ties."""
+    return not bool((aligned.amin((0, 2)) > 1e-3 * least.squeeze(1).abs()).all())
+
+
+def _empty_state(
+    rows: Sequence[Tensor], columns: Sequence[Tensor]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    R, K = len(rows), len(columns)
+    (B, N), M = rows[0].shape[:2], columns[0].shape[1]
+    like = rows[0].new_empty((), dtype=torch.promote_types(rows[0].dtype, torch.float32))
+    return (
+        like.new_empty(R, K, B, N),
+        like.new_empty(R, K, B, M),
+        like.new_empty(R, K, B, N),
+        like.new_empty(R, K, B, M),
+        like.new_empty(R, K, B),
+        like.new_empty((B, R, N, K, M) if R * K * B * N * M <= KEPT_ELEMENTS else 0),
+    )

@@ -1,0 +1,155 @@
+"""The closed form against the definition in float64: values and gradients, dense and by strips."""
+
+# ruff: noqa: N803
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from ops.comparing import assert_as_exact, distances, values_and_gradients, weights
+from ops.hard_cases import HARD_CASES
+from torch import Tensor
+from torch.testing import assert_close
+
+from qcs.ops import analytic, reference
+from qcs.ops.analytic import attention, strips, tiled
+
+FORMS = [(m, s) for m in ("dual", "s", "d", "sd") for s in ("batch", "sample")]
+PATHS = ["dense", "strips, distances kept", "strips, distances recomputed"]
+
+
+@pytest.fixture(params=PATHS)
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the operator goes about its matrices; sizes that call for strips are made small."""
+    if request.param != "dense":
+        monkeypatch.setattr(attention, "DENSE_ELEMENTS", 0)
+        monkeypatch.setattr(strips, "_ELEMENTS", 150)
+        monkeypatch.setattr(tiled, "KEPT_ELEMENTS", 1 << 24 if "kept" in request.param else 0)
+    return str(request.param)
+
+
+@pytest.fixture
+def nan_filled() -> Iterator[None]:
+    """`torch.empty` gives NaN, so that what is read before it is written shows."""
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def images(B: int, lengths: tuple[int, ...], C: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    return [torch.randn(B, n, C).to(dtype) for n in lengths]
+
+
+def assert_equals_definition(operator: Any, tokens: list[Tensor]) -> None:
+    """In float64 nothing but the order of additions is left between the two."""
+    result = values_and_gradients(analytic, operator, tokens)
+    assert_close(result, values_and_gradients(reference, operator, tokens), rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("C", [3, 17, 64, 768])
+@pytest.mark.parametrize("N", [1, 5, 16, 49, 64, 65, 100, 196])
+@pytest.mark.usefixtures("nan_filled")
+def test_published_form_at_any_size(N: int, C: int) -> None:
+    tokens = images(2, (N,) * 4, C)
+    assert_as_exact(analytic, weights("sd", "batch"), tokens)
+    assert_equals_definition(weights("sd", "batch"), [x.double() for x in tokens])
+
+
+@pytest.mark.parametrize(("matrices", "scope"), FORMS)
+@pytest.mark.parametrize("lengths", [(7, 7, 7, 7), (9, 5, 5, 9), (12, 5, 3, 6)])
+@pytest.mark.usefixtures("nan_filled")
+def test_every_form_on_every_path(path: str, matrices: str, scope: str, lengths: tuple[int, ...]) -> None:
+    tokens = images(3, lengths, 19)
+    assert_as_exact(analytic, weights(matrices, scope), tokens)
+    assert_equals_definition(weights(matrices, scope), [x.double() for x in tokens])
+
+
+@pytest.mark.parametrize("N", [12, 40])
+@pytest.mark.parametrize("case", HARD_CASES)
+def test_hard_tokens_lose_no_more_than_in_the_definition(
+    path: str, case: Callable[[int], list[Tensor]], N: int
+) -> None:
+    assert_as_exact(analytic, weights("sd", "batch"), case(N))
+    assert_as_exact(analytic, distances, case(N))
+
+
+@pytest.mark.parametrize("lost", ["few", "most"])
+def test_lost_digits_come_back_in_values_and_gradients(path: str, lost: str) -> None:
+    """Tokens of two far clusters: product forms alone are wrong by several per cent here."""
+    where = torch.arange(20) < (3 if lost == "few" else 16)
+    tokens = [torch.where(where[:, None], 300 + torch.randn(2, 20, 6), 50 * torch.randn(2, 20, 6)) for _ in range(4)]
+    assert_as_exact(analytic, weights("sd", "sample"), tokens, floor=1e-5)
+    assert_as_exact(analytic, distances, tokens, floor=1e-5)
+
+
+def test_equal_tokens_are_at_distance_zero_without_gradient(path: str) -> None:
+    x = 1000 * torch.randn(2, 30, 8)
+    assert not analytic.euclidean_distance(x, x.clone()).diagonal(dim1=1, dim2=2).any()
+    constant = [torch.full((2, 30, 8), 3.0) for _ in range(4)]
+    result = values_and_gradients(analytic, weights("sd", "batch"), constant)
+    assert_close(result[:4], [torch.full((2, 30), 1 / 30)] * 4)
+    assert not any(gradient.any() for gradient in result[4:])
+
+
+def test_tokens_too_small_to_square_give_even_weights(path: str) -> None:
+    tokens = [1e-40 * torch.randn(1, 12, 8) for _ in range(4)]
+    result = values_and_gradients(analytic, weights("sd", "batch"), tokens)
+    assert_close(result[:4], [torch.full((1, 12), 1 / 12)] * 4)
+    assert all(gradient.isfinite().all() for gradient in result[4:])
+
+
+@pytest.mark.parametrize("scope", ["batch", "sample"])
+def test_nan_reaches_what_it_reaches_in_the_definition(path: str, scope: str) -> None:
+    tokens = images(2, (12,) * 4, 8)
+    tokens[1][0, 3, 2] = torch.nan
+    for operator in (weights("sd", scope), distances):
+        result = [y.isnan() for y in operator(analytic, tokens, torch.tensor(1.0))]
+        assert_close(result, [y.isnan() for y in operator(reference, tokens, torch.tensor(1.0))])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_loses_no_more_than_its_outputs_rounding(path: str, dtype: torch.dtype) -> None:
+    for operator in (weights("sd", "batch"), distances):
+        assert_as_exact(analytic, operator, images(2, (20,) * 4, 40, dtype), floor=torch.finfo(dtype).eps / 2)
+
+
+def test_views_give_what_copies_give(path: str) -> None:
+    projected = torch.randn(4, 2, 9, 12)
+    views = list(projected[..., :6])
+    for operator in (weights("sd", "sample"), distances):
+        result = values_and_gradients(analytic, operator, views)
+        assert_close(result, values_and_gradients(analytic, operator, [x.clone() for x in views]))
+
+
+def test_two_runs_agree_bit_by_bit(path: str) -> None:
+    tokens = [x.round(decimals=1) for x in images(3, (20,) * 4, 2)]  # ties and lost digits among them
+    for operator in (weights("sd", "batch"), distances):
+        first, second = (values_and_gradients(analytic, operator, tokens) for _ in range(2))
+        assert_close(first, second, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("matrices", "scope"), FORMS)
+def test_gradients_equal_finite_differences(path: str, matrices: str, scope: str) -> None:
+    tokens = [torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True) for _ in range(4)]
+    gain = torch.tensor(0.7, dtype=torch.float64, requires_grad=matrices == "sd")
+    run = weights(matrices, scope)
+    assert torch.autograd.gradcheck(lambda gain, *x: tuple(run(analytic, list(x), gain)), (gain, *tokens))
+
+
+def test_gain_as_a_number_weighs_like_a_tensor(path: str) -> None:
+    tokens = images(2, (9,) * 4, 5)
+    of_number = analytic.quadruplet_cross_similarity(*tokens, 0.3, "sd", "sample")
+    assert_close(of_number, analytic.quadruplet_cross_similarity(*tokens, torch.tensor(0.3), "sd", "sample"))
+    assert not torch.equal(of_number[0], analytic.quadruplet_cross_similarity(*tokens, 0.6, "sd", "sample")[0])
+
+
+def test_nothing_as_large_as_the_matrices_is_kept_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiled, "KEPT_ELEMENTS", 4 * 30 * 30 - 1)
+    for N, kept in ((29, 4 * 29 * 29), (30, 0)):
+        x = [torch.randn(1, N, 3) for _ in range(4)]
+        state = tiled.tiled_importance(x[:2], x[2:], "sd", "batch")
+        assert state[-1].numel() == kept
+        assert max(t.numel() for t in state[:-1]) <= 4 * N

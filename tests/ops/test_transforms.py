@@ -1,0 +1,126 @@
+"""The closed form among PyTorch's own: checks, compilation, export, autocast, `torch.func`, second derivatives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from ops.comparing import distances, values_and_gradients, weights
+from torch import Tensor, nn
+from torch.testing import assert_close
+from torch.utils.checkpoint import checkpoint
+
+from qcs.ops import analytic
+from qcs.ops.analytic import attention
+from qcs.ops.analytic.distance import distance_grid, distance_grid_backward
+from qcs.ops.analytic.tiled import tiled_importance, tiled_importance_backward
+
+PLAIN = weights("sd", "batch")
+
+
+@pytest.fixture(params=["dense", "strips"])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "strips":
+        monkeypatch.setattr(attention, "DENSE_ELEMENTS", 0)
+
+
+def images(count: int = 4, **options: Any) -> list[Tensor]:
+    return [torch.randn(2, 7, 5, **options) for _ in range(count)]
+
+
+def test_distances_pass_pytorch_s_own_checks() -> None:
+    rows, columns = images(2), images(2)
+    torch.library.opcheck(distance_grid, (rows, columns))
+    grid, _, cancelled = distance_grid(rows, columns)
+    torch.library.opcheck(distance_grid_backward, (torch.randn_like(grid), grid, cancelled, rows, columns))
+
+
+def test_strips_pass_pytorch_s_own_checks() -> None:
+    rows, columns = images(2), images(2)
+    torch.library.opcheck(tiled_importance, (rows, columns, "sd", "batch"))
+    of_rows, of_columns, *state = tiled_importance(rows, columns, "sd", "batch")
+    arguments = (torch.randn_like(of_rows), torch.randn_like(of_columns), *state, rows, columns, "sd", "batch")
+    torch.library.opcheck(tiled_importance_backward, arguments)
+
+
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("grad", [True, False])
+def test_compiles_to_one_graph_with_the_same_results(grad: bool) -> None:
+    tokens = [x.requires_grad_(grad) for x in images()]
+
+    def loss(tokens: list[Tensor]) -> Tensor:
+        of_distances = distances(analytic, tokens, torch.tensor(0.0))
+        return torch.stack(
+            [y.square().sum() for y in (*PLAIN(analytic, tokens, torch.tensor(0.7)), *of_distances)]
+        ).sum()
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    assert_close(compiled(tokens), loss(tokens))
+    if grad:
+        assert_close(torch.autograd.grad(compiled(tokens), tokens), torch.autograd.grad(loss(tokens), tokens))
+
+
+@pytest.mark.usefixtures("path")
+def test_exports() -> None:
+    class Module(nn.Module):
+        def forward(self, *tokens: Tensor) -> tuple[Tensor, ...]:
+            return analytic.quadruplet_cross_similarity(*tokens, 0.7, "sd", "batch")
+
+    tokens = tuple(images())
+    exported = torch.export.export(Module(), tokens).module()
+    assert_close(exported(*tokens), Module()(*tokens))
+
+
+@pytest.mark.usefixtures("path")
+def test_autocast_changes_nothing() -> None:
+    tokens = images()
+    expected = [values_and_gradients(analytic, operator, tokens) for operator in (PLAIN, distances)]
+    with torch.autocast("cpu", torch.bfloat16):
+        result = [values_and_gradients(analytic, operator, tokens) for operator in (PLAIN, distances)]
+    assert_close(result, expected, rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("path")
+def test_checkpointing_changes_nothing() -> None:
+    tokens = [x.requires_grad_() for x in images()]
+
+    def loss(*tokens: Tensor) -> Tensor:
+        return PLAIN(analytic, list(tokens), torch.tensor(0.7))[0].square().sum()
+
+    again = checkpoint(loss, *tokens, use_reentrant=False)
+    assert_close(torch.autograd.grad(again, tokens), torch.autograd.grad(loss(*tokens), tokens))
+
+
+@pytest.mark.usefixtures("path")
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("operator", [PLAIN, distances])
+def test_per_sample_gradients(operator: Any) -> None:
+    fixed = images()
+    mapped = torch.randn(3, 2, 7, 5)
+
+    def loss(x: Tensor) -> Tensor:
+        return operator(analytic, [x, *fixed[1:]], torch.tensor(0.7))[0].square().sum()
+
+    one_by_one = [torch.autograd.grad(loss(x), x)[0] for x in mapped.clone().requires_grad_().unbind()]
+    assert_close(torch.vmap(loss)(mapped), torch.stack([loss(x) for x in mapped]))
+    assert_close(torch.vmap(torch.func.grad(loss))(mapped), torch.stack(one_by_one))
+
+
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("operator", [PLAIN, distances])
+def test_second_derivatives_are_refused_in_words(operator: Any) -> None:
+    tokens = [x.requires_grad_() for x in images()]
+    first, *_ = operator(analytic, tokens, torch.tensor(0.7, requires_grad=True))
+    (gradient,) = torch.autograd.grad(first.square().sum(), tokens[0], create_graph=True)
+    with pytest.raises(NotImplementedError, match="second derivative only with backend='reference'; pass that backend"):
+        torch.autograd.grad(gradient.sum(), tokens[1])
+
+
+def test_the_definition_has_the_second_derivative_that_the_message_promises() -> None:
+    from qcs.ops import reference
+
+    tokens = [x.requires_grad_() for x in images(dtype=torch.float64)]
+    assert torch.autograd.gradgradcheck(
+        lambda *x: reference.quadruplet_cross_similarity(*x, 0.7, "sd", "batch"), tokens
+    )
