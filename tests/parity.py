@@ -21,6 +21,7 @@ from golden import recipe
 import qcs
 from qcs import functional as QF
 from qcs.engine.sam import SAM
+from qcs.functional import Backend
 from qcs.losses import JointLoss, kl_distillation, l2_distillation
 from qcs.models import CrossSimilarityNetwork
 from qcs.models.original import rename
@@ -32,6 +33,7 @@ NETWORKS = {
     "dcs_affectnet8": "dcs_ir50.affectnet8",
 }
 WITH_SAM = ("qcs_raf_db", "dcs_raf_db")
+BACKENDS: tuple[Backend, ...] = ("reference", "analytic")
 BRANCHES = ("a", "p", "n", "n2")
 LABELS = {"a": [1, 5], "p": [1, 5], "n": [3, 0], "n2": [3, 0]}
 
@@ -46,18 +48,18 @@ def relative_error(value: Tensor, golden: Tensor) -> float:
     return error if math.isfinite(error) else math.inf
 
 
-def kernel_errors(dtype: torch.dtype = torch.float64) -> Errors:
+def kernel_errors(dtype: torch.dtype, backend: Backend | None) -> Errors:
     """Every operator of kernels.safetensors, values and gradients, all sizes."""
     golden = load_file(GOLDEN / "kernels.safetensors")
     errors: Errors = {}
     for size in sorted({key.split("/")[0] for key in golden}):
-        for key, value in _kernels(size, dtype):
+        for key, value in _kernels(size, dtype, backend):
             group = "kernels: " + " ".join(key.split("/")[:2]) + (" of theta" if key.endswith("theta") else "")
             errors[group] = max(errors.get(group, 0.0), relative_error(value, golden[f"{size}/{key}"]))
     return errors
 
 
-def _kernels(size: str, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+def _kernels(size: str, dtype: torch.dtype, backend: Backend | None) -> Iterator[tuple[str, Tensor]]:
     batch, length, dim = map(int, size.split("x"))
     tokens = {b: recipe.tokens(f"shared/{b}", batch, length, dim, dtype).requires_grad_() for b in BRANCHES}
     upstream = {
@@ -69,9 +71,10 @@ def _kernels(size: str, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
         branches = BRANCHES[:2] if operator == "dcs_s" else BRANCHES
         images = [tokens[b] for b in branches]
         if operator == "dcs_s":
-            weights: tuple[Tensor, ...] = QF.cross_similarity(*images)
+            weights: tuple[Tensor, ...] = QF.cross_similarity(*images, backend=backend)
         else:
-            weights = QF.quadruplet_cross_similarity(*images, gain=1 + theta.tanh(), matrices=operator[4:])
+            options = {"matrices": operator[4:], "backend": backend}
+            weights = QF.quadruplet_cross_similarity(*images, gain=1 + theta.tanh(), **options)
         inputs = [*images, theta] if operator == "qcs_sd" else images
         grads = torch.autograd.grad(weights, inputs, [upstream[b] for b in branches])
         for branch, weight in zip(branches, weights, strict=True):
@@ -80,16 +83,16 @@ def _kernels(size: str, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
             yield f"{operator}/grad/{name}", grad
     anchor, positive = tokens["a"], tokens["p"]
     yield from zip(("sdpa/a", "sdpa/p"), QF.scaled_dot_product_maps(anchor, positive), strict=True)
-    pooled = QF.bilinear_pooling(anchor, positive)
+    pooled = QF.bilinear_pooling(anchor, positive, backend=backend)
     yield "bilinear_pooling/sum", pooled.sum()
     yield "bilinear_pooling/head", pooled[:, :64]
     yield "euclidean_loss", l2_distillation(anchor.mean(1), positive.mean(1))
     yield "kl_T4", kl_distillation(anchor.mean(1), positive.mean(1), 4.0)
 
 
-def network(schema: str, dtype: torch.dtype) -> CrossSimilarityNetwork:
+def network(schema: str, dtype: torch.dtype, backend: Backend | None = None) -> CrossSimilarityNetwork:
     """The published network with the golden recipe's weights, dropout off."""
-    model = qcs.create_model(NETWORKS[schema]).to(dtype)
+    model = qcs.create_model(NETWORKS[schema], backend=backend).to(dtype)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -134,10 +137,10 @@ class Comparison:
         return {**self._errors, **missed}
 
 
-def network_errors(schema: str, dtype: torch.dtype = torch.float64) -> Errors:
+def network_errors(schema: str, dtype: torch.dtype, backend: Backend | None) -> Errors:
     """Logits, losses, gradient norms and running statistics, in evaluation and in training mode."""
     compare = Comparison(schema, ("eval/", "train/"))
-    model = network(schema, dtype).eval()
+    model = network(schema, dtype, backend).eval()
     inputs = images(model, dtype)
     with torch.no_grad():
         compare("inference logits", "eval/logits", model(inputs[0]))
@@ -172,7 +175,7 @@ def _compare_branches(
                 compare("running statistics", key, buffer.double().sum())
 
 
-def sam_errors(schema: str, dtype: torch.dtype = torch.float64) -> Errors:
+def sam_errors(schema: str, dtype: torch.dtype) -> Errors:
     """Two steps of SAM over Adam in training mode: losses at w and w + e, and every parameter's change."""
     compare = Comparison(schema, ("sam/",))
     model = network(schema, dtype).train()
@@ -198,20 +201,25 @@ def sam_errors(schema: str, dtype: torch.dtype = torch.float64) -> Errors:
     return compare.errors()
 
 
+def columns() -> Iterator[tuple[str, Errors]]:
+    """Largest deviation of every group by precision and backend; the training step with the default backend."""
+    for dtype, name in ((torch.float64, "float64"), (torch.float32, "float32")):
+        for backend in BACKENDS:
+            errors = kernel_errors(dtype, backend)
+            for schema in NETWORKS:
+                errors |= network_errors(schema, dtype, backend)
+            if backend == "analytic":
+                for schema in WITH_SAM:
+                    errors |= sam_errors(schema, dtype)
+            yield f"{backend} {name}", errors
+
+
 def main() -> None:
-    """Print the largest deviation of every group, in float64 and in float32."""
-    columns = []
-    for dtype in (torch.float64, torch.float32):
-        errors = kernel_errors(dtype)
-        for schema in NETWORKS:
-            errors |= network_errors(schema, dtype)
-        for schema in WITH_SAM:
-            errors |= sam_errors(schema, dtype)
-        columns.append(errors)
-    double, single = columns
-    print(f"{'largest relative error':<55} {'float64':>9} {'float32':>9}")
-    for group in double:
-        print(f"{group:<55} {double[group]:>9.1e} {single[group]:>9.1e}")
+    """Print the largest deviation of every group, in float64 and in float32, by backend."""
+    found = dict(columns())
+    print(f"{'largest relative error':<50}" + "".join(f"{name:>19}" for name in found))
+    for group in found["analytic float64"]:
+        print(f"{group:<50}" + "".join(f"{errors.get(group, math.nan):>19.1e}" for errors in found.values()))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import parity
 import pytest
 import torch
 
+from qcs.functional import Backend
+
 EXACT = 1e-9
 NETWORKS = sorted(parity.NETWORKS)
 
@@ -36,9 +38,10 @@ def too_far(errors: parity.Errors, dtype: torch.dtype) -> dict[str, float]:
     }
 
 
+@pytest.mark.parametrize("backend", parity.BACKENDS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-def test_every_operator_matches_the_original(dtype: torch.dtype) -> None:
-    errors = parity.kernel_errors(dtype)
+def test_every_operator_matches_the_original(dtype: torch.dtype, backend: Backend) -> None:
+    errors = parity.kernel_errors(dtype, backend)
     assert len(errors) == 15
     assert not too_far(errors, dtype)
 
@@ -49,10 +52,12 @@ def test_a_wrong_number_is_noticed(wrong: torch.Tensor) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("schema", NETWORKS)
+@pytest.mark.parametrize(
+    ("backend", "schema"), [*(("analytic", schema) for schema in NETWORKS), ("reference", "qcs_raf_db")]
+)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-def test_the_network_matches_the_original(schema: str, dtype: torch.dtype) -> None:
-    assert not too_far(parity.network_errors(schema, dtype), dtype)
+def test_the_network_matches_the_original(schema: str, dtype: torch.dtype, backend: Backend) -> None:
+    assert not too_far(parity.network_errors(schema, dtype, backend), dtype)
 
 
 @pytest.mark.slow

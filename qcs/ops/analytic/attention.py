@@ -18,7 +18,7 @@ from qcs.ops.analytic.images import halves, in_order, padded, present
 from qcs.ops.analytic.tiled import TiledImportance
 from qcs.ops.transforms import differentiable_once, outside_autocast
 
-DENSE_ELEMENTS = 1 << 20  # more distances than this are worked on by strips that fit the cache
+DENSE_ELEMENTS = 1 << 22  # more distances than this are worked on by strips that fit the cache
 
 
 def grid_attention(

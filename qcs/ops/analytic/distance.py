@@ -11,14 +11,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from qcs.ops.analytic.differences import pull_by_differences, replace_by_differences
 from qcs.ops.numerics import CANCELLATION
 from qcs.ops.transforms import batch_by_loop, differentiable_once, outside_autocast
 
-_ELEMENTS_AT_ONCE = 1_250_000  # stacked tokens of so many elements stay in the cache between their uses
+_ELEMENTS_AT_ONCE = 900_000  # stacked tokens of so many elements stay in the cache between their uses
 CENTRE_STRIDE = 8  # every eighth token suffices to find the middle
 
 
@@ -30,12 +29,13 @@ def distance_grid(rows: Sequence[Tensor], columns: Sequence[Tensor]) -> tuple[Te
     and whether it cancelled anywhere (0-d bool), so that some distances were computed from differences.
     """
     distances, bound, cancelled = _empty_grid(rows, columns)
-    bound.zero_()
+    row_norms, column_norms = (distances.new_empty(distances.shape[2], _tokens(images)) for images in (rows, columns))
     for part, x, y in _centred_parts(rows, columns):
-        x_norms, y_norms = squared_norms(x), squared_norms(y)
+        x_norms = torch.square(torch.linalg.vector_norm(x, dim=-1), out=row_norms[part])
+        y_norms = torch.square(torch.linalg.vector_norm(y, dim=-1), out=column_norms[part])
         squared = torch.baddbmm(x_norms.unsqueeze(2) + y_norms.unsqueeze(1), x, y.mT, alpha=-2)
         torch.sqrt(_as_grid(squared, len(rows), len(columns)), out=distances[:, :, part])
-        torch.maximum(bound, x_norms.amax() + y_norms.amax(), out=bound)
+    torch.add(row_norms.amax(), column_norms.amax(), out=bound)
     # Sees cancellation where there may be none, never the other way round; NaN, from a square below 0, is cancellation.
     cancelled.copy_(~(distances.amin().square() > CANCELLATION * bound))
     if cancelled:
@@ -58,7 +58,7 @@ def distance_grid_backward(
         weights[r, k].masked_fill_(lost, 0)
     of_rows, of_columns = _empty_gradients(rows, columns, distances.dtype)
     for part, x, y in _centred_parts(rows, columns):
-        w = rearrange(weights[:, :, part], "r k b n m -> b (r n) (k m)")
+        w = weights[:, :, part].permute(2, 0, 3, 1, 4).reshape(len(x), x.shape[1], y.shape[1])
         _pull(w, x, y, out=of_rows[part])
         _pull(w.mT, y, x, out=of_columns[part])
     for r, k, lost in all_lost:
@@ -138,7 +138,7 @@ def _centred_parts(rows: Sequence[Tensor], columns: Sequence[Tensor]) -> Iterato
     The tensors are used again from one part to the next.
     """
     B, C = rows[0].shape[0], rows[0].shape[2]
-    n, m = (sum(image.shape[1] for image in images) for images in (rows, columns))
+    n, m = _tokens(rows), _tokens(columns)
     samples = min(B, max(1, _ELEMENTS_AT_ONCE // ((n + m) * C))) if rows[0].device.type == "cpu" else B
     centres = columns[0][:, ::CENTRE_STRIDE].mean(
         1, keepdim=True, dtype=torch.promote_types(rows[0].dtype, torch.float32)
@@ -153,9 +153,14 @@ def _centred_parts(rows: Sequence[Tensor], columns: Sequence[Tensor]) -> Iterato
         yield part, x[:size], y[:size]
 
 
+def _tokens(images: Sequence[Tensor]) -> int:
+    return sum(image.shape[1] for image in images)
+
+
 def _as_grid(matrix: Tensor, rows: int, columns: int) -> Tensor:
     """(B, R*N, K*M) to (R, K, B, N, M), a view."""
-    return rearrange(matrix, "b (r n) (k m) -> r k b n m", r=rows, k=columns)
+    B, n, m = matrix.shape
+    return matrix.view(B, rows, n // rows, columns, m // columns).permute(1, 3, 0, 2, 4)
 
 
 def squared_norms(x: Tensor) -> Tensor:
