@@ -93,12 +93,14 @@ class Rounds:
 
 
 def roofline(case: Case) -> float | None:
-    """Seconds that moving the tokens takes at the GPU's full bandwidth, None on a CPU.
+    """Seconds that moving the tokens takes at the GPU's full bandwidth; None on a CPU, or where PyTorch does not know it.
 
     Forward reads the tokens once; backward reads them again and writes gradients as large.
     """
     if not case.device.startswith("cuda"):
         return None
     gpu = torch.cuda.get_device_properties(case.device)
+    if not hasattr(gpu, "memory_clock_rate"):  # older PyTorch
+        return None
     bandwidth = 2 * gpu.memory_clock_rate * 1e3 * gpu.memory_bus_width / 8  # twice per clock tick, in bytes per second
     return case.token_bytes * (3 if case.backward else 1) / bandwidth

@@ -5,7 +5,6 @@ Automatic choice (`None`) always finds one that can run; a backend asked for by 
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -15,6 +14,7 @@ from qcs.errors import InputError
 from qcs.ops import analytic, reference
 
 BACKENDS: tuple[str, ...] = ("reference", "analytic", "triton")
+TRITON_INSTALLED = find_spec("triton") is not None
 
 
 def choose(backend: str | None, tokens: Tensor | None = None) -> ModuleType:
@@ -46,10 +46,12 @@ def choose(backend: str | None, tokens: Tensor | None = None) -> ModuleType:
 
 
 def _why_not_triton(tokens: Tensor | None) -> str | None:
-    if find_spec("triton") is None:
+    if not TRITON_INSTALLED:
         return "the package triton is not installed"
     return None if tokens is None else _triton().reason(tokens)
 
 
 def _triton() -> ModuleType:
-    return import_module("qcs.ops.triton")  # imported only when used: it needs the package triton
+    from qcs.ops import triton  # imported only when used: it needs the package triton
+
+    return triton

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from qcs.ops.transforms import outside_autocast
+
 
 def euclidean_distance(q: Tensor, k: Tensor) -> Tensor:
     """Euclidean distances (B, Nq, Nk), never below float32 precision.
@@ -46,7 +48,7 @@ def quadruplet_cross_similarity(
 def bilinear_pooling(x: Tensor, y: Tensor) -> Tensor:
     """Signed square root of XᵀY / N, L2-normalised to length 100: (B, C*C), computed in float32 at least."""
     precise = torch.promote_types(x.dtype, torch.float32)
-    with torch.autocast(x.device.type, enabled=False):
+    with outside_autocast(x):
         products = (x.to(precise).mT @ y.to(precise) / x.shape[1]).flatten(1)
     rooted = products.sign() * (products.abs() + 1e-5).sqrt()
     return (100.0 * F.normalize(rooted, dim=1, eps=1e-12)).to(x.dtype)

@@ -39,6 +39,13 @@ def nan_filled() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
+@pytest.fixture
+def threads_restored() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
 def images(B: int, lengths: tuple[int, ...], C: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     return [torch.randn(B, n, C).to(dtype) for n in lengths]
 
@@ -108,6 +115,9 @@ def test_nan_reaches_what_it_reaches_in_the_definition(path: str, scope: str) ->
     for operator in (weights("sd", scope), distances):
         result = [y.isnan() for y in operator(analytic, tokens, torch.tensor(1.0))]
         assert_close(result, [y.isnan() for y in operator(reference, tokens, torch.tensor(1.0))])
+    if scope == "sample":
+        gradients = values_and_gradients(analytic, weights("sd", scope), tokens)[4:8]
+        assert all(gradient[0].isnan().any() and gradient[1].isfinite().all() for gradient in gradients)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -124,11 +134,16 @@ def test_views_give_what_copies_give(path: str) -> None:
         assert_close(result, values_and_gradients(analytic, operator, [x.clone() for x in views]))
 
 
+@pytest.mark.usefixtures("threads_restored")
 def test_two_runs_agree_bit_by_bit(path: str) -> None:
-    tokens = [x.round(decimals=1) for x in images(3, (20,) * 4, 2)]  # ties and lost digits among them
-    for operator in (weights("sd", "batch"), distances):
-        first, second = (values_and_gradients(analytic, operator, tokens) for _ in range(2))
-        assert_close(first, second, rtol=0, atol=0)
+    rounded = [x.round(decimals=1) for x in images(3, (20,) * 4, 2)]  # ties and lost digits among them
+    wide = images(2, (30,) * 4, 768)
+    wide[1][:, :3] = wide[0][:, :3] + 1e-3 * torch.randn(2, 3, 768)  # some lost digits, in sums that two threads share
+    torch.set_num_threads(2)
+    for tokens in (rounded, wide):
+        for operator in (weights("sd", "batch"), distances):
+            first, second = (values_and_gradients(analytic, operator, tokens) for _ in range(2))
+            assert_close(first, second, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("matrices", "scope"), FORMS)

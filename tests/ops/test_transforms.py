@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
-from qcs.ops import analytic
+from qcs import functional as QF
+from qcs.ops import analytic, reference
 from qcs.ops.analytic import attention
 from qcs.ops.analytic.distance import distance_grid, distance_grid_backward
 from qcs.ops.analytic.tiled import tiled_importance, tiled_importance_backward
@@ -108,6 +109,32 @@ def test_per_sample_gradients(operator: Any) -> None:
 
 
 @pytest.mark.usefixtures("path")
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("image", range(4))
+def test_jacobian_of_every_image_s_weights(image: int) -> None:
+    tokens = images(dtype=torch.float64)
+
+    def of_first(backend: Any) -> Tensor:
+        def run(x: Tensor) -> Tensor:
+            return PLAIN(backend, [x, *tokens[1:]], torch.tensor(0.7))[image]
+
+        return (
+            torch.func.jacrev(run)(tokens[0])
+            if backend is analytic
+            else torch.autograd.functional.jacobian(run, tokens[0])
+        )
+
+    assert_close(of_first(analytic), of_first(reference))
+
+
+@pytest.mark.parametrize("backend", [None, "analytic", "reference"])
+def test_the_public_function_compiles_to_one_graph(backend: Any) -> None:
+    tokens = images()
+    compiled = torch.compile(QF.quadruplet_cross_similarity, fullgraph=True, backend="aot_eager")
+    assert_close(compiled(*tokens, backend=backend), QF.quadruplet_cross_similarity(*tokens, backend=backend))
+
+
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("operator", [PLAIN, distances])
 def test_second_derivatives_are_refused_in_words(operator: Any) -> None:
     tokens = [x.requires_grad_() for x in images()]
@@ -118,8 +145,6 @@ def test_second_derivatives_are_refused_in_words(operator: Any) -> None:
 
 
 def test_the_definition_has_the_second_derivative_that_the_message_promises() -> None:
-    from qcs.ops import reference
-
     tokens = [x.requires_grad_() for x in images(dtype=torch.float64)]
     assert torch.autograd.gradgradcheck(
         lambda *x: reference.quadruplet_cross_similarity(*x, 0.7, "sd", "batch"), tokens

@@ -131,15 +131,16 @@ def _through_importance(
     """Gradient of the aligned matrices from those of their importance, the extremum held fixed."""
     alpha = cubed(per_row) * (aligned * of_columns.unsqueeze(-2)).sum(-1)
     beta = cubed(per_column) * (aligned * of_rows.unsqueeze(-1)).sum(-2)
-    upstream = per_row.unsqueeze(-1) * of_columns.unsqueeze(-2)
-    upstream.addcmul_(of_rows.unsqueeze(-1), per_column.unsqueeze(-2))
+    upstream = torch.addcmul(
+        per_row.unsqueeze(-1) * of_columns.unsqueeze(-2), of_rows.unsqueeze(-1), per_column.unsqueeze(-2)
+    )
     return upstream.addcmul_(aligned, alpha.unsqueeze(-1) + beta.unsqueeze(-2), value=-1)
 
 
 def _through_extremum(upstream: Tensor, aligned: Tensor, least: Tensor, bound: Tensor, scope: str) -> Tensor:
     """Takes from the entries at the extremum, in equal shares, what every entry owes to it; in place."""
     extent = _extent(scope)
-    at_extremum = ties(aligned, least, bound)
+    at_extremum = ties(aligned, least, bound.amax() if scope == "batch" else bound[:, None, None])
     share = upstream.sum(extent, keepdim=True) / at_extremum.sum(extent, keepdim=True)
     return upstream.addcmul_(at_extremum, share, value=-1)
 

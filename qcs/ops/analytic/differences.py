@@ -39,11 +39,21 @@ def pull_by_differences(
         d = distances[b, i, j]
         weight = torch.where(d == 0, 0, upstream[b, i, j] / d)  # equal tokens do not pull
         pulls = weight.unsqueeze(1) * (row[b, i].to(d.dtype) - column[b, j].to(d.dtype))
-        of_row.index_put_((b, i), pulls, accumulate=True)
-        of_column.index_put_((b, j), -pulls, accumulate=True)
+        of_row += _summed(pulls, b * of_row.shape[1] + i, of_row)
+        of_column -= _summed(pulls, b * of_column.shape[1] + j, of_column)
 
 
 def _entries(lost: Tensor, channels: int) -> Iterator[tuple[Tensor, ...]]:
     """Indices (sample, row, column) of the lost entries, so many at a time that their tokens fit the cache."""
     for indices in torch.split(lost.nonzero(), max(1, _ELEMENTS_AT_ONCE // channels)):
         yield indices.unbind(1)
+
+
+def _summed(pulls: Tensor, tokens: Tensor, like: Tensor) -> Tensor:
+    """Sums of the pulls (entries, C) by token, shaped like (B, N, C), in the same order in every run."""
+    total = like.new_zeros(like.shape[0] * like.shape[1], like.shape[2])
+    if total.device.type == "cpu":
+        total.index_add_(0, tokens, pulls)  # in order; index_put_ adds from several threads at once
+    else:
+        total.index_put_((tokens,), pulls, accumulate=True)  # sorts first; index_add_ adds in any order
+    return total.view_as(like)

@@ -25,8 +25,8 @@ CENTRE_STRIDE = 8  # every eighth token suffices to find the middle
 def distance_grid(rows: Sequence[Tensor], columns: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Distances (R, K, B, N, M) of R row images (B, N, C) to K column images (B, M, C), never below float32.
 
-    Also a bound (0-d) on the sums of two tokens' squared norms, of which the product form's errors are a few roundings,
-    and whether it cancelled anywhere (0-d bool), so that some distances were computed from differences.
+    Also, per sample, a bound (B) on the sums of two tokens' squared norms, of which the product form's errors are a few
+    roundings, and whether it cancelled anywhere (0-d bool), so that some distances were computed from differences.
     """
     distances, bound, cancelled = _empty_grid(rows, columns)
     row_norms, column_norms = (distances.new_empty(distances.shape[2], _tokens(images)) for images in (rows, columns))
@@ -35,9 +35,9 @@ def distance_grid(rows: Sequence[Tensor], columns: Sequence[Tensor]) -> tuple[Te
         y_norms = torch.square(torch.linalg.vector_norm(y, dim=-1), out=column_norms[part])
         squared = torch.baddbmm(x_norms.unsqueeze(2) + y_norms.unsqueeze(1), x, y.mT, alpha=-2)
         torch.sqrt(_as_grid(squared, len(rows), len(columns)), out=distances[:, :, part])
-    torch.add(row_norms.amax(), column_norms.amax(), out=bound)
+    torch.add(row_norms.amax(1), column_norms.amax(1), out=bound)
     # Sees cancellation where there may be none, never the other way round; NaN, from a square below 0, is cancellation.
-    cancelled.copy_(~(distances.amin().square() > CANCELLATION * bound))
+    cancelled.copy_(~(distances.amin().square() > CANCELLATION * bound.amax()))
     if cancelled:
         for r, k, lost in _lost(distances, rows, columns):
             replace_by_differences(distances[r, k], lost, rows[r], columns[k])
@@ -121,7 +121,7 @@ def _empty_grid(rows: Sequence[Tensor], columns: Sequence[Tensor]) -> tuple[Tens
     (B, N), M = rows[0].shape[:2], columns[0].shape[1]
     precise = torch.promote_types(rows[0].dtype, torch.float32)
     distances = rows[0].new_empty(len(rows), len(columns), B, N, M, dtype=precise)
-    return distances, distances.new_empty(()), distances.new_empty((), dtype=torch.bool)
+    return distances, distances.new_empty(B), distances.new_empty((), dtype=torch.bool)
 
 
 def _empty_gradients(rows: Sequence[Tensor], columns: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -56,7 +56,7 @@ class Grid:
         self.y = torch.cat([image - centre for image in columns], 1)  # (B, K*M, C)
         self.x_norms = [squared_norms(x) for x in self.x]
         self.y_norms = squared_norms(self.y)
-        self.bound = torch.stack([norms.amax() for norms in self.x_norms]).amax() + self.y_norms.amax()
+        self.bounds = torch.cat(self.x_norms, 1).amax(1) + self.y_norms.amax(1)  # on sums of two squared norms, (B)
         self.signs = signs(kinds, self.y).unsqueeze(-1)  # (R, K, 1)
 
     def first_pass(self) -> Iterator[Strip]:

@@ -72,13 +72,14 @@ def tiled_importance_backward(
     alpha, beta = torch.empty_like(per_row), torch.zeros_like(per_column)
     sums_of_rows, sums_of_columns = torch.empty_like(per_row), torch.zeros_like(per_column)
     tied = torch.zeros_like(least)
+    bounds = grid.bounds.amax().expand_as(grid.bounds) if scope == "batch" else grid.bounds
     with_extremum = set()
     for strip in grid.strips():
         aligned = grid.aligned(strip, least)
         least_here = least[strip.columns].unsqueeze(1)  # (K, 1)
         if _holds_extremum(aligned, least_here):
             with_extremum.add(strip.place)
-            tied[strip.columns] += ties(aligned, least_here, grid.bound).sum((0, 2))
+            tied[strip.columns] += ties(aligned, least_here, bounds[strip.b]).sum((0, 2))
         sums_of_rows[strip.rows] = aligned.sum(2).T
         sums_of_columns[strip.columns] += aligned.sum(0)
         alpha[strip.rows] = (aligned * upstream_columns[strip.columns]).sum(2).T
@@ -98,7 +99,7 @@ def tiled_importance_backward(
         upstream = per_row[strip.rows].T.unsqueeze(2) * upstream_columns[strip.columns]
         upstream.addcmul_(upstream_rows[strip.rows].T.unsqueeze(2), per_column[strip.columns])
         if strip.place in with_extremum:
-            at_extremum = ties(aligned, least[strip.columns].unsqueeze(1), grid.bound)
+            at_extremum = ties(aligned, least[strip.columns].unsqueeze(1), bounds[strip.b])
             upstream.addcmul_(at_extremum, share[strip.columns].unsqueeze(1), value=-1)
         shifts = alpha[strip.rows].T.unsqueeze(2) + beta[strip.columns]
         upstream.addcmul_(aligned, shifts, value=-1).mul_(grid.signs[strip.r])
@@ -152,13 +153,17 @@ class TiledImportance(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.kinds, ctx.scope, row, column, row2, column2 = inputs
+        ctx.set_materialize_grads(False)  # else the kept distances get a gradient of zeros
         ctx.mark_non_differentiable(*output[2:])
         ctx.save_for_backward(*output[2:], *present(row, row2), *present(column, column2))
 
     @staticmethod
     @differentiable_once
-    def backward(ctx: Any, saved: Sequence[Tensor], of_rows: Tensor, of_columns: Tensor, *_: Tensor) -> Any:
+    def backward(ctx: Any, saved: Sequence[Tensor], of_rows: Tensor | None, of_columns: Tensor | None, *_: None) -> Any:
         state, images = saved[:4], saved[4:]
+        per_row, per_column = state[:2]
+        of_rows = torch.zeros_like(per_row) if of_rows is None else of_rows
+        of_columns = torch.zeros_like(per_column) if of_columns is None else of_columns
         rows, columns = halves(images)
         of_row_images, of_column_images = tiled_importance_backward(
             of_rows, of_columns, *state, rows, columns, ctx.kinds, ctx.scope

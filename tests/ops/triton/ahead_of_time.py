@@ -24,14 +24,33 @@ SHARED_LIMIT = {80: 163 * 1024, 90: 227 * 1024, 100: 227 * 1024}
 """Bytes of shared memory a program may have, by compute capability."""
 
 DTYPES = (torch.float32, torch.bfloat16)
-SIZES = ((49, 768), (784, 256))
-"""Tokens and channels: the published cross module, and one whose distances do not fit a tile."""
+
+
+class Use(NamedTuple):
+    """One way of calling the operator: kernels are compiled for each apart."""
+
+    tokens: int
+    channels: int
+    images: int = 4
+    matrices: str = "sd"
+    scope: str = "batch"
+    learned_gain: bool = True
+
+
+USES = (
+    Use(49, 768),  # the published cross module
+    Use(784, 256),  # distances do not fit a tile
+    Use(16, 64, scope="sample", learned_gain=False),
+    Use(1, 1, images=2, matrices="s", learned_gain=False),  # integers of 1 become constants when compiled
+    Use(100, 17, matrices="d", scope="sample", learned_gain=False),  # no stride is a multiple of 16
+)
 
 
 class Resources(NamedTuple):
     """What one kernel takes."""
 
     kernel: str
+    channels: int
     capability: int
     dtype: str
     registers: int
@@ -65,27 +84,27 @@ def compile_all(capability: int, dtype: torch.dtype) -> list[Resources]:
     def only_compile(kernel: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
         compiled = compile_or_run(kernel, *args, grid=grid, warmup=True, **kwargs)
         name = f"{kernel.module.rsplit('.', 1)[-1]}.{kernel.fn.__name__}"
-        row = Resources(name, capability, str(dtype).split(".")[1], *_resources(compiled))
+        row = Resources(name, use.channels, capability, str(dtype).split(".")[1], *_resources(compiled))
         if row not in rows:
             rows.append(row)
 
     absent = mock.patch.object(driver, "_active", _Absent(capability))
     with absent, mock.patch.object(JITFunction, "run", only_compile):
-        for tokens, channels in SIZES:
-            _launch_everything(tokens, channels, dtype)
+        for use in USES:
+            _launch_everything(use, dtype)
     return rows
 
 
-def _launch_everything(tokens: int, channels: int, dtype: torch.dtype) -> None:
+def _launch_everything(use: Use, dtype: torch.dtype) -> None:
     """Forward and backward of each operator on tensors without memory."""
-    images = list(torch.empty(4, 24, tokens, channels, dtype=dtype, device="meta"))
-    gain = torch.empty((), device="meta")
-    form = operators.Form.of("sd", "batch")
+    images = list(torch.empty(use.images, 24, use.tokens, use.channels, dtype=dtype, device="meta"))
+    gain, gain_gradient = torch.empty(2, device="meta").unbind() if use.learned_gain else (None, None)
+    form = operators.Form.of(use.matrices, use.scope)
     weights, kept = operators._allocate(images, form)
-    gradients = operators._like([*images, gain])
+    gradients = operators._like(images)
     launches = operators._launches(images)
     launches.forward(images, gain, 1.0, form, weights, kept)
-    launches.backward(weights, images, gain, 1.0, form, kept, gradients[:4], gradients[4])
+    launches.backward(weights, images, gain, 1.0, form, kept, gradients, gain_gradient)
     matrix = distance.allocate(*images[:2])
     distance.forward(*images[:2], matrix)
     distance.backward(matrix, *images[:2], *gradients[:2])
@@ -104,11 +123,12 @@ def _resources(compiled: Any) -> tuple[int, int, int, int]:
 
 def table() -> Iterator[str]:
     """Lines of the table, for all targets and dtypes."""
-    yield "{:32} {:>4} {:>9} {:>9} {:>6} {:>7} {:>5}".format("kernel", "sm", "tokens", *Resources._fields[3:])
+    header = ("kernel", "C", "sm", "tokens", *Resources._fields[4:])
+    yield "{:32} {:>4} {:>4} {:>9} {:>9} {:>6} {:>7} {:>5}".format(*header)
     for capability in SHARED_LIMIT:
         for dtype in DTYPES:
             for r in compile_all(capability, dtype):
-                yield "{:32} {:4} {:>9} {:9} {:6} {:7} {:5}".format(*r)
+                yield "{:32} {:4} {:4} {:>9} {:9} {:6} {:7} {:5}".format(*r)
 
 
 if __name__ == "__main__":

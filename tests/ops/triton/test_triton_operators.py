@@ -11,6 +11,8 @@ from ops.comparing import distances, weights
 from torch import Tensor
 from torch.testing import assert_close
 
+from qcs import functional as QF
+
 SIZES = [9, 66]
 pytestmark = pytest.mark.usefixtures("wide_tiles")
 
@@ -44,6 +46,12 @@ def test_compiles_to_one_graph_with_the_same_results(interpreted: Any, N: int) -
     expected = torch.autograd.grad(loss(tokens), tokens)
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     assert_close(torch.autograd.grad(compiled(tokens), tokens), expected)
+
+
+def test_the_public_function_compiles_to_one_graph(interpreted: Any) -> None:
+    tokens = images(9)
+    compiled = torch.compile(QF.quadruplet_cross_similarity, fullgraph=True, backend="aot_eager")
+    assert_close(compiled(*tokens, backend="triton"), QF.quadruplet_cross_similarity(*tokens, backend="triton"))
 
 
 @pytest.mark.parametrize("N", SIZES)
