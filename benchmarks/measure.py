@@ -93,7 +93,7 @@ class Rounds:
 
 
 def roofline(case: Case) -> float | None:
-    """Seconds that moving the tokens takes at the GPU's full bandwidth; None on a CPU, or where PyTorch does not know it.
+    """Seconds that moving the tokens takes at full bandwidth; None on a CPU, or where PyTorch does not know the latter.
 
     Forward reads the tokens once; backward reads them again and writes gradients as large.
     """
