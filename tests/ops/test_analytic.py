@@ -31,15 +31,6 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 @pytest.fixture
-def nan_filled() -> Iterator[None]:
-    """`torch.empty` gives NaN, so that what is read before it is written shows."""
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = True
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
-@pytest.fixture
 def threads_restored() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
-import torch
 
 collect_ignore_glob = [] if find_spec("triton") else ["*.py"]
 
@@ -50,15 +48,6 @@ def launches(monkeypatch: pytest.MonkeyPatch, interpreted: Any) -> list[str]:
 
     monkeypatch.setattr(InterpretedFunction, "run", counted)
     return names
-
-
-@pytest.fixture
-def nan_filled() -> Iterator[None]:
-    """`torch.empty` gives NaN, so that what is read before it is written shows."""
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = True
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture
