@@ -87,7 +87,7 @@ def train_transform(data_config: Mapping[str, Any], augmentation: Augmentation) 
         >>> train_transform(config, Augmentation(resize=52))(Image.new("L", (60, 60))).shape
         torch.Size([3, 48, 48])
     """
-    expected = _ModelInput(data_config)
+    expected = ModelInput(data_config)
     steps: list[Any] = [expected.convert, expected.resize(augmentation.resize)]
     if augmentation.rotation:
         steps.append(v2.RandomRotation(augmentation.rotation, interpolation=v2.InterpolationMode.BILINEAR))
@@ -127,7 +127,7 @@ def eval_transform(data_config: Mapping[str, Any], resize: int | None = None) ->
         >>> pixels.shape, pixels.min().item(), pixels.max().item()
         (torch.Size([1, 48, 48]), 1.0, 1.0)
     """
-    expected = _ModelInput(data_config)
+    expected = ModelInput(data_config)
     if resize is None:
         resize = round(min(expected.size) / _entry(data_config, "crop_pct"))
     steps = [expected.convert, expected.resize(resize), v2.CenterCrop(expected.size), expected.normalise]
@@ -135,7 +135,7 @@ def eval_transform(data_config: Mapping[str, Any], resize: int | None = None) ->
     return pipeline
 
 
-class _ModelInput:
+class ModelInput:
     """Size, channels and value range of the images a model takes, and the steps that bring an image there."""
 
     def __init__(self, data_config: Mapping[str, Any]) -> None:
@@ -162,11 +162,15 @@ class _ModelInput:
 
     def resize(self, side: int | None) -> v2.Resize:
         """To a shorter side of `side` pixels in the proportions of the input; None means the input size itself."""
+        return v2.Resize(self.resized(side), interpolation=self.interpolation)
+
+    def resized(self, side: int | None) -> list[int]:
+        """Height and width in pixels at a shorter side of `side` pixels; None means the input size itself."""
         shorter = min(self.size)
         side = shorter if side is None else side
         if side < shorter:
             raise InputError(f"resize is {side}; expected at least {shorter}, the input size of the model")
-        return v2.Resize([round(length * side / shorter) for length in self.size], interpolation=self.interpolation)
+        return [round(length * side / shorter) for length in self.size]
 
     def normalise(self, image: Image.Image) -> Tensor:
         pixels = torch.from_numpy(np.array(image))
