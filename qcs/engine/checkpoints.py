@@ -1,0 +1,152 @@
+"""Checkpoints of a running training: whole files, verified when they are read, the newest few kept.
+
+A checkpoint is a tree of dictionaries and lists whose leaves are tensors or plain values. Its tensors lie in a
+safetensors file, the rest in that file's metadata; the file's name ends in the first digits of its hash, so that one
+rename makes it appear with the means to verify it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from qcs.errors import InputError
+
+_NAME = re.compile(r"step-(\d{10})-([0-9a-f]{16})\.safetensors")
+_TREE = "tree"
+_TENSOR = "\0tensor"  # stands in the tree for a tensor, by number
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        folder: Where they lie.
+        keep: How many of the newest to keep.
+
+    Example:
+        >>> import tempfile, torch
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     checkpoints = Checkpoints(folder)
+        ...     _ = checkpoints.save(12, {"weights": torch.ones(2), "epoch": 3})
+        ...     state = checkpoints.load_newest()
+        >>> state["epoch"], state["weights"].tolist()
+        (3, [1.0, 1.0])
+    """
+
+    def __init__(self, folder: str | Path, keep: int = 2) -> None:
+        self.folder = Path(folder)
+        self.keep = keep
+
+    def save(self, step: int, state: Any) -> Path:
+        """Write the state after `step` optimiser steps, whole or not at all, and drop the oldest.
+
+        Raises:
+            OSError: If it cannot be written; the checkpoints before it are still there.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.folder / ".being-written"  # one name: what a killed process left is written over
+        tensors, tree = _pack(state)
+        try:
+            save_file(tensors, temporary, metadata={_TREE: json.dumps(tree)})
+            _to_disk(temporary)
+            path = self.folder / f"step-{step:010d}-{_digest(temporary)}.safetensors"
+            os.replace(temporary, path)
+            _to_disk(self.folder)
+        except SafetensorError as error:  # a full disk reaches us under this name
+            raise OSError(f"cannot write a checkpoint to {self.folder}: {error}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        for old in self._newest_first()[self.keep :]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def load_newest(self, on_damage: Callable[[str], None] = lambda line: None) -> Any:
+        """The newest state that is whole.
+
+        Args:
+            on_damage: Called with a line about each newer checkpoint that is damaged.
+
+        Raises:
+            InputError: If there is none.
+        """
+        for path in self._newest_first():
+            try:
+                return _read(path)
+            except (SafetensorError, OSError, ValueError, KeyError) as error:
+                on_damage(f"checkpoint {path.name} is damaged ({error}); falling back to the one before")
+        raise InputError(
+            f"no checkpoint to resume from in {self.folder}; a run writes its first after a few minutes or one epoch"
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self._newest_first())
+
+    def _newest_first(self) -> list[Path]:
+        found = [path for path in self.folder.glob("step-*.safetensors") if _NAME.fullmatch(path.name)]
+        return sorted(found, key=lambda path: (path.name.split("-")[1], path.stat().st_mtime_ns), reverse=True)
+
+
+def _read(path: Path) -> Any:
+    match = _NAME.fullmatch(path.name)
+    if match is None or _digest(path) != match[2]:
+        raise ValueError("its content does not match the hash in its name")
+    with safe_open(path, "pt") as file:
+        tree = json.loads((file.metadata() or {})[_TREE])
+        return _unpack(tree, {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118 (it is no dict)
+
+
+def _pack(state: Any) -> tuple[dict[str, Tensor], Any]:
+    """Tensors by number, and the tree with the numbers in their places."""
+    tensors: dict[str, Tensor] = {}
+
+    def place(node: Any) -> Any:
+        if isinstance(node, Tensor):
+            key = str(len(tensors))
+            tensors[key] = node.detach().cpu().contiguous()
+            return {_TENSOR: key}
+        if isinstance(node, dict):
+            return {"items": [[key, place(value)] for key, value in node.items()]}  # keys need not be strings
+        if isinstance(node, list | tuple):
+            return [place(value) for value in node]
+        if node is None or isinstance(node, bool | int | float | str):
+            return node
+        raise TypeError(f"a checkpoint holds tensors and plain values, not {type(node).__name__}")
+
+    return tensors, place(state)
+
+
+def _unpack(node: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(node, list):
+        return [_unpack(value, tensors) for value in node]
+    if isinstance(node, dict):
+        if _TENSOR in node:
+            return tensors[node[_TENSOR]]
+        return {key: _unpack(value, tensors) for key, value in node["items"]}
+    return node
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file's content, or a folder's entries, have left the machine's memory."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
