@@ -11,21 +11,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qcs.data.dataset import LabelledImages, open_image
     from qcs.data.labels import CLASSES, canonical, class_indices
-    from qcs.data.readers import hold_out, merge, read
+    from qcs.data.readers import FORMATS, read
+    from qcs.data.splits import hold_out, merge, subject_folds
     from qcs.data.synthetic import SyntheticFaces, synthetic_faces
     from qcs.data.transforms import Augmentation, eval_transform, train_transform
-    from qcs.data.votes import majority
+    from qcs.data.votes import decide, majority
 
 _HOME = {
     "CLASSES": "labels",
     "canonical": "labels",
     "class_indices": "labels",
+    "decide": "votes",
     "majority": "votes",
     "LabelledImages": "dataset",
     "open_image": "dataset",
     "read": "readers",
-    "hold_out": "readers",
-    "merge": "readers",
+    "FORMATS": "readers",
+    "hold_out": "splits",
+    "merge": "splits",
+    "subject_folds": "splits",
     "Augmentation": "transforms",
     "train_transform": "transforms",
     "eval_transform": "transforms",
@@ -35,17 +39,20 @@ _HOME = {
 
 __all__ = [
     "CLASSES",
+    "FORMATS",
     "Augmentation",
     "LabelledImages",
     "SyntheticFaces",
     "canonical",
     "class_indices",
+    "decide",
     "eval_transform",
     "hold_out",
     "majority",
     "merge",
     "open_image",
     "read",
+    "subject_folds",
     "synthetic_faces",
     "train_transform",
 ]

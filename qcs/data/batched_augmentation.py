@@ -7,7 +7,7 @@ and values are rounded once, at the end, instead of after every step.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,10 @@ class BatchedAugmentation:
 
     def _jitter(self, x: Tensor, generator: torch.Generator) -> Tensor:
         brightness, contrast, saturation, hue = self.augmentation.color_jitter
-        changes = [(adjust_brightness, brightness), (adjust_contrast, contrast)]
+        changes: list[tuple[Callable[[Tensor, Tensor], Tensor], float]] = [
+            (adjust_brightness, brightness),
+            (adjust_contrast, contrast),
+        ]
         if x.shape[1] == 3:  # a grey image has neither saturation nor hue
             changes += [(adjust_saturation, saturation), (adjust_hue, hue)]
         for index in torch.randperm(len(changes), generator=generator).tolist():

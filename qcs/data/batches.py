@@ -55,10 +55,18 @@ class TrainingImages(Dataset[Any]):
         images: The images; a transform of theirs is not used.
         data_config: As for `train_transform`.
         augmentation: The random changes.
+        soft_labels: Give the target of every class, which the images must have, instead of the label.
     """
 
-    def __init__(self, images: LabelledImages, data_config: Mapping[str, Any], augmentation: Augmentation) -> None:
+    def __init__(
+        self,
+        images: LabelledImages,
+        data_config: Mapping[str, Any],
+        augmentation: Augmentation,
+        soft_labels: bool = False,
+    ) -> None:
         self.images = images
+        self.labels = torch.from_numpy(images.soft if soft_labels and images.soft is not None else images.labels)
         shapes = {None if isinstance(image, str) else image.shape for image in images.images}
         stackable = len(shapes) == 1 and None not in shapes
         self.at_once = BatchedAugmentation(data_config, augmentation) if stackable else None
@@ -68,8 +76,8 @@ class TrainingImages(Dataset[Any]):
         return len(self.images)
 
     def __getitems__(self, batch: SeededBatch) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) and labels (B,) of a batch."""
-        labels = torch.from_numpy(self.images.labels[batch.indices])
+        """Images (B, C, H, W) and labels (B,), or targets (B, classes), of a batch."""
+        labels = self.labels[batch.indices]
         if self.at_once is not None:
             pixels = np.stack([self.images.images[index] for index in batch.indices])
             return self.at_once(pixels, torch.Generator().manual_seed(batch.seed)), labels
@@ -85,6 +93,7 @@ def training_batches(
     augmentation: Augmentation,
     *,
     seed: int,
+    soft_labels: bool = False,
     workers: int = 0,
     pin_memory: bool = False,
 ) -> DataLoader[Any]:
@@ -96,15 +105,17 @@ def training_batches(
         data_config: What `timm.data.resolve_model_data_config(model)` returns.
         augmentation: The random changes.
         seed: Decides the augmentation, together with epoch and batch.
+        soft_labels: Give the target of every class instead of the label.
         workers: Processes that load images; 0 loads in the main process. The images do not depend on it.
         pin_memory: Whether to load into memory from which a GPU copies faster.
 
     Returns:
-        A loader of pairs: images (branches * B, C, H, W) and labels (branches * B,).
+        A loader of pairs: images (branches * B, C, H, W) and labels (branches * B,) or targets (branches * B, classes).
     """
+    batches: Any = SeededBatches(sampler, seed)  # not the lists that the loader is declared to take
     return DataLoader(
-        TrainingImages(images, data_config, augmentation),
-        batch_sampler=SeededBatches(sampler, seed),
+        TrainingImages(images, data_config, augmentation, soft_labels),
+        batch_sampler=batches,
         collate_fn=_as_it_is,
         num_workers=workers,
         persistent_workers=workers > 0,
@@ -113,5 +124,5 @@ def training_batches(
     )
 
 
-def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _as_it_is(batch: Any) -> Any:
     return batch

@@ -32,6 +32,9 @@ class LabelledImages(Dataset[tuple[Any, int]]):
         classes: Class names in index order; stored as canonical names.
         names: What to call each image in reports, shape (n,). Default: its path, or its number.
         transform: Applied to the image by indexing; None leaves the image as it is.
+        soft: Target of each class in [0, 1], shape (n, len(classes)), for losses that use more than the label.
+        subjects: Who is on each image, shape (n,).
+        boxes: The part of each image to use, in pixels: left, top, right, bottom, the last two exclusive, shape (n, 4).
 
     Attributes:
         images: The pixels or the path of each image.
@@ -39,6 +42,9 @@ class LabelledImages(Dataset[tuple[Any, int]]):
         classes: Canonical class names in index order.
         names: Name of each image, shape (n,).
         transform: See above.
+        soft: float32, or None.
+        subjects: Names, or None where they are not known.
+        boxes: int64, or None for whole images.
 
     Raises:
         InputError: Arrays of another shape or type, lengths that differ, a label out of range, repeated class names.
@@ -61,12 +67,18 @@ class LabelledImages(Dataset[tuple[Any, int]]):
         *,
         names: Sequence[str] | npt.NDArray[np.str_] | None = None,
         transform: Transform | None = None,
+        soft: npt.ArrayLike | None = None,
+        subjects: Sequence[str] | npt.NDArray[np.str_] | None = None,
+        boxes: npt.ArrayLike | None = None,
     ) -> None:
         self.images: list[Pixels | str] = [_stored(image) for image in images]
         self.classes = _unique([canonical(name) for name in classes])
         self.names = _names(self.images, names)
         self.labels = _labels(labels, self.classes, self.names)
         self.transform = transform
+        self.soft = None if soft is None else _targets(soft, (len(self), len(self.classes)))
+        self.subjects = None if subjects is None else _per_image("subjects", subjects, np.str_, (len(self),))
+        self.boxes = None if boxes is None else _boxes(boxes, self.names)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -80,10 +92,11 @@ class LabelledImages(Dataset[tuple[Any, int]]):
         """Returns the untransformed image: grey ("L") or colour ("RGB"), as it is stored.
 
         Raises:
-            InputError: The file is missing, truncated, empty or no image.
+            InputError: The file is missing, truncated, empty or no image, or the box lies outside of it.
         """
         stored = self.images[index]
-        return open_image(stored) if isinstance(stored, str) else Image.fromarray(stored)
+        image = open_image(stored) if isinstance(stored, str) else Image.fromarray(stored)
+        return image if self.boxes is None else _cropped(image, self.boxes[index].tolist(), self.names[index])
 
     def class_counts(self) -> dict[str, int]:
         """Returns the number of images of each class, in class order."""
@@ -99,7 +112,9 @@ class LabelledImages(Dataset[tuple[Any, int]]):
         rows = np.arange(len(self))[np.asarray(indices, dtype=None if np.size(indices) else np.int64)]
         chosen = copy.copy(self)
         chosen.images = [self.images[row] for row in rows]
-        chosen.labels, chosen.names = self.labels[rows], self.names[rows]
+        for name in ("labels", "names", "soft", "subjects", "boxes"):
+            array = getattr(self, name)
+            setattr(chosen, name, None if array is None else array[rows])
         return chosen
 
     def with_transform(self, transform: Transform | None) -> LabelledImages:
@@ -111,7 +126,8 @@ class LabelledImages(Dataset[tuple[Any, int]]):
     def with_classes(self, classes: Sequence[str]) -> LabelledImages:
         """Returns the images relabelled, by name, in another class order: that of a trained model, say.
 
-        Images whose class is not among `classes` are dropped; compare lengths to tell how many.
+        Images whose class is not among `classes` are dropped; compare lengths to tell how many. Soft targets lose the
+        classes that are not among them, and sum to one again where they did before.
 
         Args:
             classes: Class names in the new index order.
@@ -135,6 +151,8 @@ class LabelledImages(Dataset[tuple[Any, int]]):
             )
         relabelled = self.subset(labels >= 0)
         relabelled.labels, relabelled.classes = labels[labels >= 0], target
+        if relabelled.soft is not None:
+            relabelled.soft = _renamed(relabelled.soft, class_indices(target, self.classes))
         return relabelled
 
 
@@ -179,8 +197,30 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
 
 
+def _cropped(image: Image.Image, box: tuple[int, int, int, int], name: str) -> Image.Image:
+    """The part of the box that lies inside the image: detectors put boxes over its edge."""
+    left, top, right, bottom = max(box[0], 0), max(box[1], 0), min(box[2], image.width), min(box[3], image.height)
+    if left >= right or top >= bottom:
+        raise InputError(
+            f"the box {box} (left, top, right, bottom) of {name} lies outside its image of {image.width}x"
+            f"{image.height} pixels; correct the box or leave it out of the data"
+        )
+    return image.crop((left, top, right, bottom))
+
+
+def _renamed(soft: npt.NDArray[np.float32], columns: Sequence[int | None]) -> npt.NDArray[np.float32]:
+    """Soft targets in another class order: for each new class its old column."""
+    absent = np.zeros(len(soft), dtype=np.float32)
+    kept = np.stack([absent if column is None else soft[:, column] for column in columns], axis=1)
+    shares = np.isclose(soft.sum(axis=1), 1) & (kept.sum(axis=1) > 0)
+    kept[shares] /= kept[shares].sum(axis=1, keepdims=True)
+    return kept
+
+
 def _stored(image: Pixels | str | os.PathLike[str]) -> Pixels | str:
-    if isinstance(image, str | os.PathLike):
+    if isinstance(image, str):  # first, for lists of a million paths
+        return image
+    if isinstance(image, os.PathLike):
         return os.fspath(image)
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or 0 in image.shape:
         raise InputError(
@@ -193,6 +233,31 @@ def _unique(classes: Sequence[str]) -> tuple[str, ...]:
     if not classes or len(set(classes)) < len(classes):
         raise InputError(f"class names are {', '.join(classes) or 'missing'}; expected at least one, each once")
     return tuple(classes)
+
+
+def _per_image(what: str, values: npt.ArrayLike, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    array = np.asarray(values, dtype=dtype)
+    if array.shape != shape:
+        raise InputError(f"{what} have shape {array.shape}; expected {shape}")
+    return array
+
+
+def _targets(soft: npt.ArrayLike, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+    array = _per_image("soft targets", soft, np.float32, shape)
+    if not ((array >= 0) & (array <= 1)).all():
+        raise InputError("soft targets are not all from 0 to 1; expected the share of each class")
+    return array
+
+
+def _boxes(boxes: npt.ArrayLike, names: npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:
+    array = _per_image("boxes", boxes, np.int64, (len(names), 4))
+    empty = np.flatnonzero((array[:, 0] >= array[:, 2]) | (array[:, 1] >= array[:, 3]))
+    if empty.size:
+        row = empty[0]
+        raise InputError(
+            f"the box {array[row].tolist()} of {names[row]} (row {row}) is empty; expected left, top, right, bottom"
+        )
+    return array
 
 
 def _names(images: Sequence[Pixels | str], names: Sequence[str] | npt.NDArray[np.str_] | None) -> npt.NDArray[np.str_]:

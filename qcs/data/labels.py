@@ -24,8 +24,23 @@ CLASSES: dict[str, tuple[str, ...]] = {
 }
 """Canonical class names of each dataset, in that dataset's own 0-based index order.
 
-RAF-DB's files number from 1 (index = code - 1). `ckplus` is the alphabetical order of the 48x48 derivative, without
-neutral.
+RAF-DB's official list numbers from 1 (index = code - 1). `ckplus` is the alphabetical order of the 48x48 derivative,
+without neutral.
+"""
+
+CODES: dict[str, dict[int, str]] = {
+    **{dataset: dict(enumerate(names)) for dataset, names in CLASSES.items()},
+    "raf_db": dict(enumerate(CLASSES["raf_db"], start=1)),
+    "affectnet": dict(enumerate((*CANONICAL, "none", "uncertain", "no face"))),
+    "ckplus_sequences": dict(
+        enumerate(("neutral", "anger", "contempt", "disgust", "fear", "happy", "sad", "surprise"))
+    ),
+    "ckplus_pixels": dict(enumerate((*_FER2013, "contempt"))),
+}
+"""What the numbers in each dataset's own files mean.
+
+RAF-DB's official list counts from 1. AffectNet's annotations hold three codes that are no expression. CK+ numbers three
+ways: its own sequences, the 48x48 derivative (`ckplus`), and the table of pixels in the form of FER2013.
 """
 
 _ALIASES: dict[str, tuple[str, ...]] = {

@@ -83,6 +83,36 @@ def test_relabelling_goes_by_name_and_drops_what_the_target_lacks() -> None:
     assert data.names.tolist() == ["face0", "face2", "face3", "face5"]
 
 
+def test_soft_targets_subjects_and_boxes_stay_with_their_images() -> None:
+    soft = np.eye(3, dtype=np.float32)[LABELS]
+    data = LabelledImages(
+        PIXELS, LABELS, CLASSES, soft=soft, subjects=list("abcdef"), boxes=[[i, 0, 10, 8] for i in range(6)]
+    )
+    part = data.subset([4, 1])
+    assert part.soft is not None and part.soft.tolist() == [[0, 1, 0], [0, 1, 0]]
+    assert part.subjects is not None and part.subjects.tolist() == ["e", "b"]
+    assert [part.image(row).size for row in (0, 1)] == [(6, 8), (9, 8)]
+    assert np.array_equal(np.array(part.image(0)), PIXELS[4][:, 4:])
+
+
+def test_boxes_are_cut_at_the_edge_of_the_image_and_refused_beyond_it() -> None:
+    data = LabelledImages(PIXELS, LABELS, CLASSES, boxes=[[-3, -3, 4, 5], [8, 6, 99, 99], *[[10, 0, 12, 4]] * 4])
+    assert [data.image(row).size for row in (0, 1)] == [(4, 5), (2, 2)]
+    with pytest.raises(InputError, match=r"the box .*10, 0, 12, 4.* of 5 lies outside its image of 10x8 pixels"):
+        data.image(5)
+
+
+def test_soft_targets_follow_their_classes_by_name_and_stay_shares() -> None:
+    shares = [[0.5, 0.25, 0.25], [0, 1, 0], [0, 0, 1], [0.2, 0.2, 0.6], [0, 1, 0], [0.5, 0, 0.5]]
+    data = LabelledImages(PIXELS, LABELS, CLASSES, soft=shares).with_classes(["anger", "fear", "happy"])
+    assert data.soft is not None
+    assert data.labels.tolist() == [2, 0, 0, 0]
+    expected = [[1 / 3, 0, 2 / 3], [1, 0, 0], [0.75, 0, 0.25], [0.5, 0, 0.5]]
+    assert np.allclose(data.soft, expected)
+    several = LabelledImages(PIXELS, LABELS, CLASSES, soft=[[1, 1, 0.001]] * 6).with_classes(["happy", "anger"])
+    assert several.soft is not None and np.allclose(several.soft, [[1, 0.001]] * 4)  # no shares, so left alone
+
+
 def test_relabelling_to_foreign_classes_names_both_lists() -> None:
     with pytest.raises(InputError, match=r"happy, contempt, anger; wanted cat, dog"):
         faces().with_classes(["cat", "dog"])
@@ -113,6 +143,15 @@ def test_worker_processes_can_receive_it() -> None:
         ({"labels": [0, 1, 0, 0, -1, 0]}, r"label -1 of image face4 \(row 4\)"),
         ({"classes": ["anger", "Angry", "fear"]}, "class names are anger, anger, fear; expected .* each once"),
         ({"classes": []}, "class names are missing"),
+        ({"soft": [[1, 0]] * 6}, r"soft targets have shape \(6, 2\); expected \(6, 3\)"),
+        ({"soft": [[1, 0, -1]] * 6}, "soft targets are not all from 0 to 1; expected the share of each class"),
+        ({"soft": [[1, 0, float("nan")]] * 6}, "soft targets are not all from 0 to 1"),
+        ({"subjects": ["ann"]}, r"subjects have shape \(1,\); expected \(6,\)"),
+        ({"boxes": [[0, 0, 8, 8]]}, r"boxes have shape \(1, 4\); expected \(6, 4\)"),
+        (
+            {"boxes": [[0, 0, 8, 8], [5, 0, 5, 8]] * 3},
+            r"the box \[5, 0, 5, 8\] of face1 \(row 1\) is empty; expected left",
+        ),
         ({"names": ["a"]}, r"names have shape \(1,\); expected one for each of the 6 images"),
     ],
 )

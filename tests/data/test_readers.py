@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from torchvision.transforms.functional import pil_to_tensor
 
 from qcs.data.dataset import LabelledImages
 from qcs.data.labels import CLASSES
-from qcs.data.readers import hold_out, merge, read
+from qcs.data.readers import read
+from qcs.data.splits import merge
 from qcs.errors import InputError
 
 PIXELS = np.arange(6, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)  # image i has the value i
@@ -111,6 +111,7 @@ def test_colour_arrays_and_split_names_are_read(tmp_path: Path) -> None:
         ({"images": PIXELS, "tags": [1]}, "holds images, tags; expected images and one of votes and labels"),
         ({"labels": [1]}, "holds labels; expected images"),
         ({"images": PIXELS, "labels": [0] * 6, "votes": [HAPPY] * 6}, "one of votes and labels"),
+        ({"images": PIXELS, "labels": ["a", "b"] * 3, "names": ["\U0010ffff"] * 6, "split": [9] * 6}, "split '9'"),
         ({"images": PIXELS, "labels": [0, 1]}, "labels has 2 rows; expected 6, as many as images"),
         ({"images": PIXELS, "labels": [0] * 6, "names": "x"}, "names has 1 rows; expected 6"),
         ({"images": PIXELS, "votes": [[1] * 8] * 6}, r"faces.npz: votes are int64 of shape \(6, 8\)"),
@@ -136,6 +137,32 @@ def test_archives_that_do_not_fit_are_refused_with_the_reason(tmp_path: Path, ar
 def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read .*faces.npz as an .npz archive"):
         read(written(tmp_path / "faces.npz", "not a zip file"))
+
+
+def test_given_classes_choose_by_name_never_by_number_and_say_what_is_left_out(tmp_path: Path) -> None:
+    path = archive(tmp_path, images=PIXELS, votes=[HAPPY, UNSURE, SAD, HAPPY, SAD, UNSURE])
+    assert read(path, classes=CLASSES["raf_db"])["all"].class_counts()["happy"] == 2  # 1 in FERPlus, 3 in RAF-DB
+    with pytest.warns(UserWarning, match="left out 2 of 4 images, whose classes are not among fear, happy: sad 2"):
+        chosen = read(path, classes=["fear", "happiness"])["all"]
+    assert (chosen.classes, chosen.labels.tolist(), values(chosen)) == (("fear", "happy"), [1, 1], [0, 3])
+
+
+def test_splits_left_without_images_by_a_choice_of_classes_go(tmp_path: Path) -> None:
+    path = archive(tmp_path, images=PIXELS[:3], labels=["sad", "happy", "sad"], split=[0, 0, 2])
+    with pytest.warns(UserWarning, match="left out 2 of 3 images"):
+        assert content(read(path, classes=["happy"])) == {"train": [("1", "happy")]}
+
+
+def test_vote_rules_with_shares_give_soft_targets(tmp_path: Path) -> None:
+    path = archive(tmp_path, images=PIXELS, votes=[HAPPY, UNSURE, SAD, HAPPY, SAD, UNSURE], split=[0, 0, 1, 1, 1, 1])
+    train = read(path, votes="probability")["train"]
+    assert train.soft is not None
+    assert train.soft[:, :2].tolist() == [[0, 1], [0.5, 0.5]]
+    assert read(path)["train"].soft is None
+    with pytest.raises(
+        InputError, match=r"unknown vote rule 'most'; expected one of majority, probability, multi_target"
+    ):
+        read(path, votes="most")
 
 
 # folders
@@ -195,6 +222,14 @@ def test_folders_laid_out_otherwise_are_refused_in_one_line(
 # lists
 
 
+def test_lines_may_end_as_on_any_system(tmp_path: Path) -> None:
+    tree(tmp_path, "a.png", "b.png", "c.png")
+    for name, text in (("list.txt", b"a.png sad\rb.png sad\r\nc.png happy"), ("l.csv", b"path,label\ra.png,sad\r\n")):
+        (tmp_path / name).write_bytes(text)
+    assert read(tmp_path / "list.txt")["all"].class_counts() == {"happy": 1, "sad": 2}
+    assert read(tmp_path / "l.csv")["all"].class_counts() == {"sad": 1}
+
+
 @pytest.mark.parametrize("suffix", ["txt", "lst"])
 def test_text_lists_split_the_label_off_the_right(tmp_path: Path, suffix: str) -> None:
     tree(tmp_path, "my faces/a 1.png", "b.png")
@@ -240,6 +275,11 @@ def test_missing_images_are_counted_up_front(tmp_path: Path) -> None:
         ("list.csv", "path,label,split\na.png,happy,\n", "line 2 lacks its split"),
         ("list.csv", "path,label,split\na.png,happy,dev\n", "split 'dev' of image a.png .row 0. is unknown; expected"),
         ("list.csv", "path,label\n", "holds no labelled image"),
+        (
+            "list.csv",
+            'path,label\n"b.png\na.png",happy\n',
+            r"1 of 1 images missing under .*, first: .*b\.png a\.png; give",
+        ),
         ("list.txt", "a.png happy\na.png\n", "line 2 is 'a.png'; expected a path, a space and a label"),
         ("list.txt", "a.png 1\n", "numbers from 1 to 1 without 0"),
     ],
@@ -261,62 +301,6 @@ def test_paths_of_no_accepted_kind_are_told_the_kinds(tmp_path: Path, name: str,
     written(tmp_path / "faces.json", "{}")
     with pytest.raises(InputError, match=rf"{name} {problem}; expected an .npz archive, a folder .* list"):
         read(tmp_path / name)
-
-
-# splits
-
-
-def unbalanced() -> LabelledImages:
-    labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2, 3], [100, 25, 2, 1]))
-    return LabelledImages(np.zeros((128, 2, 2), np.uint8), labels, ["happy", "sad", "fear", "anger"])
-
-
-def test_held_out_part_has_its_share_of_every_class() -> None:
-    train, validation = hold_out(unbalanced(), fraction=0.2)
-    assert list(validation.class_counts().values()) == [20, 5, 1, 0]
-    assert sorted([*train.names, *validation.names]) == sorted(unbalanced().names)
-
-
-def test_even_a_large_fraction_leaves_every_class_in_training() -> None:
-    train, _ = hold_out(unbalanced(), fraction=0.999)
-    assert min(train.class_counts().values()) == 1
-
-
-def test_held_out_part_depends_on_the_seed_alone() -> None:
-    first, again, other = (hold_out(unbalanced(), seed=seed)[1].names.tolist() for seed in (3, 3, 4))
-    assert first == again != other
-
-
-@pytest.mark.parametrize("fraction", [0, 1, -0.1, float("nan")])
-def test_fractions_outside_zero_to_one_are_refused(fraction: float) -> None:
-    with pytest.raises(InputError, match="expected a number between 0 and 1"):
-        hold_out(unbalanced(), fraction)
-
-
-def test_nothing_to_hold_out_is_an_error() -> None:
-    with pytest.raises(InputError, match="no class has two images"):
-        hold_out(LabelledImages(PIXELS[:2], [0, 1], ["happy", "sad"]))
-
-
-def test_merging_keeps_images_with_their_labels_and_names(tmp_path: Path) -> None:
-    splits = read(archive(tmp_path, images=PIXELS, labels=[0, 1, 0, 1, 0, 1], split=[2, 0, 1, 1, 0, 2]))
-    merged = merge(splits)
-    assert values(merged) == [1, 4, 2, 3, 0, 5]
-    assert merged.names.tolist() == list("142305")
-    assert merged.labels.tolist() == [1, 0, 0, 1, 0, 1]
-
-
-def test_merging_keeps_the_transform() -> None:
-    train, validation = hold_out(unbalanced().with_transform(pil_to_tensor))
-    assert merge({"train": train, "validation": validation}).transform is pil_to_tensor
-
-
-def test_splits_of_different_classes_do_not_merge() -> None:
-    happy, sad = (LabelledImages(PIXELS[:1], [0], [name]) for name in ("happy", "sad"))
-    with pytest.raises(InputError, match="different classes \\(train: happy; test: sad\\)"):
-        merge({"train": happy, "test": sad})
-    with pytest.raises(InputError, match="no split given"):
-        merge({})
 
 
 # research data

@@ -1,0 +1,158 @@
+"""Looks at everything in a dataset, every image included, and says what it found in one summary."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from qcs.data.dataset import LabelledImages
+from qcs.data.published import differences, published
+from qcs.data.readers import load
+from qcs.data.readers.table import datasets
+from qcs.errors import InputError
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a check found.
+
+    Attributes:
+        source: The data.
+        format: As what it was read.
+        dataset: Which dataset it is of, where that is known.
+        rule: How votes became labels.
+        splits: The images of each split.
+        sizes: Sizes in pixels of each split's images, width and height, most common first.
+        remarks: One line for everything that a user may want to change.
+        unreadable: An error for each image that cannot be read.
+    """
+
+    source: str
+    format: str
+    dataset: str | None
+    rule: str
+    splits: Mapping[str, LabelledImages]
+    sizes: Mapping[str, Counter[tuple[int, int]]]
+    remarks: list[str]
+    unreadable: list[InputError]
+
+
+def check(
+    path: str | Path, image_root: str | Path | None = None, *, format: str | None = None, votes: str = "majority"
+) -> Findings:
+    """Reads a dataset and every image of it once; arguments as for `qcs.data.read`.
+
+    Images are compared by their content (pixels in an archive, bytes of a file), so that a copy under another name is
+    found too.
+
+    Raises:
+        InputError: As `qcs.data.read`.
+
+    Example:
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "faces.npz")
+        ...     np.savez(path, images=np.zeros((2, 8, 9), np.uint8), labels=["anger", "fear"], split=["train", "test"])
+        ...     found = check(path)
+        >>> found.sizes["test"], found.remarks
+        (Counter({(9, 8): 1}), ['1 images are copies of 1 others, first: 1 of 0; of the 1, 1 have copies in another \
+split, 1 under another label'])
+    """
+    name, table = load(path, image_root, format=format, votes=votes)
+    splits = datasets(table, None)
+    sizes: dict[str, Counter[tuple[int, int]]] = {}
+    same: dict[tuple[str, object], list[_Place]] = {}
+    unreadable: list[InputError] = []
+    for split, images in splits.items():
+        sizes[split] = Counter()
+        for place, size, content in _contents(split, images, unreadable):
+            sizes[split][size] += 1
+            same.setdefault(content, []).append(place)
+    dropped = [f"{count:,} images left out: {reason}" for reason, count in table.dropped.items()]
+    remarks = [*dropped, *table.remarks, *_copies(list(same.values()))]
+    if table.dataset is not None:
+        remarks += differences(table.dataset, splits, votes)
+    return Findings(str(path), name, table.dataset, votes, splits, sizes, remarks, unreadable)
+
+
+def show(found: Findings, console: Console) -> None:
+    """Prints a table of splits and classes, and a line for every remark."""
+    votes = f", votes by the rule {found.rule}" if found.dataset == "ferplus" else ""
+    _say(console, f"{found.source}: read as {found.format}{votes}")
+    console.print(_counts(found))
+    for split, sizes in found.sizes.items():
+        _say(console, f"{split}: {_sizes(sizes)}")
+    for remark in found.remarks:
+        _say(console, f"- {remark}")
+
+
+def _counts(found: Findings) -> RichTable:
+    """A row for each class; for each split its images and, where they are known, the published ones."""
+    known = published(found.dataset, found.rule) if found.dataset else {}
+    table = RichTable("class", box=None)
+    columns: list[list[str]] = []
+    for split, images in found.splits.items():
+        table.add_column(split, justify="right")
+        counts = list(images.class_counts().values())
+        columns.append([f"{count:,}" for count in (*counts, sum(counts))])
+        for expected in known.get(split, ())[:1]:
+            table.add_column("published", justify="right")
+            each = [""] * len(counts) if isinstance(expected, int) else [f"{count:,}" for count in expected]
+            columns.append([*each, f"{expected if isinstance(expected, int) else sum(expected):,}"])
+    classes = next(iter(found.splits.values())).classes
+    for name, *cells in zip((*classes, "all"), *columns, strict=True):
+        table.add_row(name, *cells)
+    return table
+
+
+_Place = tuple[str, str, int]  # split, name, label
+
+
+def _contents(
+    split: str, images: LabelledImages, unreadable: list[InputError]
+) -> Iterator[tuple[_Place, tuple[int, int], tuple[str, object]]]:
+    """Of every image that can be read its place, its size in pixels and what tells it from others."""
+    for row, stored in enumerate(images.images):
+        try:
+            size = images.image(row).size
+            content = Path(stored).read_bytes() if isinstance(stored, str) else stored.tobytes()
+        except InputError as error:
+            unreadable.append(error)
+            continue
+        # Two faces of one picture are no copies, nor are equal bytes of arrays of another shape.
+        apart = size if images.boxes is None else tuple(images.boxes[row].tolist())
+        yield (split, str(images.names[row]), int(images.labels[row])), size, (_digest(content), apart)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _copies(groups: list[list[_Place]]) -> list[str]:
+    """One line on images of equal content."""
+    groups = [group for group in groups if len(group) > 1]
+    if not groups:
+        return []
+    across = sum(len({split for split, _, _ in group}) > 1 for group in groups)
+    differently = sum(len({label for _, _, label in group}) > 1 for group in groups)
+    return [
+        f"{sum(map(len, groups)) - len(groups):,} images are copies of {len(groups):,} others, first: "
+        f"{groups[0][1][1]} of {groups[0][0][1]}; of the {len(groups):,}, {across:,} have copies in another split, "
+        f"{differently:,} under another label"
+    ]
+
+
+def _sizes(sizes: Counter[tuple[int, int]]) -> str:
+    shown = ", ".join(f"{count:,} of {width}x{height}" for (width, height), count in sizes.most_common(3))
+    return f"{shown}, {len(sizes) - 3:,} more sizes" if len(sizes) > 3 else shown or "no image can be read"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

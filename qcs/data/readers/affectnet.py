@@ -1,0 +1,85 @@
+"""Reads AffectNet (Mollahosseini, Hasani and Mahoor, 2017) with seven or eight classes."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from qcs.data.labels import CODES
+from qcs.data.readers.coded import coded, has_lists, read_coded
+from qcs.data.readers.files import check_present, file_names
+from qcs.data.readers.layout import LayoutError
+from qcs.data.readers.options import Format, Options
+from qcs.data.readers.table import Table
+from qcs.errors import InputError
+
+_FOLDERS = {"train": "train_set", "validation": "val_set"}
+_ENDING = "_exp.npy"
+
+
+def _layout(classes: int) -> tuple[str, ...]:
+    return (
+        f"FOLDER/affectnet_{{training,validation}}-cls{classes}.txt (lines 'path label')",
+        f"or FOLDER/{{train,val}}_annotations_{classes}class.txt",
+        f"or FOLDER/{{train_set,val_set}}/annotations/<id>{_ENDING} and .../images/<id>.jpg",
+        "or a .csv file with the columns phase,img_path,label",
+        f"or a folder per class, named 0 to {classes - 1} or by expression",
+    )
+
+
+def _annotated(path: Path) -> dict[str, Path]:
+    """The folders that hold annotations, by split; "" where there are no splits."""
+    folders = {split: path / name for split, name in _FOLDERS.items()} | {"": path}
+    return {split: folder for split, folder in folders.items() if (folder / "annotations").is_dir()}
+
+
+def _recognises(path: Path, dataset: str) -> bool:
+    return has_lists(path, dataset) or bool(_annotated(path))
+
+
+def _read(path: Path, options: Options, dataset: str) -> Table:
+    folders = _annotated(path)
+    if not folders or has_lists(path, dataset):
+        return read_coded(path, options, dataset, CODES["affectnet"])
+    images, labels, names, splits, without = [], [], [], [], 0
+    for split, folder in folders.items():
+        ids = sorted(name.removesuffix(_ENDING) for name in file_names(folder / "annotations") if _is_label(name))
+        if not ids:
+            raise LayoutError(f"{folder / 'annotations'} holds no annotations <id>{_ENDING}", _layout(8))
+        without += len({os.path.splitext(name)[0] for name in file_names(folder / "images")} - {*ids})
+        images += [f"{folder}/images/{image}.jpg" for image in ids]
+        names += [f"{folder.name}/images/{image}.jpg" if split else f"images/{image}.jpg" for image in ids]
+        labels += [_label(f"{folder}/annotations/{image}{_ENDING}") for image in ids]
+        splits += [split] * len(ids)
+    check_present(images, path, path)
+    remarks = (f"{without:,} images have no annotation",) if without else ()
+    return coded(
+        Table(path, images, labels, names, splits if "" not in folders else None, remarks=remarks),
+        dataset,
+        CODES["affectnet"],
+    )
+
+
+def _is_label(name: str) -> bool:
+    return name.endswith(_ENDING) and not name.startswith(".")
+
+
+def _label(path: str) -> str:
+    """The code in an annotation: a number, or a number as text, alone in its array."""
+    try:
+        array = np.load(path, allow_pickle=False)
+        if isinstance(array, np.ndarray) and array.size == 1 and array.dtype.kind in "iufU":
+            value = float(array.item())
+            if value.is_integer() and abs(value) < 1e6:
+                return str(int(value))
+        found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else "an archive"
+    except Exception as error:  # a damaged file raises many kinds
+        found = str(error)
+    raise InputError(f"annotation {path} does not hold one code: {found}; replace it or remove it with its image")
+
+
+AFFECTNET7 = Format(_layout(7), partial(_recognises, dataset="affectnet7"), partial(_read, dataset="affectnet7"))
+AFFECTNET8 = Format(_layout(8), partial(_recognises, dataset="affectnet8"), partial(_read, dataset="affectnet8"))

@@ -1,0 +1,96 @@
+"""Reads an .npz archive of pixels with labels or crowd votes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qcs.data.labels import CLASSES
+from qcs.data.readers.table import Table
+from qcs.data.votes import decide
+from qcs.errors import InputError
+
+LAYOUT = (
+    "images (n, H, W) or (n, H, W, 3), uint8",
+    "votes (n, 10) or labels (n,), whole numbers or names",
+    "optional: split (n,), names (n,), subjects (n,), classes",
+)
+_ARRAYS = ("images", "votes", "labels", "split", "names", "subjects", "classes")
+
+
+def read_archive(path: Path, votes: str) -> Table:
+    """The images of an archive; votes become labels by the rule, and images that have none are dropped.
+
+    Raises:
+        InputError: Arrays that are missing, do not fit each other or cannot be read.
+    """
+    stored, arrays = _load_arrays(path)
+    if "images" not in arrays or ("votes" in arrays) == ("labels" in arrays):
+        raise InputError(
+            f"{path} holds {', '.join(stored) or 'nothing'}; expected images and one of votes and labels "
+            f"(optional: split, names, classes)"
+        )
+    count = len(arrays["images"])
+    for name in arrays.keys() - {"images", "classes"}:
+        if len(arrays[name]) != count:
+            raise InputError(f"{path}: {name} has {len(arrays[name]):,} rows; expected {count:,}, as many as images")
+    texts = {name: _texts(path, name, arrays[name]) for name in arrays.keys() - {"images", "votes"}}
+    columns: dict[str, Any] = {
+        "names": texts.get("names"),
+        "splits": texts.get("split"),
+        "subjects": texts.get("subjects"),
+    }
+    if "votes" in arrays:
+        return with_votes(Table(path, arrays["images"], [""] * count, **columns), arrays["votes"], votes)
+    classes = tuple(texts["classes"]) if "classes" in texts else None
+    return Table(path, arrays["images"], texts["labels"], **columns, classes=classes)
+
+
+def with_votes(table: Table, votes: npt.ArrayLike, rule: str) -> Table:
+    """Labels the images of a table by their FERPlus votes and drops those that get none.
+
+    Raises:
+        InputError: Votes that are not ten non-negative whole numbers for each image, or an unknown rule.
+    """
+    try:
+        decision = decide(votes, rule)
+    except InputError as error:
+        raise InputError(f"{table.source}: {error}") from error
+    classes = CLASSES["ferplus"]
+    labels = [classes[label] for label in decision.labels]  # of images without a label a wrong one, until they go
+    labelled = replace(table, labels=labels, classes=classes, dataset="ferplus", soft=decision.soft)
+    undecided = int((decision.labels < 0).sum())
+    return labelled.keep(decision.labels >= 0, {f"no label by the rule {rule}": undecided} if undecided else {})
+
+
+def _load_arrays(path: Path) -> tuple[list[str], dict[str, npt.NDArray[Any]]]:
+    """The names of all arrays in the archive, and those of them that mean something here."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return archive.files, {name: np.atleast_1d(archive[name]) for name in _ARRAYS if name in archive}
+    except Exception as error:  # a damaged archive raises zip, zlib, OS and value errors alike
+        raise InputError(f"cannot read {path} as an .npz archive of plain arrays: {error}") from error
+
+
+def _texts(path: Path, name: str, array: npt.NDArray[Any]) -> list[str]:
+    valid = array.ndim == 1 and array.dtype.kind in "iuU" and _is_unicode(array)
+    values = [str(value).strip() for value in array.tolist()] if valid else [""]
+    if "" in values:
+        raise InputError(
+            f"{path}: {name} is {array.dtype} of shape {array.shape}; expected one whole number or name per row, "
+            f"none of them empty"
+        )
+    return values
+
+
+def _is_unicode(array: npt.NDArray[Any]) -> bool:
+    """NumPy makes strings of any four bytes; those that are no character break Python later on."""
+    if array.dtype.kind != "U":
+        return True
+    characters = np.frombuffer(array.tobytes(), dtype=np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+    surrogates = (characters >= 0xD800) & (characters < 0xE000)
+    return not (surrogates | (characters > 0x10FFFF)).any()

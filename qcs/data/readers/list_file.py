@@ -1,0 +1,100 @@
+"""Reads a list of paths and labels, as text or .csv."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from qcs.data.readers.files import check_present, csv_lines, repeated, text_errors
+from qcs.data.readers.table import Table
+from qcs.errors import InputError
+
+LAYOUT = (
+    "a .txt or .lst file of lines 'path label'",
+    "or a .csv file with the columns path,label and optionally split and subject",
+)
+CSV_COLUMNS = {"path": "path", "label": "label", "split": "split", "subject": "subject"}
+
+
+class Rows(NamedTuple):
+    """The lines of a list, column by column: AffectNet has 287,651 of them."""
+
+    paths: list[str]
+    labels: list[str]
+    splits: list[str] | None = None
+    subjects: list[str] | None = None
+
+
+def read_list(path: Path, image_root: Path | None) -> Table:
+    """The images of a list, all of which must be there.
+
+    Raises:
+        InputError: A line without path or label, a missing image, or a file that is no text.
+    """
+    rows = csv_rows(path, CSV_COLUMNS) if path.suffix.lower() == ".csv" else text_rows(path)
+    return listed(path, path.parent if image_root is None else image_root, rows)
+
+
+def listed(source: Path, root: Path, rows: Rows) -> Table:
+    """A table of the rows of a list.
+
+    Raises:
+        InputError: An image that is not there.
+    """
+    folder = os.fspath(root)
+    images = [os.path.join(folder, path) for path in rows.paths]
+    check_present(images, root, source)
+    return Table(
+        source, images, rows.labels, rows.paths, rows.splits, subjects=rows.subjects, remarks=repeated(rows.paths)
+    )
+
+
+def text_rows(path: Path) -> Rows:
+    """The lines of a text list; the path may contain spaces, the label may not.
+
+    Raises:
+        InputError: A line without label, or a file that is no text.
+    """
+    paths: list[str] = []
+    labels: list[str] = []
+    once: dict[str, str] = {}  # labels are few, so each is kept once
+    with text_errors(path), path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            columns = line.strip().rsplit(maxsplit=1)
+            if len(columns) == 1:
+                raise InputError(f"{path} line {number} is {line.strip()!r}; expected a path, a space and a label")
+            if columns:
+                paths.append(columns[0])
+                labels.append(once.setdefault(columns[1], columns[1]))
+    return Rows(paths, labels)
+
+
+def csv_rows(path: Path, columns: Mapping[str, str]) -> Rows:
+    """The lines of a .csv list; columns go by name and others are ignored.
+
+    Args:
+        path: The list.
+        columns: What column names, in lower case, are called here: path, label, split or subject.
+
+    Raises:
+        InputError: A column or a cell that is missing, or a file that is no text.
+    """
+    lines = csv_lines(path)
+    header = next(lines, (0, []))[1]
+    place = {columns[name.lower()]: i for i, name in enumerate(header) if name.lower() in columns}
+    absent = [name for name in ("path", "label") if name not in place]
+    if absent:
+        raise InputError(
+            f"{path} lacks the column {' and '.join(absent)}; its header is {','.join(header) or 'empty'}; "
+            f"expected path,label and optionally split"
+        )
+    found: dict[str, list[str]] = {name: [] for name in place}
+    for number, cells in lines:
+        for name, column in place.items():
+            cell = cells[column] if column < len(cells) else ""
+            if not cell:
+                raise InputError(f"{path} line {number} lacks its {name}; fill it in")
+            found[name].append(cell)
+    return Rows(found["path"], found["label"], found.get("split"), found.get("subject"))

@@ -1,0 +1,203 @@
+"""What every form of storage comes down to, one row per image, and the datasets made of it."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qcs.data.dataset import LabelledImages, Pixels
+from qcs.data.labels import CANONICAL, canonical, class_indices
+from qcs.errors import InputError
+
+SPLITS = ("train", "validation", "test")
+"""Names of the splits; the split codes 0, 1, 2 of an archive index this tuple."""
+
+SPLIT_OF = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+}
+_SPLIT_CODES = dict(zip("012", SPLITS, strict=True))
+
+
+@dataclass(frozen=True)
+class Table:
+    """Images of one source, a row each.
+
+    Attributes:
+        source: What to name in errors.
+        images: Pixels or paths.
+        labels: Class names or whole numbers, as text.
+        names: What to call each image.
+        splits: Names or codes of splits, as found.
+        classes: Class names in index order, where the source or its format tells them.
+        dataset: The dataset that the images are of, a key of `CLASSES`.
+        soft: Target of each class, (n, classes).
+        subjects: Who is on each image.
+        boxes: Left, top, right, bottom, (n, 4).
+        dropped: Images left out, by reason.
+        remarks: What else a reader of the summary should know.
+    """
+
+    source: Path
+    images: Pixels | Sequence[str]
+    labels: Sequence[str]
+    names: Sequence[str] | npt.NDArray[np.str_] | None = None
+    splits: Sequence[str] | None = None
+    classes: tuple[str, ...] | None = None
+    dataset: str | None = None
+    soft: npt.NDArray[np.float32] | None = None
+    subjects: Sequence[str] | None = None
+    boxes: npt.NDArray[np.int64] | None = None
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+    def keep(self, wanted: npt.NDArray[np.bool_], dropped: Mapping[str, int]) -> Table:
+        """The rows that are wanted; `dropped` says why the others are not."""
+        rows = np.flatnonzero(wanted)
+        columns = {"images", "labels", "names", "splits", "soft", "subjects", "boxes"}
+        kept = {f.name: _rows(getattr(self, f.name), rows) for f in fields(self) if f.name in columns}
+        return replace(self, **kept, dropped={**self.dropped, **dropped})
+
+    def only(self, classes: tuple[str, ...]) -> Table:
+        """The rows whose label, a name, is one of these."""
+        wanted = np.array([label in classes for label in self.labels], dtype=bool)
+        return self.keep(wanted, Counter(label for label in self.labels if label not in classes))
+
+
+def datasets(table: Table, classes: Sequence[str] | None) -> dict[str, LabelledImages]:
+    """A dataset for each split of a table.
+
+    Args:
+        table: The images.
+        classes: Class names in index order: those of numbers without names, else a choice among names.
+
+    Raises:
+        InputError: Labels, splits or pixels that do not fit.
+    """
+    if not len(table.labels):
+        raise InputError(f"{table.source} holds no labelled image")
+    known = table.classes
+    if known is None and classes is not None and all(map(_is_number, set(table.labels))):
+        known, classes = tuple(classes), None
+    indices, order = _indices(table, known)
+    optional: dict[str, Any] = {
+        "names": table.names,
+        "soft": table.soft,
+        "subjects": table.subjects,
+        "boxes": table.boxes,
+    }
+    try:
+        whole = LabelledImages(table.images, indices, order, **optional)
+    except InputError as error:
+        raise InputError(f"{table.source}: {error}") from error
+    found = None if table.splits is None else _splits(table, whole)
+    if classes is not None:
+        wanted = np.array([index is not None for index in class_indices(whole.classes, classes)])[whole.labels]
+        whole, found = _chosen(whole, classes, table.source), None if found is None else found[wanted]
+    if found is None:
+        return {"all": whole}
+    return {name: whole.subset(found == name) for name in SPLITS if (found == name).any()}
+
+
+def named(table: Table, meaning: Mapping[int, str]) -> list[str]:
+    """Class names of labels that are names already, or codes of the dataset.
+
+    Raises:
+        InputError: A label that the dataset does not have, with the image that has it.
+    """
+    known = {label: _meaning(label, meaning) for label in set(table.labels)}
+    if None in known.values():
+        row = next(row for row, label in enumerate(table.labels) if known[label] is None)
+        image = table.names[row] if table.names is not None else row
+        raise InputError(
+            f"{table.source}: label {table.labels[row]} of image {image} (row {row}) is out of range; expected "
+            f"{', '.join(f'{code} {name}' for code, name in meaning.items())}"
+        )
+    return [known[label] or "" for label in table.labels]
+
+
+def _meaning(label: str, meaning: Mapping[int, str]) -> str | None:
+    if _is_number(label):
+        return meaning.get(int(label))
+    name = canonical(label)
+    return name if name in meaning.values() else None
+
+
+def _rows(column: Any, rows: npt.NDArray[np.int64]) -> Any:
+    if column is None:
+        return None
+    return column[rows] if isinstance(column, np.ndarray) else [column[row] for row in rows]
+
+
+def _splits(table: Table, whole: LabelledImages) -> npt.NDArray[np.str_]:
+    stored = table.splits or []
+    meaning = {split: SPLIT_OF.get(split.lower(), _SPLIT_CODES.get(split, "")) for split in set(stored)}
+    found = np.array([meaning[split] for split in stored])
+    if not found.all():
+        row = int(np.flatnonzero(found == "")[0])
+        raise InputError(
+            f"{table.source}: split {stored[row]!r} of image {whole.names[row]} (row {row}) is unknown; "
+            f"expected train, validation (or val, valid) or test"
+        )
+    return found
+
+
+def _chosen(whole: LabelledImages, classes: Sequence[str], source: Path) -> LabelledImages:
+    """The images of these classes, by name; says how many are left out."""
+    chosen = whole.with_classes(classes)
+    left_out = [f"{name} {n:,}" for name, n in whole.class_counts().items() if n and name not in chosen.classes]
+    if left_out:
+        warnings.warn(
+            f"{source}: left out {len(whole) - len(chosen):,} of {len(whole):,} images, whose classes are not among "
+            f"{', '.join(chosen.classes)}: {', '.join(left_out)}",
+            stacklevel=4,
+        )
+    return chosen
+
+
+def _indices(table: Table, classes: Sequence[str] | None) -> tuple[list[int], Sequence[str]]:
+    """Class index of each label, and the class names, from labels that are all whole numbers or all names."""
+    present = set(table.labels)
+    if all(map(_is_number, present)):
+        numbers = {label: int(label) for label in present}
+        if classes is None:
+            classes = _numbered(table.source, set(numbers.values()))
+        return [numbers[label] for label in table.labels], classes
+    found = {canonical(label) for label in present}
+    order = [canonical(name) for name in classes] if classes is not None else _order(found)
+    if not found <= set(order):
+        raise InputError(
+            f"{table.source}: labels {', '.join(sorted(found - set(order)))} are not among the classes "
+            f"{', '.join(order)}; add them to the classes or leave those images out"
+        )
+    position = {label: order.index(canonical(label)) for label in present}
+    return [position[label] for label in table.labels], order
+
+
+def _is_number(label: str) -> bool:
+    return label.removeprefix("-").isdecimal() and len(label) < 19  # longer ones do not fit an int64
+
+
+def _numbered(source: Path, numbers: set[int]) -> list[str]:
+    absent = [number for number in range(len(numbers)) if number not in numbers]
+    if absent:
+        raise InputError(
+            f"{source}: labels are numbers from {min(numbers)} to {max(numbers)} without {absent[0]}; expected every "
+            f"number from 0 up: renumber them and give the class names, or use names as labels"
+        )
+    return [str(number) for number in range(len(numbers))]
+
+
+def _order(found: set[str]) -> list[str]:
+    return [name for name in CANONICAL if name in found] if found <= set(CANONICAL) else sorted(found)
