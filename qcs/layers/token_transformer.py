@@ -83,7 +83,7 @@ class TokenTransformer(nn.Module):
         """Tokens (B, N, C) to normalised tokens (B, 1 + N, C), the class token first."""
         if x.ndim != 3 or x.shape[1:] != (self.num_tokens, self.dim):
             raise InputError(f"expected tokens (B, {self.num_tokens}, {self.dim}), got shape {tuple(x.shape)}")
-        x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), dim=1)
+        x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
         x = self.pos_drop(x + self.pos_embed)
         x = checkpoint_seq(self.blocks, x) if self.grad_checkpointing else self.blocks(x)
         out: Tensor = self.norm(x)

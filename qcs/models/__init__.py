@@ -2,6 +2,7 @@
 
 from qcs.branches import BranchLogits as BranchLogits
 from qcs.models.checkpoint import load_checkpoint as load_checkpoint
+from qcs.models.convert import convert_checkpoint as convert_checkpoint
 from qcs.models.factory import create_model as create_model
 from qcs.models.factory import list_models as list_models
 from qcs.models.ir import IRNet as IRNet

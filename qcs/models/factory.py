@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from torch import nn
 
 from qcs.errors import InputError
-from qcs.models import ir, zoo
+from qcs.hub.fetch import HUB_PREFIX, fetch_config, folder_config
+from qcs.models import any_backbone, ir, zoo
 from qcs.models.checkpoint import load_checkpoint
-from qcs.models.network import CrossSimilarityNetwork
 
-_CFGS = [f"{name}.{tag}" for cfgs in (ir.default_cfgs, zoo.default_cfgs) for name, d in cfgs.items() for tag in d.tags]
+SOURCES = (HUB_PREFIX, "local-dir:")  # of names that mean a repository on the Hub or on disk, as in timm
+_CFGS = [
+    f"{name}.{tag}" for module in (any_backbone, ir, zoo) for name, d in module.default_cfgs.items() for tag in d.tags
+]
 
 
 def create_model(
@@ -26,9 +27,11 @@ def create_model(
     """Create a network by name.
 
     Args:
-        name: `architecture` or `architecture.tag`, see `list_models`.
-        pretrained: Load the weights of the tag.
-        checkpoint_path: Weights to load instead, see `load_checkpoint`.
+        name: `architecture` or `architecture.tag`, see `list_models`; `hf-hub:ORG/NAME`, optionally with `@REVISION`,
+            for the network of a repository on the Hub; `local-dir:FOLDER` for that of its folder on disk.
+        pretrained: Load the weights of the tag, or of the repository. With other `num_classes` than theirs the heads
+            start fresh, with other `in_chans` the first convolution is adapted.
+        checkpoint_path: Weights to load instead, strictly, see `load_checkpoint`.
         **kwargs: Arguments of the network, `num_classes`, `in_chans`, `scope`, ...
 
     Returns:
@@ -36,6 +39,7 @@ def create_model(
 
     Raises:
         InputError: If the name or an argument is unknown, or there are no weights to load.
+        OSError: If weights cannot be fetched.
 
     Example:
         >>> import qcs
@@ -43,9 +47,12 @@ def create_model(
         >>> model.num_classes
         8
     """
-    _check_name(name)
+    if name.startswith(SOURCES):
+        name = _checked_source(name, kwargs.get("cache_dir"))
+    else:
+        _check_name(name)
     try:
-        model: nn.Module = timm.create_model(name, pretrained=pretrained, **kwargs)
+        model: nn.Module = timm.create_model(name, pretrained=pretrained and checkpoint_path is None, **kwargs)
     except TypeError as error:
         if "unexpected keyword argument" in str(error):
             raise InputError(f"{name}: {str(error).partition(') ')[2] or error}") from error
@@ -53,6 +60,22 @@ def create_model(
     if checkpoint_path is not None:
         load_checkpoint(model, checkpoint_path)
     return model
+
+
+def _checked_source(name: str, cache_dir: str | Path | None) -> str:
+    """The name of a repository or its folder, with the commit that its configuration was read from."""
+    source, _, place = name.partition(":")
+    if source == "hf-hub":
+        config, place = fetch_config(place, cache_dir)
+    else:
+        config = folder_config(Path(place))
+    architecture = config.get("architecture")
+    if architecture not in list_models():
+        raise InputError(
+            f"{name} holds a {architecture}, which is no network of this library; use timm.create_model, or one of "
+            f"{', '.join(list_models())}"
+        )
+    return f"{source}:{place}"
 
 
 def list_models(pattern: str = "*", *, tags: bool = False) -> list[str]:
@@ -68,9 +91,9 @@ def list_models(pattern: str = "*", *, tags: bool = False) -> list[str]:
     Example:
         >>> import qcs
         >>> qcs.list_models("qcs*")
-        ['qcs_ir50', 'qcs_nano']
+        ['qcs', 'qcs_ir50', 'qcs_nano']
     """
-    names = timm.list_models(module="ir") + timm.list_models(module="zoo")
+    names = [name for module in ("any_backbone", "ir", "zoo") for name in timm.list_models(module=module)]
     if tags:
         names = [f"{name}.{tag}" for name in names for tag in _tags(name)]
     return sorted(name for name in names if fnmatch.fnmatch(name, pattern))
@@ -87,44 +110,3 @@ def _check_name(name: str) -> None:
         raise InputError(f"unknown model {name!r}; did you mean {' or '.join(close or list_models())}?")
     if tag and tag not in _tags(architecture):
         raise InputError(f"unknown tag {tag!r} of {architecture}; expected one of {', '.join(_tags(architecture))}")
-
-
-@dataclass(frozen=True)
-class ModelSummary:
-    """One line about a network.
-
-    Attributes:
-        name: `architecture` or `architecture.tag`.
-        parameters: Parameters in training.
-        inference: Parameters at inference, without the cross part.
-        input_size: Channels and side of its images, in pixels.
-        classes: Class names that the name fixes.
-    """
-
-    name: str
-    parameters: int
-    inference: int
-    input_size: str
-    classes: str
-
-
-def describe_models(pattern: str = "*") -> list[ModelSummary]:
-    """Summaries of the networks whose `architecture.tag` matches a shell-style pattern; nothing is allocated."""
-    architectures = set(list_models(pattern))
-    names = {*list_models(pattern, tags=True), *(n for n in list_models(tags=True) if n.split(".")[0] in architectures)}
-    return [_describe(name) for name in sorted(names)]
-
-
-def _describe(name: str) -> ModelSummary:
-    with torch.device("meta"):
-        model = create_model(name)
-    base = model.inference_model() if isinstance(model, CrossSimilarityNetwork) else model
-    cfg: Any = model.pretrained_cfg
-    channels, side, _ = cfg["input_size"]
-    return ModelSummary(
-        name,
-        parameters=sum(p.numel() for p in model.parameters()),
-        inference=sum(p.numel() for p in base.parameters()),
-        input_size=f"{channels} x {side} px",
-        classes=", ".join(cfg.get("label_names", ())) or "any",
-    )

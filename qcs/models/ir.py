@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import ClassifierHead
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
+from timm.models._features_fx import register_notrace_module
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from qcs.errors import InputError
-from qcs.models.pretrained import full_name
+from qcs.models.pretrained import build
 from qcs.models.recompute import recompute
 
 
@@ -51,6 +52,7 @@ class IRUnit(nn.Module):
         return self.shortcut(x) + residual
 
 
+@register_notrace_module  # its branch depends on the shape, so torch.fx takes it whole
 class NearestResize(nn.Module):
     """Resamples images to a fixed square by nearest neighbour; images of that size pass unchanged.
 
@@ -186,6 +188,9 @@ class IRNet(nn.Module):
             self.reset_classifier(0, "")
         return list(taken)
 
+    def __prepare_scriptable__(self) -> IRNet:
+        raise InputError("torch.jit.script cannot compile this network; use torch.jit.trace")
+
     def _run_stage(self, stage: nn.Module, x: Tensor) -> Tensor:
         for unit in stage.children():
             recomputing = self.grad_checkpointing and self.training and torch.is_grad_enabled()
@@ -213,6 +218,7 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
     return {
         "num_classes": 7,
         "input_size": (3, 224, 224),
+        "fixed_input_size": True,
         "interpolation": "bilinear",
         "crop_pct": 1.0,
         "crop_mode": "squash",
@@ -235,16 +241,15 @@ default_cfgs = generate_default_cfgs(
 
 
 def _create_ir(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
-    full_name(variant, pretrained, kwargs)  # refuses to promise weights that there are not
     features = dict(feature_cls="getter", out_indices=(0, 1, 2))
-    model: nn.Module = build_model_with_cfg(IRNet, variant, pretrained, feature_cfg=features, **kwargs)
+    model: nn.Module = build(IRNet, variant, pretrained, feature_cfg=features, **kwargs)
     return model
 
 
 @register_model
 def ir50(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """First three stages of IR-50 (ArcFace); images of any size are resampled to 112 pixels."""
-    return _create_ir("ir50", pretrained, **kwargs)
+    return _create_ir("ir50", pretrained, **{"img_size": 112, **kwargs})
 
 
 @register_model

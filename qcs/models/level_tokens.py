@@ -39,9 +39,11 @@ class LevelTokens(nn.Module):
         self.reduce = nn.ModuleList()
         self.embed = nn.ModuleList()
         for width, side in zip(channels, sides, strict=True):
-            halvings = _halvings(side, grid_size)
-            self.reduce.append(nn.Conv2d(width, width, 3, 2, 1) if halvings else nn.Identity())
-            widths = [width] + [dim] * (halvings - 1)
+            times = halvings(side, grid_size)
+            if times is None:
+                raise InputError(f"a feature map of side {side} cannot be halved to a grid of side {grid_size}")
+            self.reduce.append(nn.Conv2d(width, width, 3, 2, 1) if times else nn.Identity())
+            widths = [width] + [dim] * (times - 1)
             strided = [nn.Conv2d(before, dim, 3, 2, 1) for before in widths[:-1]]
             self.embed.append(nn.Sequential(*(strided or [nn.Conv2d(width, dim, 1)])))
 
@@ -51,8 +53,17 @@ class LevelTokens(nn.Module):
         return torch.cat([rearrange(x, "b c h w -> b (h w) c") for x in embedded], dim=1)
 
 
-def _halvings(side: int, grid_size: int) -> int:
-    halvings = (side // grid_size).bit_length() - 1
-    if halvings < 0 or grid_size << halvings != side:
-        raise InputError(f"a feature map of side {side} cannot be halved to a grid of side {grid_size}")
-    return halvings
+def halvings(side: int, grid_size: int) -> int | None:
+    """How often a side is halved to reach the grid's; None if it never gets there."""
+    if grid_size < 1:
+        return None
+    times = (side // grid_size).bit_length() - 1
+    return times if times >= 0 and grid_size << times == side else None
+
+
+def common_grid(sides: Sequence[int]) -> int:
+    """The smallest side, halved while it is even and above 8: few tokens, but not so few that places blur."""
+    side = min(sides)
+    while side > 8 and side % 2 == 0:
+        side //= 2
+    return side

@@ -7,36 +7,40 @@ images of all branches and teaches the base network; at inference it is not run.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import timm
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from qcs.branches import BRANCHES, BranchLogits
 from qcs.errors import InputError
-from qcs.functional import Backend, Matrices, Scope, check_option
+from qcs.functional import Backend, Matrices, check_option
 from qcs.layers import ContrastiveResidualDistillation, DualCrossModule, QuadrupletCrossModule, TokenTransformer
 from qcs.layers.cross_module import Attention, Residual
+from qcs.layers.processes import SCOPES, LayerScope
 from qcs.layers.residual_distillation import Connection
+from qcs.models.backbone import build_backbone, choose_grid, feature_maps, layer_order, without_sources
 from qcs.models.level_tokens import LevelTokens
 
 CROSS_PREFIXES = ("cross_modules.", "distillation.")
+NOT_SAVED = ("self", "__class__", "backend", "pretrained_backbone")
 
 
 class CrossSimilarityNetwork(nn.Module):
     """Base network, and for two or four branches the cross modules that teach it (paper Fig. 3).
 
     Args:
-        backbone: Name of the backbone, `"ir50"` or `"ir_nano"`.
+        backbone: Name of the backbone: `"ir50"`, `"ir_nano"` or any timm model with three or more levels of features.
         branches: 4 (QCS), 2 (DCS) or 1 (the base network alone).
         num_classes: Number of classes; 0 leaves the features before the linear heads.
         in_chans: Channels of the images.
-        img_size: Side in pixels of the images inside the backbone, which resamples others; halved to `grid_size`.
-        grid_size: Side of the token grid of each level.
+        img_size: Side in pixels of the images inside the backbone; None for the backbone's own. `ir50` and `ir_nano`
+            resample images of other sizes.
+        grid_size: Side of the token grid, to which each level is halved; None for the smallest level's side, itself
+            halved while it is even and above 8.
         embed_dim: Channels C of the tokens.
         base_depth: Transformer blocks of the base classifier.
         cross_depth: Transformer blocks of the cross classifier.
@@ -48,8 +52,11 @@ class CrossSimilarityNetwork(nn.Module):
         attention: Attention of the cross modules: `"csa"`, or with two branches `"sdpa"`.
         matrices: With four branches, the matrices compared: `"sd"`, `"s"` or `"d"`.
         residual: Residual stream of the cross modules, `"normalized"` or `"identity"`.
-        scope: Where extremal distances are taken: the whole `"batch"` (as published) or each `"sample"`.
+        scope: Where extremal distances are taken: the whole `"batch"` (as published), each `"sample"`, or the
+            `"world"`, the batches of all processes together.
         connection: How the cross classifier sees base and cross features, see `ContrastiveResidualDistillation`.
+        backbone_args: Anything else for `timm.create_model` of the backbone: `out_indices`, `drop_path_rate`, ...
+        pretrained_backbone: Start with timm's weights of the backbone.
         backend: Implementation of the attention weights; None chooses.
 
     Raises:
@@ -69,8 +76,8 @@ class CrossSimilarityNetwork(nn.Module):
         branches: int = 4,
         num_classes: int = 7,
         in_chans: int = 3,
-        img_size: int = 112,
-        grid_size: int = 7,
+        img_size: int | None = None,
+        grid_size: int | None = None,
         embed_dim: int = 768,
         base_depth: int = 2,
         cross_depth: int = 1,
@@ -82,13 +89,15 @@ class CrossSimilarityNetwork(nn.Module):
         attention: Attention = "csa",
         matrices: Matrices = "sd",
         residual: Residual = "normalized",
-        scope: Scope = "batch",
+        scope: LayerScope = "batch",
         connection: Connection = "vit",
+        backbone_args: Mapping[str, Any] | None = None,
+        pretrained_backbone: bool = False,
         backend: Backend | None = None,
     ) -> None:
         super().__init__()
-        # What rebuilds this network; `backend` is left out because it belongs to the machine, not to the weights.
-        self.model_args = {k: v for k, v in locals().items() if k not in ("self", "backend", "__class__")}
+        # What rebuilds this network. Left out is what belongs to the machine or to the start of a training.
+        self.model_args = {k: v for k, v in locals().items() if k not in NOT_SAVED}
         if branches not in BRANCHES:
             raise InputError(f"branches must be 1 (base), 2 (DCS) or 4 (QCS), got {branches}")
         if attention != "csa" and branches == 4:
@@ -96,18 +105,22 @@ class CrossSimilarityNetwork(nn.Module):
         check_option("attention", attention, ("csa", "sdpa"))
         check_option("matrices", matrices, ("s", "d", "sd"))
         check_option("residual", residual, ("normalized", "identity"))
-        check_option("scope", scope, ("batch", "sample"))
+        check_option("scope", scope, SCOPES)
         check_option("connection", connection, ("vit", "gap", "bilinear", "none"))
         self.pretrained_cfg: dict[str, Any] = {}  # timm's metadata: preprocessing, label names, origin
         self.branches = branches
         self.num_classes = num_classes
         self.num_features = self.head_hidden_size = embed_dim
-        self.backbone: Any = timm.create_model(backbone, features_only=True, in_chans=in_chans, img_size=img_size)
-        info = self.backbone.feature_info
-        if img_size % max(info.reduction()):
-            raise InputError(f"img_size must be a multiple of {max(info.reduction())} for {backbone}, got {img_size}")
-        sides = [img_size // reduction for reduction in info.reduction()]
-        self.tokens = LevelTokens(info.channels(), sides, grid_size, embed_dim)
+        built = build_backbone(backbone, in_chans, img_size, pretrained_backbone, backbone_args)
+        grid_size = choose_grid(backbone, built, grid_size, backbone_args)
+        self.backbone: Any = built.extractor
+        self.backbone_frozen = False
+        self.img_size = None if built.resamples else built.side
+        # Defaults that come from timm's metadata are kept: another version's may differ, these weights need them.
+        self.model_args.update(img_size=img_size or self.img_size, grid_size=grid_size)
+        self.model_args["backbone_args"] = without_sources(backbone_args)
+        channels, sides = [level.channels for level in built.levels], [level.side for level in built.levels]
+        self.tokens = LevelTokens(channels, sides, grid_size, embed_dim)
         num_tokens = len(sides) * grid_size**2
         self.base = TokenTransformer(
             embed_dim,
@@ -150,15 +163,58 @@ class CrossSimilarityNetwork(nn.Module):
         """Parameters that weight decay should leave alone."""
         return {name for name, _ in self.named_parameters() if name.endswith(("cls_token", "pos_embed", "theta"))}
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Parameter groups from input to output, for layer-wise learning rates."""
-        stages = r"^backbone\.model\.stages\.(\d+)" if coarse else r"^backbone\.model\.stages\.(\d+)\.(\d+)"
-        return dict(stem=r"^backbone\.model\.stem", blocks=[(stages, None), (r"^base\.blocks\.(\d+)", (99,))])
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], tuple[int, ...]]:
+        """Order of the parameters from input to output, for layer-wise learning rates.
+
+        The backbone's layers are timm's for the model, then come tokens and position embedding, the blocks of the base
+        classifier, and last its head with the whole cross part.
+
+        Args:
+            coarse: Stages of the backbone instead of blocks.
+
+        Returns:
+            What orders parameter names, as `timm.optim.param_groups_layer_decay` takes it.
+        """
+        layers = layer_order(self.model_args["backbone"], self.model_args["backbone_args"], coarse)
+        last = max(layers.values())
+
+        def order(name: str) -> tuple[int, ...]:
+            part, _, rest = name.partition(".")
+            if part == "backbone":
+                return 0, layers.get(rest.removeprefix("model.").removeprefix("body."), last)
+            if part == "tokens" or name in ("base.cls_token", "base.pos_embed"):
+                return (1,)
+            if name.startswith("base.blocks."):
+                return 2, int(name.split(".")[2])
+            return (3,)
+
+        return order
+
+    def freeze_backbone(self) -> None:
+        """Keep the backbone as it is: no gradients, and evaluation mode through every later call of `train`."""
+        self.backbone_frozen = True
+        self.backbone.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> CrossSimilarityNetwork:
+        """Switch between training and evaluation mode; a frozen backbone stays in the latter."""
+        super().train(mode)
+        if self.backbone_frozen:
+            self.backbone.eval()
+        return self
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute activations in the backward pass instead of keeping them; running statistics stay exact."""
+        """Recompute activations in the backward pass instead of keeping them.
+
+        Running statistics of `ir50` and `ir_nano` stay exact; timm's own backbones update theirs in both passes.
+
+        Raises:
+            InputError: If the backbone cannot.
+        """
         trunk = getattr(self.backbone, "model", self.backbone)  # some of timm's wrappers do not pass this on
-        trunk.set_grad_checkpointing(enable)
+        try:
+            trunk.set_grad_checkpointing(enable)
+        except (AttributeError, AssertionError) as error:
+            raise InputError(f"{self.model_args['backbone']} cannot recompute its activations") from error
         for module in self.modules():
             if isinstance(module, TokenTransformer):
                 module.grad_checkpointing = enable
@@ -198,12 +254,15 @@ class CrossSimilarityNetwork(nn.Module):
         model = copy.deepcopy(self)
         if self.branches > 1:
             del model.cross_modules, model.distillation
+            cfg = model.pretrained_cfg
+            heads = tuple(head for head in cfg.get("classifier", ()) if not head.startswith(CROSS_PREFIXES))
+            model.pretrained_cfg = model.default_cfg = {**cfg, **({"classifier": heads} if heads else {})}
         model.branches = model.model_args["branches"] = 1
         return model
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Images (B, in_chans, H, W) to normalised tokens (B, 1 + N, C), the class token first."""
-        return self.base.forward_features(self.tokens(self.backbone(x)))
+        return self.base.forward_features(self.tokens(feature_maps(self.backbone, x)))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Tokens (B, 1 + N, C) to base logits (B, classes), or to the gated class token (B, C)."""
@@ -248,10 +307,9 @@ class CrossSimilarityNetwork(nn.Module):
         In training each branch passes the backbone by itself: it is normalised by its own batch statistics, and the
         running statistics see a, p, n, n2 in turn. Everything after the backbone is batch-independent.
         """
-        if not self.training:
-            maps: list[Tensor] = self.backbone(torch.cat(images))
-            return maps
-        branches = [self.backbone(x) for x in images]
+        if not self.backbone.training:
+            return feature_maps(self.backbone, torch.cat(images))
+        branches = [feature_maps(self.backbone, x) for x in images]
         return [torch.cat(level) for level in zip(*branches, strict=True)]
 
     def _compare(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -263,7 +321,12 @@ class CrossSimilarityNetwork(nn.Module):
             attention.append(torch.stack(weights))
         return torch.cat(refined, dim=1), torch.stack(attention)
 
+    def __prepare_scriptable__(self) -> CrossSimilarityNetwork:
+        raise InputError("torch.jit.script cannot compile this network; use torch.jit.trace of inference_model()")
+
     def _check(self, images: list[Tensor], return_attention: bool) -> None:
+        if isinstance(images[0], torch.fx.Proxy):
+            raise InputError("torch.fx cannot trace this network; use forward hooks for inner features")
         if len(images) not in (1, self.branches):
             expected = "1 image batch" if self.branches == 1 else f"1 or {self.branches} image batches"
             raise InputError(f"this network takes {expected}, got {len(images)}")
@@ -274,6 +337,11 @@ class CrossSimilarityNetwork(nn.Module):
         for x in images:
             if x.ndim != 4 or x.shape[1] != channels or 0 in x.shape:
                 raise InputError(f"expected images (B, {channels}, H, W), got shape {tuple(x.shape)}")
+            if self.img_size and x.shape[2:] != (self.img_size, self.img_size):
+                raise InputError(
+                    f"this network takes images of {self.img_size} x {self.img_size} pixels, got {x.shape[2]} x "
+                    f"{x.shape[3]}; resize them, or create it with img_size=..."
+                )
             if x.shape != images[0].shape:
                 raise InputError(f"all branches must have one shape, got {tuple(images[0].shape)} and {tuple(x.shape)}")
             if not x.is_floating_point() or (x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type)):

@@ -1,4 +1,8 @@
-"""The state-dict layout of the original implementation's checkpoints, in terms of ours."""
+"""The state-dict layout of the original implementation's checkpoints, in terms of ours.
+
+Also that of the face-recognition network IR-50, which the original's backbone was cut from: by itself or as part of
+any checkpoint, its units numbered in one sequence (`body.N`) or by stage (`body1.N` to `body3.N`).
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,31 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-# Parameters that the original networks hold but never use in any output or gradient.
-DEAD = (
-    r"ir_back\.output_layer\.",
-    r"VIT_(base|cross)\.(patch_embed|eca_block|CON1|IRLinear1|IRLinear2)\.",
-    r"VIT_(base|cross)\.blocks\.\d+\.conv\.",
-    r"fusion\.classifier\.",
-)
+from qcs.errors import InputError
+
+IR50_DEPTHS = (3, 4, 14)
+BILINEAR = "bilinear-pooling head that only DCS for AffectNet-8 holds, unused"
+
+# Entries that no output and no gradient of the original networks uses, by what they are.
+DEAD = {
+    "head of the face-recognition network, unused": r"ir_back\.output_layer\.",
+    "fourth stage of the face-recognition network, unused": r"ir_back\.body(\.2[123]|4\.[012])\.",
+    "layers of the transformers, unused": (
+        r"VIT_(base|cross)\.((patch_embed|eca_block|CON1|IRLinear1|IRLinear2)\.|blocks\.\d+\.conv\.)"
+    ),
+    BILINEAR: r"fusion\.classifier\.",
+}
+
+
+def _stage(unit: re.Match[str]) -> str:
+    """Stage and unit, in our names, of a unit of the single sequence; other units keep their name."""
+    number = int(unit[1])
+    for stage, depth in enumerate(IR50_DEPTHS):
+        if number < depth:
+            return f".stages.{stage}.{number}."
+        number -= depth
+    return unit[0]
+
 
 # Applied in order, each to what the ones before made of the key.
 RENAMES = (
@@ -21,6 +43,7 @@ RENAMES = (
     (r"\.input_layer\.0\.", ".stem.conv."),
     (r"\.input_layer\.1\.", ".stem.norm."),
     (r"\.input_layer\.2\.", ".stem.act."),
+    (r"\.body\.(\d+)\.", _stage),
     (r"\.body([123])\.", lambda m: f".stages.{int(m[1]) - 1}."),
     (r"\.shortcut_layer\.0\.", ".shortcut.conv."),
     (r"\.shortcut_layer\.1\.", ".shortcut.norm."),
@@ -43,28 +66,45 @@ RENAMES = (
 
 
 def is_original(keys: Iterable[str]) -> bool:
-    """Whether state-dict keys are those of an original checkpoint."""
-    return any(key.startswith(("VIT_base.", "ir_back.")) for key in keys)
+    """Whether state-dict keys are those of an original checkpoint, or an IR-50 in its layout is among them."""
+    keys = list(keys)
+    return any(key.startswith(("VIT_base.", "ir_back.")) for key in keys) or _backbone_prefix(keys) is not None
 
 
-def from_original(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """State dict in our layout, the dead entries left out.
+def from_original(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """State dict in our layout, and how many dead entries were left out of it, by what they are.
 
     Args:
-        state: State dict of an original checkpoint.
+        state: State dict of an original checkpoint, or one that holds an IR-50 in its layout.
 
     Returns:
-        The live entries under our names; a key the original does not have keeps its name.
+        The live entries under our names, where a key the original does not have keeps its name; and the counts.
+
+    Raises:
+        InputError: If two entries come to one name.
 
     Example:
         >>> import torch
         >>> from qcs.models.original import from_original
         >>> zeros = torch.zeros(3)
         >>> from_original({"VIT_base.se_block.linear1.bias": zeros, "VIT_base.eca_block.conv.weight": zeros})
-        {'base.gate.linear1.bias': tensor([0., 0., 0.])}
+        ({'base.gate.linear1.bias': tensor([0., 0., 0.])}, {'layers of the transformers, unused': 1})
     """
-    dead = re.compile("|".join(DEAD))
-    return {rename(key): value for key, value in state.items() if not dead.match(key)}
+    prefix = _backbone_prefix(state)
+    live: dict[str, Tensor] = {}
+    dropped: dict[str, int] = {}
+    for key, value in state.items():
+        if prefix is not None and key.startswith(prefix):
+            key = "ir_back." + key.removeprefix(prefix)
+        if reason := next((what for what, pattern in DEAD.items() if re.match(pattern, key)), None):
+            dropped[reason] = dropped.get(reason, 0) + 1
+        elif (name := rename(key)) in live:
+            raise InputError(
+                f"two entries of the checkpoint are one of ours, {name}: its backbone is named in two ways"
+            )
+        else:
+            live[name] = value
+    return live, dropped
 
 
 def rename(key: str) -> str:
@@ -72,3 +112,10 @@ def rename(key: str) -> str:
     for pattern, replacement in RENAMES:
         key = re.sub(pattern, replacement, key)
     return key
+
+
+def _backbone_prefix(keys: Iterable[str]) -> str | None:
+    """What stands before the names of the one IR-50 among the keys, nothing if it is by itself; None for none."""
+    units = (re.match(r"(.*\.)?body[123]?\.\d+\.res_layer\.\d\.", key) for key in keys)
+    prefixes = {unit[1] or "" for unit in units if unit}
+    return prefixes.pop() if len(prefixes) == 1 else None

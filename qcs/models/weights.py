@@ -13,8 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from qcs.errors import InputError
+from qcs.hub.fetch import local_file
 from qcs.models.factory import create_model
-from qcs.models.network import CrossSimilarityNetwork
+from qcs.models.network import NOT_SAVED, CrossSimilarityNetwork
 
 METADATA_KEY = "qcs"
 NESTED = ("model_args", "pretrained_cfg", "info")
@@ -104,18 +105,20 @@ def read_class_names(path: str | Path) -> tuple[str, ...] | None:
     return tuple(names) if names else None
 
 
-def load_model(path: str | Path) -> CrossSimilarityNetwork:
+def load_model(source: str | Path) -> CrossSimilarityNetwork:
     """Rebuild a network from its weights file, in evaluation mode.
 
     Args:
-        path: A file that `save_model` wrote.
+        source: A file that `save_model` wrote, or `hf-hub:ORG/NAME` for the one in a repository on the Hub.
 
     Returns:
         The network, with its class names and preprocessing in `pretrained_cfg`.
 
     Raises:
         InputError: If the file is missing, damaged or not one that `save_model` wrote.
+        OSError: If it cannot be fetched from the Hub.
     """
+    path = local_file(source)
     config = read_config(path)
     cfg = {
         key: tuple(value) if isinstance(value, list) else value
@@ -123,7 +126,7 @@ def load_model(path: str | Path) -> CrossSimilarityNetwork:
         if key not in SOURCES
     }
     args = config["model_args"]
-    if unknown := args.keys() - signature(CrossSimilarityNetwork).parameters.keys():
+    if unknown := args.keys() - (signature(CrossSimilarityNetwork).parameters.keys() - set(NOT_SAVED)):
         raise InputError(
             f"{path} was made with arguments that this version does not know: {', '.join(sorted(unknown))}"
         )

@@ -104,6 +104,14 @@ def test_images_of_another_size_are_resampled_by_nearest_neighbour() -> None:
     assert model.resize(FACES) is FACES
 
 
+def test_inner_size_is_timm_s_fixed_input_size() -> None:
+    for name, side in (("ir50", 112), ("ir_nano", 48)):
+        with torch.device("meta"):
+            assert timm.create_model(name).resize.size == side
+            assert timm.create_model(name, img_size=64).resize.size == 64
+        assert timm.get_pretrained_cfg(name).fixed_input_size
+
+
 def test_head_follows_timm() -> None:
     model = nano(num_classes=5).eval()
     assert model(FACES).shape == (2, 5)

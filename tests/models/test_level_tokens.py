@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from qcs.errors import InputError
 from qcs.models import LevelTokens
+from qcs.models.level_tokens import common_grid, halvings
 
 
 def test_tokens_run_level_by_level_and_row_by_row() -> None:
@@ -54,3 +55,18 @@ def test_a_map_is_halved_to_the_grid_widening_after_the_first_time(
 def test_a_map_that_cannot_be_halved_to_the_grid_is_refused(side: int) -> None:
     with pytest.raises(InputError, match=f"a feature map of side {side} cannot be halved to a grid of side 7"):
         LevelTokens([8], [side], grid_size=7, dim=32)
+
+
+@pytest.mark.parametrize(
+    ("sides", "grid"),
+    [([28, 14, 7], 7), ([56, 28, 14], 7), ([8, 8, 8], 8), ([32, 16], 8), ([37, 37], 37), ([8, 4, 2], 2)],
+)
+def test_grid_is_the_smallest_side_halved_while_it_is_even_and_above_8(sides: list[int], grid: int) -> None:
+    assert common_grid(sides) == grid
+
+
+@pytest.mark.parametrize(
+    ("side", "grid", "times"), [(7, 7, 0), (28, 7, 2), (21, 7, None), (3, 7, None), (4, 0, None), (4, -2, None)]
+)
+def test_halvings_count_the_way_to_the_grid(side: int, grid: int, times: int | None) -> None:
+    assert halvings(side, grid) == times

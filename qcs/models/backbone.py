@@ -1,0 +1,327 @@
+"""Any timm model as the backbone: its feature extractor, and the levels that a dry run of it measures."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import timm
+import torch
+from timm.layers import Format
+from timm.models import PretrainedCfg, resolve_pretrained_cfg
+from timm.models._manipulate import group_parameters
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from qcs.errors import InputError
+from qcs.models.ir import NearestResize
+from qcs.models.level_tokens import common_grid, halvings
+
+LAST_THREE = (-3, -2, -1)
+# Entries of timm's metadata, and its argument, that say where weights lie: a matter of the machine that loads them.
+WEIGHT_SOURCES = ("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "custom_load", "cache_dir")
+# Arguments of `timm.create_model` that the network gives itself, or that would read weights behind its back.
+RESERVED = ("model_name", "pretrained", "features_only", "in_chans", "img_size", "checkpoint_path")
+# Arguments of feature extractors alone.
+EXTRACTION = ("out_indices", "feature_cls", "feature_cfg", "feature_location")
+
+Maps = Sequence[Tensor]
+
+
+class Level(NamedTuple):
+    """One level of feature maps."""
+
+    channels: int
+    side: int
+
+
+class Backbone(NamedTuple):
+    """A feature extractor with what is known about it.
+
+    Attributes:
+        extractor: timm's feature extractor; parameters that no map depends on are frozen.
+        levels: Its maps, from the first to the last.
+        side: Side in pixels of the images that the levels are measured for.
+        resamples: Whether it takes images of any size and resamples them itself.
+    """
+
+    extractor: nn.Module
+    levels: tuple[Level, ...]
+    side: int
+    resamples: bool
+
+
+def build_backbone(
+    name: str,
+    in_chans: int = 3,
+    img_size: int | None = None,
+    pretrained: bool = False,
+    args: Mapping[str, Any] | None = None,
+) -> Backbone:
+    """The feature extractor of a timm model, its last three levels unless `args` holds other `out_indices`.
+
+    Args:
+        name: Name of a timm model, with or without the tag of its weights.
+        in_chans: Channels of the images.
+        img_size: Side of the images in pixels; None takes the model's own.
+        pretrained: Load timm's weights.
+        args: Anything else for `timm.create_model`.
+
+    Raises:
+        InputError: If there is no such model, it does not give three levels or more of square maps, or its weights
+            cannot be loaded.
+
+    Example:
+        >>> from qcs.models.backbone import build_backbone
+        >>> build_backbone("resnet18", img_size=96).levels
+        (Level(channels=128, side=12), Level(channels=256, side=6), Level(channels=512, side=3))
+    """
+    given = checked_args(args)
+    side = image_side(name, img_size, given)
+    extractor = _pretrained(name, in_chans, img_size, given) if pretrained else _create(name, in_chans, img_size, given)
+    try:
+        levels, unused = measure(extractor, in_chans, side)
+    except Exception as error:  # whatever layers raise that an image is too small for
+        raise InputError(
+            f"{name} gives no feature maps for images of {side} pixels ({_brief(error)}); image sizes near by that "
+            f"work: {_listed(sizes_near(name, side, None, given))}"
+        ) from error
+    if len(levels) < len(LAST_THREE):
+        raise InputError(f"a backbone must give at least 3 levels of feature maps, {name} gives {len(levels)}")
+    for parameter in unused:
+        parameter.requires_grad_(False)
+    resamples = any(isinstance(module, NearestResize) for module in extractor.modules())
+    return Backbone(extractor, levels, side, resamples)
+
+
+def feature_maps(extractor: nn.Module, images: Tensor) -> list[Tensor]:
+    """Maps (B, C, H, W) of every level, whichever way around the extractor gives them."""
+    maps: list[Tensor] = extractor(images)
+    if getattr(extractor, "output_fmt", Format.NCHW) == Format.NHWC:
+        return [x.permute(0, 3, 1, 2) for x in maps]
+    return maps
+
+
+def measure(extractor: nn.Module, in_chans: int, side: int) -> tuple[tuple[Level, ...], list[nn.Parameter]]:
+    """The levels for square images, and the parameters that none of them depends on; nothing is computed."""
+    training = extractor.training
+    named = dict(extractor.named_parameters())
+    with torch.inference_mode(False), torch.enable_grad():
+        stand_ins = {k: torch.empty_like(p, device="meta", requires_grad=True) for k, p in named.items()}
+        buffers = {key: torch.empty_like(buffer, device="meta") for key, buffer in extractor.named_buffers()}
+        images = torch.empty(1, in_chans, side, side, device="meta")
+        try:
+            maps = functional_call(_Maps(extractor.eval()), _below({**stand_ins, **buffers}), (images,))
+        finally:
+            extractor.train(training)
+        shapes = [tuple(x.shape) for x in maps]
+        if any(len(shape) != 4 or shape[2] != shape[3] or shape[2] == 0 for shape in shapes):
+            raise ValueError(f"maps of shape {', '.join(map(str, shapes))}, expected square ones (1, C, side, side)")
+        gradients = torch.autograd.grad(sum(x.sum() for x in maps), list(stand_ins.values()), allow_unused=True)
+    unused = [p for p, gradient in zip(named.values(), gradients, strict=True) if gradient is None]
+    return tuple(Level(channels, side) for _, channels, side, _ in shapes), unused
+
+
+class _Maps(nn.Module):
+    """`feature_maps` as a module, for `functional_call`."""
+
+    def __init__(self, extractor: nn.Module) -> None:
+        super().__init__()
+        self.extractor = extractor
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return feature_maps(self.extractor, images)
+
+
+def _below(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"extractor.{key}": value for key, value in state.items()}
+
+
+def choose_grid(name: str, backbone: Backbone, grid_size: int | None, args: Mapping[str, Any] | None) -> int:
+    """The grid that every level can be halved to: the one asked for, or the smallest level halved to 8 at most.
+
+    Raises:
+        InputError: If a level cannot be halved to it; image sizes near by that work are named.
+    """
+    sides = [level.side for level in backbone.levels]
+    grid = common_grid(sides) if grid_size is None else grid_size
+    if all(halvings(side, grid) is not None for side in sides):
+        return grid
+    near = _listed(sizes_near(name, backbone.side, grid_size, args))
+    raise InputError(
+        f"images of {backbone.side} pixels give feature maps of sides {_listed(sides)} in {name}, which cannot all be "
+        f"halved to a grid of side {grid}; image sizes near by that work: {near}"
+    )
+
+
+def sizes_near(name: str, side: int, grid_size: int | None, args: Mapping[str, Any] | None) -> list[int]:
+    """The next smaller and the next larger image size, in pixels, whose maps have a common grid, where there are."""
+    given = checked_args(args)
+    with torch.device("meta"):
+        reduction = max(_create(name, 3, None, given).feature_info.reduction())
+    step = reduction * (grid_size or 1)
+    below, above = (side - 1) // step, side // step + 1
+    nearest = []
+    for candidates in (range(below, max(below - 4, 0), -1), range(above, above + 4)):
+        sizes = (n * step for n in candidates)
+        nearest += [next((size for size in sizes if _works(name, size, grid_size, given)), 0)]
+    return [size for size in nearest if size]
+
+
+def _works(name: str, side: int, grid_size: int | None, args: dict[str, Any]) -> bool:
+    try:
+        with torch.device("meta"):
+            levels, _ = measure(_create(name, 3, side, args), 3, side)
+    except Exception:  # the question is only whether it can be done
+        return False
+    sides = [level.side for level in levels]
+    return all(halvings(x, common_grid(sides) if grid_size is None else grid_size) is not None for x in sides)
+
+
+def image_side(name: str, img_size: int | None, args: Mapping[str, Any] | None = None) -> int:
+    """Side in pixels of the images a backbone is to take: the one asked for, or the model's own.
+
+    Raises:
+        InputError: If it is no positive whole number, or the model's own images are not square.
+    """
+    if img_size is not None:
+        if not isinstance(img_size, int) or img_size < 1:
+            raise InputError(f"img_size must be a side in pixels, a positive whole number; got {img_size!r}")
+        return img_size
+    _, height, width = backbone_cfg(name, args).input_size
+    if height != width:
+        raise InputError(f"{name} is made for images of {height} x {width} pixels; choose a square with img_size")
+    return int(height)
+
+
+def backbone_cfg(name: str, args: Mapping[str, Any] | None = None) -> PretrainedCfg:
+    """The metadata of a backbone in timm: preprocessing, and where its weights lie.
+
+    Raises:
+        InputError: If timm has no such model or weights; the nearest names are suggested.
+    """
+    args = args or {}
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        close = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(close)}?" if close else "timm.list_models() lists all"
+        raise InputError(f"unknown backbone {name!r}; {hint}")
+    overlay = args.get("pretrained_cfg_overlay")
+    try:
+        return resolve_pretrained_cfg(architecture, args.get("pretrained_cfg") or tag or None, overlay)
+    except Exception as error:  # a tag, or an entry of the metadata, that timm does not know
+        tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
+        raise InputError(
+            f"timm does not know these weights or metadata of {name} ({_brief(error)}); tags of its weights: "
+            f"{', '.join(sorted(tags)) or 'none'}"
+        ) from error
+
+
+def checked_args(args: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Arguments for `timm.create_model`, with tuples for the lists that JSON makes of them.
+
+    Raises:
+        InputError: If one is not for the backbone alone.
+    """
+    if taken := [name for name in RESERVED if name in (args or {})]:
+        raise InputError(
+            f"backbone_args may not hold {', '.join(taken)}: use the network's own arguments, and for weights in a "
+            "file pretrained_backbone=True with backbone_args=dict(pretrained_cfg_overlay=dict(file=PATH))"
+        )
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in (args or {}).items()}
+
+
+def without_sources(args: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The arguments that belong to the network and are saved with it: all but where weights lie.
+
+    Raises:
+        InputError: If one cannot be saved.
+    """
+    if args is None:
+        return None
+    kept = {
+        key: {k: v for k, v in value.items() if k not in WEIGHT_SOURCES} if isinstance(value, Mapping) else value
+        for key, value in args.items()
+        if key not in WEIGHT_SOURCES
+    }
+    try:
+        json.dumps(kept)
+    except TypeError as error:
+        raise InputError(
+            f"backbone_args are saved with the network and must be plain values (numbers, words, lists): {error}"
+        ) from error
+    return kept
+
+
+def layer_order(name: str, args: Mapping[str, Any] | None, coarse: bool) -> dict[str, int]:
+    """The layer that timm puts every parameter of the model in, under the names that its feature extractors use."""
+    from timm.optim import auto_group_layers
+
+    rest = {key: value for key, value in checked_args(args).items() if key not in EXTRACTION}
+    with torch.device("meta"):
+        model = timm.create_model(name, **rest)
+    if hasattr(model, "group_matcher"):
+        order: dict[str, int] = group_parameters(model, model.group_matcher(coarse=coarse), reverse=True)
+    else:
+        order = auto_group_layers(model)
+    flattened = {key.replace(".", "_", 1): layer for key, layer in order.items()}  # as in timm's `FeatureListNet`
+    return {**flattened, **order}
+
+
+def _create(name: str, in_chans: int, img_size: int | None, args: dict[str, Any], pretrained: bool = False) -> Any:
+    given = {"out_indices": LAST_THREE, **args, "in_chans": in_chans}
+    if img_size is not None and backbone_cfg(name, args).fixed_input_size:
+        given["img_size"] = img_size
+    try:
+        return timm.create_model(name, pretrained=pretrained, features_only=True, **given)
+    except InputError:
+        raise
+    except Exception as error:  # timm's builders and layers raise errors of many kinds
+        if pretrained:
+            raise
+        options = ", ".join(f"{key}={value!r}" for key, value in given.items())
+        raise InputError(
+            f"{name} cannot be a backbone with {options} ({_brief(error)}); it must be a timm model with features_only "
+            "of three levels or more that takes these arguments"
+        ) from error
+
+
+def _pretrained(name: str, in_chans: int, img_size: int | None, args: dict[str, Any]) -> Any:
+    """The extractor with timm's weights, after making sure that they fill it.
+
+    timm loads the weights of feature extractors leniently, so that a file of another model would leave them random.
+    """
+    state = torch.get_rng_state()
+    fresh = _create(name, in_chans, img_size, args)
+    torch.set_rng_state(state)
+    try:
+        loaded = _create(name, in_chans, img_size, args, pretrained=True)
+    except InputError:
+        raise
+    except Exception as error:  # of the network, the Hub's client, the file, or its fit
+        raise InputError(
+            f"cannot load timm's weights of {name} ({_brief(error)}); check the connection, give a downloaded file "
+            "with backbone_args=dict(pretrained_cfg_overlay=dict(file=PATH)), or leave out pretrained_backbone"
+        ) from error
+    pairs = zip(fresh.named_parameters(), loaded.parameters(), strict=True)
+    left = [key for (key, before), after in pairs if _is_random(before) and torch.equal(before, after)]
+    if left:
+        raise InputError(
+            f"timm's weights of {name} leave {len(left)} parameters as they were, {left[0]} among them: they are of "
+            "another model"
+        )
+    return loaded
+
+
+def _is_random(parameter: Tensor) -> bool:
+    return not parameter.is_meta and parameter.ndim > 1 and bool(parameter.std() > 0)
+
+
+def _brief(error: Exception) -> str:
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers)) or "none found"

@@ -1,0 +1,136 @@
+"""Turning checkpoints of the original implementation into weights files of this library, with proof of arrival."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from qcs.errors import InputError
+from qcs.models.checkpoint import IR_BACKBONE, Entries, Loaded, fill, num_classes_in, read_entries
+from qcs.models.factory import create_model, list_models
+from qcs.models.golden import GOLDEN_INPUT, check_golden, golden_logits
+from qcs.models.ir import IRNet
+from qcs.models.network import CrossSimilarityNetwork
+from qcs.models.original import BILINEAR
+from qcs.models.recognition import fitting_names
+from qcs.models.weights import load_model, save_model
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What `convert_checkpoint` did.
+
+    Attributes:
+        path: The file written.
+        name: The network it is for.
+        loaded: What became of every entry of the checkpoint.
+        golden: Logits (2, classes) of the written network for the golden input, as they stand in the file.
+    """
+
+    path: Path
+    name: str
+    loaded: Loaded
+    golden: list[list[float]]
+
+
+def convert_checkpoint(source: str | Path, name: str | None = None, output: str | Path | None = None) -> Conversion:
+    """Write a checkpoint of the original implementation as a weights file of this library.
+
+    Every entry of the checkpoint fills one of the network's or is dropped for a stated reason; anything left over or
+    missing is an error. The file is written under a temporary name and read back: its tensors must be those of the
+    checkpoint bit by bit, and its network must give the logits of one filled from the checkpoint itself.
+
+    Args:
+        source: The checkpoint, see `load_checkpoint`.
+        name: The network with its tag, as `"qcs_ir50.raf_db"`; `"ir50"` for the backbone alone, wherever it lies.
+        output: The `.safetensors` file to write; by default named after the network, in the working folder.
+
+    Returns:
+        The counts, and the golden logits that the file states under `info["golden"]`.
+
+    Raises:
+        InputError: If the name does not say which network, or the checkpoint cannot be read or does not fit it.
+        OSError: If the file cannot be written.
+    """
+    entries = read_entries(source)
+    name = _checked_name(name, entries)
+    path = Path(output or f"{name}.safetensors")
+    if path.suffix != ".safetensors":
+        raise InputError(f"converted weights are written as .safetensors, got {path}")
+    if path.exists():
+        raise InputError(f"{path} exists already; choose another output")
+    model = _network(name, entries.state, entries.where)
+    loaded = fill(model, entries)
+    golden = _golden(model, entries.where)
+    info = {
+        "converted_from": Path(source).name,
+        "entries": {"matched": loaded.matched, "dropped": loaded.dropped, "total": loaded.total},
+        "golden": {"input": GOLDEN_INPUT, "logits": golden},
+    }
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.safetensors")
+    try:
+        save_model(cast(Any, model), temporary, info=info)
+        _verify(temporary, entries.state, golden)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Conversion(path, name, loaded, golden)
+
+
+def _checked_name(name: str | None, entries: Entries) -> str:
+    """The name, if it leaves nothing open."""
+    architecture, _, tag = (name or "").partition(".")
+    if name is None or (not tag and len(list_models(f"{architecture}.*", tags=True)) > 1):
+        names = fitting_names(entries)
+        raise InputError(
+            f"say which network {entries.where} is of (--to NAME, with its tag): "
+            + (f"its shapes are those of {' or '.join(names)}" if names else "its shapes are those of none")
+            + ", and the tag fixes residual stream, dropout and class order, which weights do not show"
+        )
+    if BILINEAR in entries.dropped and tag not in ("affectnet8", ""):
+        raise InputError(f"{entries.where} is not of {name}: it holds the {BILINEAR}; take dcs_ir50.affectnet8")
+    return name
+
+
+def _network(name: str, state: Mapping[str, Tensor], where: str) -> nn.Module:
+    """The network with fresh weights; what the name leaves open is as in the state dict."""
+    model = create_model(name)
+    if isinstance(model, IRNet):
+        model.reset_classifier(0)
+        said: Any = model
+        said.model_args = {"num_classes": 0}
+        said.pretrained_cfg = {**said.pretrained_cfg, "num_classes": 0, "tag": ""}  # its tag says that it is untrained
+    elif isinstance(model, CrossSimilarityNetwork) and "label_names" not in model.pretrained_cfg:
+        model.reset_classifier(num_classes_in(state, where))
+    return model
+
+
+def _golden(model: nn.Module, where: str) -> list[list[float]]:
+    """Golden logits of a network as plain numbers."""
+    logits = golden_logits(model, *_image(model))
+    if not logits.isfinite().all():
+        raise InputError(f"the weights in {where} are damaged: they answer the golden input with NaN or infinity")
+    numbers: list[list[float]] = logits.tolist()
+    return numbers
+
+
+def _image(model: Any) -> tuple[int, int]:
+    """Channels and side in pixels of a network's images."""
+    channels, side, _ = model.pretrained_cfg["input_size"]
+    return channels, side
+
+
+def _verify(path: Path, state: Mapping[str, Tensor], golden: list[list[float]]) -> None:
+    """Read a written file back: every tensor is that of the checkpoint, and the network answers as before."""
+    model = load_model(path)
+    for key, value in model.state_dict().items():
+        source = state[key] if key in state else state[IR_BACKBONE + key]
+        if not torch.equal(value, source.to(value.dtype)):
+            raise OSError(f"{path} does not read back as it was written, from {key} on")
+    check_golden(model, golden, *_image(model))

@@ -1,0 +1,96 @@
+"""What the registered networks cost and which weights there are for them, in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from timm.models import get_pretrained_cfg
+from torch import nn
+from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
+
+from qcs.models.factory import create_model, list_models
+from qcs.models.network import CrossSimilarityNetwork
+from qcs.models.pretrained import EMBEDDED
+from qcs.models.zoo import REPORTED_ACCURACY
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """One line about a network.
+
+    Attributes:
+        name: `architecture.tag`.
+        parameters: Parameters in training.
+        inference: Parameters at inference, without the cross part.
+        gmacs: Multiply-adds of its convolutions and matrix products for one image at inference, in 10⁹.
+        input_size: Channels, height and width of its images, in pixels.
+        classes: Class names that the name fixes.
+        weights: `"embedded"`, the Hub repository, or None.
+        accuracy: Test accuracy that the paper reports for its own weights of the name, in [0, 1]; None for none.
+    """
+
+    name: str
+    parameters: int
+    inference: int
+    gmacs: float
+    input_size: tuple[int, int, int]
+    classes: tuple[str, ...]
+    weights: str | None
+    accuracy: float | None
+
+
+def describe_models(pattern: str = "*") -> list[ModelSummary]:
+    """Summaries of the networks whose `architecture.tag` matches a shell-style pattern; nothing is allocated."""
+    architectures = set(list_models(pattern))
+    names = {*list_models(pattern, tags=True), *(n for n in list_models(tags=True) if n.split(".")[0] in architectures)}
+    return [_describe(name) for name in sorted(names)]
+
+
+def _describe(name: str) -> ModelSummary:
+    with torch.device("meta"):
+        model = create_model(name).eval()
+    base = model.inference_model() if isinstance(model, CrossSimilarityNetwork) else model
+    cfg: Any = model.pretrained_cfg
+    return ModelSummary(
+        name,
+        parameters=sum(p.numel() for p in model.parameters()),
+        inference=sum(p.numel() for p in base.parameters()),
+        gmacs=gmacs(base, cfg["input_size"]),
+        input_size=cfg["input_size"],
+        classes=cfg.get("label_names", ()),
+        weights=_weights(name),
+        accuracy=REPORTED_ACCURACY.get(name),
+    )
+
+
+def gmacs(model: nn.Module, input_size: tuple[int, int, int]) -> float:
+    """Multiply-adds of one image's forward pass in 10⁹, those of convolutions and matrix products.
+
+    Args:
+        model: The network, in evaluation mode; only its shapes are used, nothing is computed.
+        input_size: Channels, height and width of the image.
+
+    Example:
+        >>> import timm, torch
+        >>> from qcs.models.summary import gmacs
+        >>> with torch.device("meta"):
+        ...     model = timm.create_model("resnet18").eval()
+        >>> round(gmacs(model, (3, 224, 224)), 2)
+        1.81
+    """
+    # On the meta device attention is made of matrix products, which are counted; the processor's fused kernel is not.
+    image = torch.empty(1, *input_size, device="meta")
+    shapes = {name: value.to("meta") for name, value in (*model.named_parameters(), *model.named_buffers())}
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        functional_call(model, shapes, image)
+    return counter.get_total_flops() / 2e9  # it counts a multiply-add as two
+
+
+def _weights(name: str) -> str | None:
+    if (EMBEDDED / f"{name}.safetensors").is_file():
+        return "embedded"
+    cfg = get_pretrained_cfg(name)
+    return cfg.hf_hub_id if cfg is not None else None
