@@ -1,0 +1,27 @@
+"""An exported file in use: what computes its logits, and what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.float32]
+Run = Callable[[Pixels], Pixels]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A classifier read from an exported file.
+
+    Attributes:
+        run: From normalised images (B, C, H, W) in float32 to logits (B, classes), any B.
+        metadata: `architecture`, `class_names` in index order, `precision`, and how images are prepared: `input_size`
+            (C, H, W), `mean` and `std` of values in [0, 1], `interpolation`, `crop_pct`, `crop_mode`.
+    """
+
+    run: Run
+    metadata: dict[str, Any]

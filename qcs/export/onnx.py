@@ -1,0 +1,46 @@
+"""ONNX, for ONNX Runtime and everything else that reads it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qcs.export.loaded import Loaded, Pixels
+
+SUFFIX = ".onnx"
+PRECISIONS = ("fp32",)
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+def write(network: nn.Module, images: Tensor, path: Path, precision: str, description: str) -> None:
+    """Write a network with its description; the batch is dynamic."""
+    program: Any = torch.onnx.export(
+        network,
+        (images,),
+        dynamo=True,
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        input_names=["images"],
+        output_names=["logits"],
+        verbose=False,
+    )
+    program.model.metadata_props["qcs"] = description
+    program.save(path)
+
+
+def load(path: Path) -> Loaded:
+    """Read a file into ONNX Runtime on the CPU, with as many threads as PyTorch has."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def run(images: Pixels) -> Pixels:
+        logits: Pixels = session.run(None, {"images": images})[0]
+        return logits
+
+    return Loaded(run, json.loads(session.get_modelmeta().custom_metadata_map["qcs"]))
