@@ -1,8 +1,9 @@
-"""Classifying photographs of faces with nothing but a weights file."""
+"""Classifying faces, in photographs or already cut out of them, with nothing but a weights file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from PIL import Image
 from timm.data import resolve_model_data_config
 
 from qcs.data import eval_transform
-from qcs.data.dataset import open_image
+from qcs.data.dataset import Transform, open_image
 from qcs.errors import InputError
+from qcs.faces import MTCNN, Face, FaceDetector, Picture, align, template
+from qcs.faces.align import DEFAULT
 from qcs.models import CrossSimilarityNetwork
 
 BATCH = 64
@@ -21,15 +24,17 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network sees in one image.
+    """What a network sees in one face.
 
     Attributes:
         path: The image file.
         probabilities: Probability of every class by name, in [0, 1], summing to 1.
+        face: Where the face is; None if the whole image was taken as one.
     """
 
     path: str
     probabilities: dict[str, float]
+    face: Face | None = None
 
     @property
     def label(self) -> str:
@@ -38,7 +43,26 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
-        return {"path": self.path, "label": self.label, "probabilities": self.probabilities}
+        where = self.face.to_dict() if self.face else {}
+        return {"path": self.path, **where, "label": self.label, "probabilities": self.probabilities}
+
+
+@dataclass(frozen=True)
+class PicturePrediction:
+    """The faces found in a picture.
+
+    Attributes:
+        picture: The picture and where it is from.
+        faces: A prediction per face, the largest face first; empty if there is none.
+    """
+
+    picture: Picture
+    faces: tuple[Prediction, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        faces = [{name: value for name, value in face.to_dict().items() if name != "path"} for face in self.faces]
+        return {**self.picture.to_dict(), "faces": faces}
 
 
 def predict(
@@ -47,7 +71,7 @@ def predict(
     device: torch.device | str = "cpu",
     on_unreadable: Callable[[InputError], None] | None = None,
 ) -> Iterator[Prediction]:
-    """Classify image files that each show one face.
+    """Classify image files that each show one face, cut out already.
 
     Args:
         model: The network; its `pretrained_cfg` says how images are prepared and what the classes are called.
@@ -65,14 +89,67 @@ def predict(
     transform = eval_transform(resolve_model_data_config(model))
     model = model.to(device).eval()
     for start in range(0, len(paths), BATCH):
-        opened = [(path, transform(image)) for path, image in _open(paths[start : start + BATCH], on_unreadable)]
-        if not opened:
-            continue
-        images = torch.stack([image for _, image in opened]).to(device)
+        opened = list(_open(paths[start : start + BATCH], on_unreadable))
+        rows = _classify(model, transform, [image for _, image in opened], device)
+        for (path, _), probabilities in zip(opened, rows, strict=True):
+            yield Prediction(path, probabilities)
+
+
+def predict_faces(
+    model: CrossSimilarityNetwork,
+    pictures: Iterable[Picture],
+    device: torch.device | str = "cpu",
+    *,
+    detector: FaceDetector | None = None,
+    crop: str = DEFAULT,
+    together: int = 8,
+) -> Iterator[PicturePrediction]:
+    """Find the faces in pictures, align and classify them.
+
+    Args:
+        model: As for `predict`.
+        pictures: What `qcs.faces.pictures` reads from photographs, folders, videos and cameras.
+        device: Where to compute.
+        detector: Finds the faces; None means `qcs.faces.MTCNN()`.
+        crop: How faces are cut out, see `qcs.faces.template`: like those that the network was trained with.
+        together: Pictures whose faces are classified in one go; 1 answers after each.
+
+    Yields:
+        The faces of each picture, in order.
+
+    Raises:
+        InputError: If the crop is unknown, or a package is missing.
+    """
+    config = resolve_model_data_config(model)
+    transform = eval_transform(config)
+    side = round(min(config["input_size"][1:]) / config["crop_pct"])  # what the transform would resize to anyway
+    template(crop)  # an unknown one is an error even where no face is found
+    detector = detector or MTCNN()
+    model = model.to(device).eval()
+    pictures = iter(pictures)
+    while group := list(itertools.islice(pictures, together)):
+        found = [detector(picture.image) for picture in group]
+        crops = [
+            align(picture.image, face, side, crop)
+            for picture, faces in zip(group, found, strict=True)
+            for face in faces
+        ]
+        rows = iter(_classify(model, transform, crops, device))
+        for picture, faces in zip(group, found, strict=True):
+            yield PicturePrediction(picture, tuple(Prediction(picture.path, next(rows), face) for face in faces))
+
+
+def _classify(
+    model: CrossSimilarityNetwork, transform: Transform, images: Sequence[Image.Image], device: torch.device | str
+) -> list[dict[str, float]]:
+    """Probabilities by class for each image."""
+    rows: list[dict[str, float]] = []
+    for start in range(0, len(images), BATCH):
+        batch = torch.stack([transform(image) for image in images[start : start + BATCH]]).to(device)
         with torch.inference_mode():
-            probabilities = model(images).float().softmax(-1).cpu()
-        for (path, _), row in zip(opened, probabilities.tolist(), strict=True):
-            yield Prediction(path, dict(zip(model.class_names, row, strict=True)))
+            probabilities = model(batch).float().softmax(-1).tolist()
+        rows += [dict(zip(model.class_names, row, strict=True)) for row in probabilities]
+    return rows
 
 
 def _open(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import shutil
@@ -15,9 +14,8 @@ import toy
 from rich.console import Console
 
 import qcs
-from qcs.data import LabelledImages
 from qcs.engine import Evaluation, RunResult, train
-from qcs.engine.report import evaluate_data, predict_files
+from qcs.engine.report import evaluate_data
 from qcs.errors import InputError
 
 
@@ -132,71 +130,6 @@ def test_a_split_that_is_unknown_or_absent_is_refused(run: RunResult, tmp_path: 
         evaluated(run, data, "dev")
     with pytest.raises(InputError, match=r"has no validation split; it has train, test; choose with --split, or 'all'"):
         evaluated(run, data, "validation")
-
-
-def test_predictions_are_printed_and_written_as_json_and_csv(run: RunResult, tmp_path: Path) -> None:
-    files = toy.photos(tmp_path / "photos [/of] people", 3)
-    text = io.StringIO()
-    for name in ("out.json", "out.csv"):
-        assert predict_files(str(run.folder), [str(files[0].parent)], str(tmp_path / name), Console(file=text)) == []
-    records = json.loads((tmp_path / "out.json").read_text())
-    assert [record["path"] for record in records] == [str(file) for file in files]
-    assert [record["label"] for record in records] == list(toy.CLASSES)
-    assert all(list(record["probabilities"]) == list(toy.CLASSES) for record in records)
-    rows = list(csv.DictReader((tmp_path / "out.csv").open()))
-    for row, record in zip(rows, records, strict=True):
-        assert (row["path"], row["label"]) == (record["path"], record["label"])
-        assert {name: float(row[name]) for name in toy.CLASSES} == record["probabilities"]
-    assert f"{files[0]}  happy  {records[0]['probabilities']['happy']:.1%}\n" in text.getvalue()
-    assert f"wrote {tmp_path / 'out.csv'}\n" in text.getvalue()
-
-
-def test_folders_are_searched_for_images_of_every_kind(run: RunResult, tmp_path: Path) -> None:
-    (file,) = toy.photos(tmp_path / "photos" / "below", 1)
-    image = LabelledImages([file], [0], ["x"]).image(0)
-    for suffix in ("png", "PGM", "webp"):
-        image.save(file.with_suffix(f".{suffix}"))
-    (tmp_path / "photos" / "notes.txt").touch()
-    (tmp_path / "photos" / "folder.png").mkdir()
-    text = io.StringIO()
-    assert predict_files(str(run.folder), [str(tmp_path / "photos")], None, Console(file=text)) == []
-    assert len(text.getvalue().splitlines()) == 4
-
-
-def test_unreadable_images_are_returned_and_the_others_written(run: RunResult, tmp_path: Path) -> None:
-    files = toy.photos(tmp_path / "photos", 3)
-    files[1].write_bytes(files[1].read_bytes()[:100])
-    errors = predict_files(str(run.folder), [str(tmp_path / "photos")], str(tmp_path / "out.json"), Console(quiet=True))
-    assert [str(files[1]) in str(error) for error in errors] == [True]
-    assert len(json.loads((tmp_path / "out.json").read_text())) == 2
-
-
-def test_where_no_image_can_be_read_nothing_is_written(run: RunResult, tmp_path: Path) -> None:
-    (file,) = toy.photos(tmp_path, 1)
-    file.write_bytes(b"")
-    assert len(predict_files(str(run.folder), [str(file)], str(tmp_path / "out.csv"), Console(quiet=True))) == 1
-    assert list(tmp_path.iterdir()) == [file]
-
-
-@pytest.mark.parametrize(
-    ("images", "output", "message"),
-    [
-        (["gone.jpg"], None, "no image or folder at gone.jpg"),
-        (["."], None, r"no images in \.; expected files ending in \.bmp, .*\.webp"),
-        (["."], "out.txt", "output must end in .json or .csv, got out.txt"),
-    ],
-)
-def test_what_cannot_be_predicted_is_refused(
-    run: RunResult,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    images: list[str],
-    output: str | None,
-    message: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=message):
-        predict_files(str(run.folder), images, output, Console(quiet=True))
 
 
 def test_the_training_crop_travels_with_the_weights(run: RunResult) -> None:

@@ -1,0 +1,48 @@
+"""Faces in pictures: found, brought upright and to size, cut out of whole folders, drawn into their picture.
+
+Finding faces and reading videos need the extra: `pip install 'qcs[faces]'`. The rest works without it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from PIL import Image
+
+from qcs.faces.align import CROPS as CROPS
+from qcs.faces.align import align as align
+from qcs.faces.align import similarity as similarity
+from qcs.faces.align import template as template
+from qcs.faces.annotate import annotate as annotate
+from qcs.faces.face import LANDMARKS as LANDMARKS
+from qcs.faces.face import Face as Face
+from qcs.faces.face import FaceDetector as FaceDetector
+from qcs.faces.folder import align_folder as align_folder
+from qcs.faces.mtcnn import MTCNN as MTCNN
+from qcs.faces.pictures import Picture as Picture
+from qcs.faces.pictures import pictures as pictures
+
+
+def detect(image: Image.Image, min_face: int | None = None) -> list[Face]:
+    """Finds the faces of a picture with MTCNN.
+
+    Args:
+        image: The picture, in any mode.
+        min_face: Side in pixels of the smallest face to find, as for `MTCNN`.
+
+    Returns:
+        Its faces, the largest first; empty if there are none.
+
+    Raises:
+        InputError: If the packages of the extra are missing, or `min_face` is less than 12.
+
+    Example:
+        >>> detect(Image.new("RGB", (100, 100)))
+        []
+    """
+    return _detector(min_face)(image)
+
+
+@cache
+def _detector(min_face: int | None) -> MTCNN:
+    return MTCNN(min_face)

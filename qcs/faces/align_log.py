@@ -1,0 +1,78 @@
+"""The log of an alignment: which pictures are done, with what outcome, in a form that survives being killed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from qcs.errors import InputError
+
+NAME = "align.jsonl"
+
+
+class AlignLog:
+    """JSON lines beside the aligned faces: the settings first, then a record per picture.
+
+    A record holds `path`, relative to the folder of pictures, and either `crops`, a list of what was cut out (`file`,
+    `box`, `score`, `landmarks`), or `skipped`, the reason why nothing was. Opening the log of an earlier run goes on
+    with it: a last line that was cut off is removed.
+
+    Args:
+        folder: Where the log lies.
+        settings: What decides how faces look; all faces of a folder share them.
+
+    Attributes:
+        done: Paths of the pictures that need no second look. Unreadable ones do: they may have been replaced.
+
+    Raises:
+        InputError: If the folder holds faces of other settings, or a log that cannot be read.
+        OSError: If the log cannot be written.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self.path = folder / NAME
+        self.done: set[str] = set()
+        before = self._records()
+        if before and before[0] != settings:
+            raise InputError(
+                f"{folder} holds faces cut out with {_told(before[0])}, not {_told(settings)}; choose another"
+            )
+        for record in before[1:]:
+            if "unreadable" not in record:
+                self.done.add(record["path"])
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("a", encoding="utf-8")
+        if not before:
+            self.add(settings)
+
+    def __enter__(self) -> AlignLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Append a record, at once on disk as far as this process goes."""
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+
+    def _records(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        text = self.path.read_bytes()
+        whole = text[: text.rfind(b"\n") + 1]
+        if len(whole) < len(text):
+            os.truncate(self.path, len(whole))
+        try:
+            return [json.loads(line) for line in whole.splitlines()]
+        except ValueError as error:
+            raise InputError(f"{self.path} is no log of aligned faces: {error}; choose another folder") from error
+
+
+def _told(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())

