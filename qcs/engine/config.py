@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -11,11 +12,13 @@ from qcs.engine.recipes import recipe
 from qcs.errors import InputError
 
 WARM_UP = 0.05  # share of the run in which the cosine schedule's learning rate rises from 0
+ANY_BACKBONE = ("base", "dcs", "qcs")
 CHOICES = {
     "schedule": ("exponential", "cosine"),
     "balance": ("none", "class"),
     "negatives": ("image", "class"),
     "precision": ("auto", "fp32", "bf16"),
+    "class_weights": ("none", "inverse"),
 }
 
 
@@ -27,8 +30,15 @@ class TrainConfig:
         data: `.npz` archive, folder per class or list file, see `qcs.data.read`.
         model: Name of the network, see `qcs.list_models`.
         image_root: Folder that the paths of a list file start from.
+        data_format: Format of the data, see `qcs.data.read`; None recognises it.
+        votes: How FERPlus votes of the training images become labels, see `qcs.data.votes.decide`; validation and test
+            images keep the official majority.
+        soft_labels: Train on the share of votes of each class, where the data has votes, instead of one label.
         output: The run folder to create; None makes one under `runs/`.
         init: Weights to start from; where their classes differ from the data's, the heads start fresh.
+        backbone: Backbone of `qcs`, `dcs` or `base`, any timm model with features; None leaves the network's own.
+        pretrained_backbone: Start with timm's weights of the backbone.
+        freeze_backbone: Train all but the backbone.
         model_args: Arguments of the network (`scope`, `matrices`, `connection`, ...).
         in_chans: Channels of the images inside the network, 3 (colour) or 1 (grey).
         epochs: Passes over the sampled anchors.
@@ -38,9 +48,17 @@ class TrainConfig:
         lr: Learning rate at the start.
         schedule: `"exponential"` (lr * lr_decay ** epoch, as published) or `"cosine"` (to 0 at the end of the run).
         lr_decay: Factor per epoch of the exponential schedule.
+        layer_decay: Factor of the learning rate per layer, from the heads back to the stem, in (0, 1]; 1 gives all
+            layers the same.
         sam_rho: Radius of SAM; 0 switches it off and halves the work.
         distillation: Weights of the optional terms "kl" and "l2", see `JointLoss`.
         label_smoothing: Share of a label spread over all classes, in [0, 1).
+        class_weights: Weights of the classes in the loss: 1 (`"none"`) or one over their share (`"inverse"`).
+        accumulate: Batches per optimiser step; batch norm and extremal distances see one at a time.
+        clip_grad: Largest norm of the gradient; None for any.
+        ema: Decay per step of an average of the weights, which is then what is evaluated and kept; 0 for none. Lower in
+            the first steps.
+        patience: Epochs without a better validation accuracy after which the run ends; None for never.
         balance: Anchors as a shuffle of the set (`"none"`) or drawn class by class (`"class"`).
         negatives: Negatives uniform over images (`"image"`) or over classes (`"class"`).
         fraction: Share of the set used as anchors per epoch, in (0, 1].
@@ -50,6 +68,7 @@ class TrainConfig:
         color_jitter: Largest change of brightness, contrast, saturation and hue, see `qcs.data.Augmentation`.
         precision: `"fp32"`, `"bf16"` for autocast to bfloat16, or `"auto"` for bf16 where the processor has it.
         validation_fraction: Share of the training images held out, per class, where the data has no validation split.
+        checkpoint_minutes: Time between checkpoints within an epoch, in minutes; each epoch ends with one.
         workers: Processes that load images; 0 loads in the main process.
         seed: Decides weights, sampling and augmentation.
 
@@ -65,8 +84,14 @@ class TrainConfig:
     data: str
     model: str = "qcs_nano"
     image_root: str | None = None
+    data_format: str | None = None
+    votes: str = "majority"
+    soft_labels: bool = False
     output: str | None = None
     init: str | None = None
+    backbone: str | None = None
+    pretrained_backbone: bool = False
+    freeze_backbone: bool = False
     model_args: dict[str, Any] = field(default_factory=dict)
     in_chans: int = 3
     epochs: int = 40
@@ -76,9 +101,15 @@ class TrainConfig:
     lr: float = 1e-3
     schedule: Literal["exponential", "cosine"] = "exponential"
     lr_decay: float = 0.98
+    layer_decay: float = 1.0
     sam_rho: float = 0.05
     distillation: dict[str, float] | None = None
     label_smoothing: float = 0.0
+    class_weights: Literal["none", "inverse"] = "none"
+    accumulate: int = 1
+    clip_grad: float | None = None
+    ema: float = 0.0
+    patience: int | None = None
     balance: Literal["none", "class"] = "none"
     negatives: Literal["image", "class"] = "image"
     fraction: float = 1.0
@@ -88,6 +119,7 @@ class TrainConfig:
     color_jitter: tuple[float, float, float, float] = (0.2, 0.2, 0.2, 0.1)
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     validation_fraction: float = 0.1
+    checkpoint_minutes: float = 5.0
     workers: int = 0
     seed: int = 0
 
@@ -98,20 +130,29 @@ class TrainConfig:
             "images_per_step": (8, math.inf),
             "lr": (1e-12, math.inf),
             "lr_decay": (1e-12, 1),
+            "layer_decay": (1e-12, 1),
             "sam_rho": (0, math.inf),
+            "accumulate": (1, math.inf),
+            "ema": (0, 1 - 1e-9),
+            "checkpoint_minutes": (0, math.inf),
             "workers": (0, math.inf),
             "validation_fraction": (1e-6, 0.9),
             "seed": (0, 2**32 - 1),  # what NumPy takes
         }
+        for name in (*ranges, "minutes", "resize", "clip_grad", "patience", "batch_size"):
+            if not isinstance(getattr(self, name), int | float | None):
+                raise InputError(f"{name} must be a number, got {getattr(self, name)!r}")
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"{name} must be from {low:,} to {high:,}, got {getattr(self, name)}")
-        for name in ("minutes", "resize"):
+        for name in ("minutes", "resize", "clip_grad", "patience"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"{name} must be above 0, got {value}")
         if self.batch_size is not None and self.batch_size < 2:
             raise InputError(f"batch_size must be at least 2 (batch norm needs it in training), got {self.batch_size}")
+        if self.init and self.pretrained_backbone:
+            raise InputError("init fills the backbone too: leave out pretrained_backbone")
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
@@ -119,6 +160,8 @@ class TrainConfig:
     @classmethod
     def from_recipe(cls, name: str, **overrides: Any) -> TrainConfig:
         """The settings of a recipe with some replaced.
+
+        A recipe's `resize` fits the images of its own networks: on any other backbone it holds only where it is given.
 
         Raises:
             InputError: If the recipe or a setting is unknown.
@@ -128,7 +171,22 @@ class TrainConfig:
             raise InputError(
                 f"unknown settings {', '.join(sorted(unknown))}; expected some of {', '.join(sorted(known))}"
             )
-        return cls(**{**recipe(name), **overrides})
+        settings = recipe(name)
+        if overrides.get("backbone") or overrides.get("model") in ANY_BACKBONE:
+            settings.pop("resize", None)
+        return cls(**{**settings, **_from_json(overrides)})
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> TrainConfig:
+        """The settings that a run saved as JSON.
+
+        Raises:
+            InputError: If a setting is unknown or out of range.
+        """
+        known = {f.name for f in fields(cls)}
+        if unknown := record.keys() - known:
+            raise InputError(f"unknown settings {', '.join(sorted(unknown))}; are they of another version of qcs?")
+        return cls(**_from_json(record))
 
     def anchors_per_step(self, branches: int) -> int:
         """Anchors per step of a network with that many branches."""
@@ -148,3 +206,8 @@ class TrainConfig:
     def folder(self, stamp: str) -> Path:
         """The run folder."""
         return Path(self.output) if self.output else Path("runs") / f"{self.model}-{stamp}"
+
+
+def _from_json(record: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has lists only; settings of several numbers are tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}

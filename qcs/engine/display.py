@@ -41,13 +41,14 @@ class TrainingDisplay:
     ) -> None:
         self._progress.stop()
 
-    def start_epoch(self, epoch: int, steps: int) -> None:
-        """A new bar."""
-        self._progress.reset(self._task, total=steps, description=f"epoch {epoch}/{self.epochs}", now="")
+    def start_epoch(self, epoch: int, batches: int, done: int) -> None:
+        """A new bar, `done` of its batches trained on before."""
+        description = f"epoch {epoch}/{self.epochs}"
+        self._progress.reset(self._task, total=batches, completed=done, description=description, now="")
 
-    def step(self, means: Mapping[str, float]) -> None:
+    def step(self, batches: int, means: Mapping[str, float]) -> None:
         """One step done; `means` are the epoch's so far."""
-        self._progress.update(self._task, advance=1, now=_training(means, ""))
+        self._progress.update(self._task, advance=batches, now=_training(means, ""))
 
     def epoch(self, record: Mapping[str, float], best: bool) -> None:
         """One epoch done."""

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from qcs.errors import InputError
+from qcs.hub.fetch import local_file
 
 
 class RunFolder:
     """Paths and atomic writes of one run.
 
-    `config.json` (every setting), `metrics.json` (a record per epoch), `tensorboard/`, `best.safetensors` (highest
-    validation accuracy), `last.safetensors`, `validation.json` and `test.json` (per class, confusion matrix), pictures.
+    `config.json` (every setting), `metrics.json` (a record per epoch), `tensorboard/`, `checkpoints/` (until the run is
+    finished), `best.safetensors` (highest validation accuracy), `last.safetensors`, `validation.json` and `test.json`
+    (per class, confusion matrix), pictures.
 
     Args:
         path: The folder.
@@ -36,7 +38,10 @@ class RunFolder:
             OSError: If the folder cannot be made or written.
         """
         if any((self.path / name).exists() for name in ("config.json", "tensorboard", self.best.name, self.last.name)):
-            raise InputError(f"{self.path} already holds a run; choose another output folder")
+            raise InputError(
+                f"{self.path} already holds a run; choose another output folder, or go on with it: "
+                f"qcs train --resume {self.path}"
+            )
         probe = self.path / ".write-test"
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -47,9 +52,27 @@ class RunFolder:
         """Take back what a run that came to no weights has written; other files in the folder stay."""
         for name in ("config.json", "metrics.json", self.best.name, self.last.name):
             (self.path / name).unlink(missing_ok=True)
-        shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
+        for name in ("tensorboard", "checkpoints"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
         with contextlib.suppress(OSError):  # not empty, or never made
             self.path.rmdir()
+
+    def read_config(self) -> dict[str, Any]:
+        """The settings that the run was started with.
+
+        Raises:
+            InputError: If no run lies here.
+        """
+        path = self.path / "config.json"
+        try:
+            settings = json.loads(path.read_text(encoding="utf-8"))["config"]
+            if isinstance(settings, dict):
+                return settings
+        except FileNotFoundError as error:
+            raise InputError(f"{self.path} is no run folder: it has no {path.name}") from error
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise InputError(f"{path} does not hold the settings of a run")
 
     def write_json(self, name: str, content: Any) -> Path:
         """Write `name` as JSON, whole or not at all."""
@@ -57,12 +80,13 @@ class RunFolder:
 
 
 def weights_file(source: str | Path) -> Path:
-    """The weights a user means: a weights file itself, or the best ones of a run folder.
+    """The weights a user means: a weights file itself, the best ones of a run folder, or those of `hf-hub:ORG/NAME`.
 
     Raises:
         InputError: If there are none.
+        OSError: If they cannot be fetched from the Hub.
     """
-    path = Path(source)
+    path = local_file(source)
     if path.is_dir():
         best = RunFolder(path).best
         if not best.exists():

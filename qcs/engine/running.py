@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -33,6 +34,16 @@ class RunningMeans:
             self._sums[name] = self._sums.get(name, torch.zeros((), device=value.device)) + value.detach() * weight
         self._weight += weight
 
+    def state_dict(self, accelerator: Accelerator) -> dict[str, Any]:
+        """The means so far over all processes, and what they are means of."""
+        sums = accelerator.reduce(dict(self._sums), reduction="mean") if self._sums else {}
+        return {"sums": sums, "weight": self._weight}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from a state, the same in all processes."""
+        self._sums = {name: total.to(device) for name, total in state["sums"].items()}
+        self._weight = state["weight"]
+
     def values(self, accelerator: Accelerator | None = None) -> dict[str, float]:
         """The means so far, over all processes of `accelerator`."""
         sums: dict[str, Tensor] = {name: total / max(self._weight, 1) for name, total in self._sums.items()}
@@ -43,6 +54,7 @@ class RunningMeans:
 
 def accuracies(out: BranchLogits, labels: Tensor) -> dict[str, Tensor]:
     """Share of images that the base and the cross classifier get right, over all branches, in [0, 1]."""
+    labels = labels.argmax(-1) if labels.is_floating_point() else labels
     classifiers = {"base_accuracy": out.base, "cross_accuracy": out.cross}
     return {
         name: (logits.argmax(-1) == labels).float().mean() for name, logits in classifiers.items() if logits is not None

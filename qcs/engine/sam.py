@@ -48,13 +48,17 @@ class SAM:
         self._start = [(p, p.clone()) for p in parameters]
         torch._foreach_add_(parameters, torch._foreach_mul(gradients, self.rho / norm.clamp_min(1e-12)))
 
-    @torch.no_grad()
     def step(self) -> None:
         """Return to w, and step with the gradients now in place."""
+        self.back()
+        self.optimizer.step()
+
+    @torch.no_grad()
+    def back(self) -> None:
+        """Return to w, if the parameters are at w + e."""
         for parameter, start in self._start:
             parameter.copy_(start)
         self._start = []
-        self.optimizer.step()
 
     def zero_grad(self) -> None:
         """Forget the gradients."""

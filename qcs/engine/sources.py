@@ -47,10 +47,12 @@ def sources(config: TrainConfig, splits: Mapping[str, LabelledImages] | None = N
     Raises:
         InputError: If the data cannot be read or has nothing to train on.
     """
-    found = dict(splits if splits is not None else read(config.data, config.image_root))
+    found = dict(splits) if splits is not None else _read(config)
     train = found["train"] if "train" in found else found.get("all")
     if train is None:
         raise InputError(f"{config.data} has no training images; it has the splits {', '.join(found)}")
+    if config.soft_labels and train.soft is None:
+        raise InputError(f"{config.data} holds one label per image, no votes: leave out soft_labels")
     present = [name for name, count in train.class_counts().items() if count]
     if len(present) < 2:
         raise InputError(f"{config.data} has training images of one class only, {present[0]}; expected at least two")
@@ -60,3 +62,12 @@ def sources(config: TrainConfig, splits: Mapping[str, LabelledImages] | None = N
         train, validation = hold_out(train, config.validation_fraction, config.seed)
         selection = f"{config.validation_fraction:.0%} of the training images, held out per class"
     return Sources(train, validation, found.get("test"), selection)
+
+
+def _read(config: TrainConfig) -> dict[str, LabelledImages]:
+    """The splits; only training images are labelled by another rule than the official majority."""
+    found = dict(read(config.data, config.image_root, format=config.data_format, votes=config.votes))
+    if config.votes != "majority":
+        official = read(config.data, config.image_root, format=config.data_format)
+        found |= {name: official[name] for name in ("validation", "test") if name in official}
+    return found

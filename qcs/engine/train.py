@@ -1,45 +1,49 @@
-"""Training a network: the loop, the choice of the best weights, and what is left in the run folder."""
+"""Training a network: the loop, the choice of the best weights, and what is left in the run folder.
+
+A run writes checkpoints as it goes; one that was killed goes on from the last of them as if nothing had happened.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import platform
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
 from rich.console import Console
 from timm.data import resolve_model_data_config
-from torch import Tensor
-from torch.utils.data import DataLoader
+from timm.optim import param_groups_layer_decay
+from timm.utils import ModelEmaV3
 
 import qcs
-from qcs.branches import BranchLogits
-from qcs.data import Augmentation, eval_transform, train_transform
 from qcs.data.dataset import LabelledImages
 from qcs.engine.build import build_model
+from qcs.engine.checkpoints import Checkpoints
 from qcs.engine.config import TrainConfig
 from qcs.engine.display import TrainingDisplay
 from qcs.engine.evaluation import Evaluation, evaluate
 from qcs.engine.hardware import native_precision, use_plain_attention
+from qcs.engine.loading import Batches, batches_to_evaluate, batches_to_train, branch_sampler
+from qcs.engine.resuming import restore, training_state
 from qcs.engine.run_folder import RunFolder, writing
-from qcs.engine.running import RunningMeans, accuracies
+from qcs.engine.running import RunningMeans
 from qcs.engine.sam import SAM
 from qcs.engine.sources import sources
+from qcs.engine.step import Batch, TrainingStep
 from qcs.errors import InputError
 from qcs.losses import JointLoss
-from qcs.models import load_model, save_model
-from qcs.samplers import ImageSampler, PairSampler, QuadrupletSampler
+from qcs.models import CrossSimilarityNetwork, load_model, save_model
 
-EVAL_BATCH = 256
-Batches = DataLoader[tuple[Any, int]]  # batches of images (B, C, H, W) and labels (B,)
+CHECKPOINTS = "checkpoints"  # their folder in the run folder
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,43 @@ def train(
     return _Training(config, splits, console or Console(quiet=True)).run()
 
 
+def resume(
+    folder: str | Path, splits: Mapping[str, LabelledImages] | None = None, console: Console | None = None
+) -> RunResult:
+    """Go on with a run that was interrupted, from its last checkpoint and with its own settings.
+
+    On the same machine and with as many processes, the result is that of a run never interrupted, to the last bit;
+    only a time budget (`minutes`) makes runs differ.
+
+    Args:
+        folder: The run folder.
+        splits: The images in memory that the run was started with, if it was.
+        console: Where to show progress; None for nowhere.
+
+    Returns:
+        The result of the whole run.
+
+    Raises:
+        InputError: If there is nothing to resume, or the data is not what the run was started with.
+    """
+    run = RunFolder(folder)
+    if (run.path / "validation.json").exists() and not Checkpoints(run.path / CHECKPOINTS):
+        raise InputError(f"{folder} is a finished run: there is nothing to resume")
+    config = TrainConfig.from_record(run.read_config())
+    config = dataclasses.replace(config, output=str(folder), pretrained_backbone=False)  # weights: the checkpoint's
+    return _Training(config, splits, console or Console(quiet=True), resume=True).run()
+
+
 class _Training:
     """One run; the methods are its steps in the order they happen."""
 
-    def __init__(self, config: TrainConfig, splits: Mapping[str, LabelledImages] | None, console: Console) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        splits: Mapping[str, LabelledImages] | None,
+        console: Console,
+        resume: bool = False,
+    ) -> None:
         self.config = config
         # Accelerate's own mixed precision can be chosen only once per process.
         self.accelerator = Accelerator(
@@ -97,71 +134,134 @@ class _Training:
         self.model, self.data = build_model(config, data)
         stamp = [datetime.now().strftime("%Y%m%d-%H%M%S")]
         self.folder = RunFolder(config.folder(broadcast_object_list(stamp)[0]))  # the same for all processes
+        self.checkpoints = Checkpoints(self.folder.path / CHECKPOINTS)
         self._data_config = resolve_model_data_config(self.model)
-        self.batches = self._training_batches()
-        self.validation = self._evaluation_batches(self.data.validation)
+        images = self.data.train
+        self.sampler = branch_sampler(config, images, self.model.branches, self.accelerator)
+        self.batches = batches_to_train(config, images, self.sampler, self._data_config, self.accelerator)
+        self.validation = self._to_evaluate(self.data.validation)
         if self.accelerator.device.type == "cpu":
             use_plain_attention(self.model)
         self.network = self.accelerator.prepare_model(self.model.to(memory_format=torch.channels_last))
-        adam = torch.optim.Adam(self.network.parameters(), lr=config.lr)
-        self.optimizer = SAM(adam, config.sam_rho)
-        self.loss = JointLoss(config.distillation, label_smoothing=config.label_smoothing)
+        self.ema = ModelEmaV3(self.model, decay=config.ema, use_warmup=True) if config.ema else None
+        self.take_step = TrainingStep(
+            self.network,
+            SAM(torch.optim.Adam(self._parameters(), lr=config.lr), config.sam_rho),
+            self._loss(),
+            self.accelerator,
+            bf16=self.precision == "bf16",
+            clip_grad=config.clip_grad,
+            ema=self.ema,
+        )
+        self.history: list[dict[str, float]] = []
+        self.means = RunningMeans()
+        self.first_batch = 0  # of the next epoch; above 0 in the epoch that a run resumes in
+        self._before = 0.0  # seconds that the run took before it was interrupted
+        self.resumed = resume
+
+    @property
+    def evaluated(self) -> CrossSimilarityNetwork:
+        """The network that is evaluated and kept: of averaged weights, if there are any."""
+        return self.model if self.ema is None else cast(CrossSimilarityNetwork, self.ema.module)
 
     def run(self) -> RunResult:
-        if self.accelerator.is_main_process:
+        """Train, choose, test, write."""
+        if self.accelerator.is_main_process and not self.resumed:
             self.folder.create()
         try:
-            self._introduce()
-            history, best_epoch = self._run_epochs()
+            with _out_of_memory(self.config):
+                set_seed(self.config.seed, device_specific=True)  # dropout differs between processes
+                if self.resumed:
+                    self._restore()
+                self._introduce()
+                self._run_epochs()
         except BaseException:  # also an interrupt from the keyboard
             self._stop_early()
             raise
-        return self._finish(history, best_epoch)
+        return self._finish()
 
-    def _run_epochs(self) -> tuple[list[dict[str, float]], int]:
-        """A record per epoch, and the epoch of the best weights."""
-        set_seed(self.config.seed, device_specific=True)  # augmentation and dropout differ between processes
-        history: list[dict[str, float]] = []
-        best = (0, -math.inf)
-        self._started = time.perf_counter()
+    def _parameters(self) -> Any:
+        """What is trained, in groups where the learning rate differs by layer."""
+        if self.config.layer_decay == 1:
+            return [p for p in self.network.parameters() if p.requires_grad]
+        return param_groups_layer_decay(self.model, weight_decay=0.0, layer_decay=self.config.layer_decay)
+
+    def _run_epochs(self) -> None:
+        self._started = self._saved = time.perf_counter()
         with TrainingDisplay(self.console, self.config.epochs) as display:
-            for epoch in range(1, self.config.epochs + 1):
-                record = self._run_epoch(epoch, display)
-                history.append(record)
-                improved = record["validation_accuracy"] > best[1]
-                best = (epoch, record["validation_accuracy"]) if improved else best
-                self._save_epoch(history, improved)
+            while not self._done():
+                record = self._run_epoch(len(self.history) + 1, display)
+                self.history.append(record)
+                improved = record is self._best()
+                self._save_epoch(improved)
                 display.epoch(record, improved)
-                if self._progress(epoch) >= 1:
-                    break
-        return history, best[0]
+                self._save_checkpoint(batches=0)
+
+    def _done(self) -> bool:
+        """Whether the epochs are over, the time is up, or validation has long stopped improving."""
+        patience = self.config.patience
+        if not self.history:
+            return False
+        waited = len(self.history) - self._best()["epoch"]
+        return self._progress(len(self.history)) >= 1 or (patience is not None and waited >= patience)
+
+    def _best(self) -> dict[str, float]:
+        """The record of the first epoch with the highest validation accuracy."""
+        return max(self.history, key=lambda record: record["validation_accuracy"])
+
+    def _save_checkpoint(self, batches: int) -> None:
+        """Keep what a resumed run needs, `batches` of the next epoch done."""
+        self.accelerator.wait_for_everyone()
+        state = training_state(self.take_step, self.model, self.sampler, batches, self.accelerator)
+        state["means"] = self.means.state_dict(self.accelerator)
+        if self.accelerator.is_main_process:
+            state |= {"history": self.history, "seconds": self._seconds()}
+            self.checkpoints.save(self.take_step.taken, state)
+        self._saved = time.perf_counter()
+
+    def _restore(self) -> None:
+        state = self.checkpoints.load_newest(self._say)
+        self.first_batch = restore(
+            state, self.take_step, self.model, self.sampler, self.accelerator, seed=self.config.seed
+        )
+        self.means.load_state_dict(state["means"], self.accelerator.device)
+        self.history, self._before = state["history"], state["seconds"]
+        self._say(f"resumed after {self.take_step.taken:,} steps, in epoch {len(self.history) + 1}")
 
     def _stop_early(self) -> None:
-        """Leave a folder with the weights of finished epochs, or none."""
+        """Leave a folder with something to go on from, or none."""
         if not self.accelerator.is_main_process:
             return
-        if self.folder.last.exists():
-            self._say(f"stopped early; {self.folder.path} holds the weights of the finished epochs")
-        else:
+        if self.checkpoints:
+            done = f"{self.folder.path} holds the weights of the finished epochs; " if self.folder.last.exists() else ""
+            self._say(f"stopped early; {done}go on with: qcs train --resume {self.folder.path}")
+        elif not self.resumed:
             self.folder.discard()
 
     def _introduce(self) -> None:
         """Say and write down what this run is."""
         if not self.accelerator.is_main_process:
             return
-        self.folder.write_json(
-            "config.json",
-            {
-                "config": dataclasses.asdict(self.config),
-                "anchors_per_step": self.config.anchors_per_step(self.model.branches),
-                "precision": self.precision,
-                "processes": self.accelerator.num_processes,
-                "images": self.data.summary(),
-                "model_chosen_on": self.data.selection,
-                "model_args": self.model.model_args,
-                "versions": {"qcs": qcs.__version__, "torch": torch.__version__, "python": platform.python_version()},
-            },
-        )
+        settings = dataclasses.asdict(self.config)
+        if not self.resumed:
+            self.folder.write_json(
+                "config.json",
+                {
+                    "config": settings,
+                    "anchors_per_step": self.config.anchors_per_step(self.model.branches),
+                    "precision": self.precision,
+                    "processes": self.accelerator.num_processes,
+                    "images": self.data.summary(),
+                    "model_chosen_on": self.data.selection,
+                    "model_args": self.model.model_args,
+                    "versions": {
+                        "qcs": qcs.__version__,
+                        "torch": torch.__version__,
+                        "python": platform.python_version(),
+                    },
+                },
+            )
+        self._say("settings: " + ", ".join(f"{name}={value}" for name, value in settings.items()))
         counts = {name: sum(classes.values()) for name, classes in self.data.summary().items()}
         self._say(
             f"{self.config.model} on {', '.join(f'{n:,} {name}' for name, n in counts.items())} images; "
@@ -171,141 +271,114 @@ class _Training:
         )
         self.accelerator.project_configuration.logging_dir = str(self.folder.path)
         with writing(self.folder.path / "tensorboard"):
-            self.accelerator.init_trackers("tensorboard")
+            # What the interrupted run logged of epochs that are now run again is not shown twice.
+            purge = {"purge_step": len(self.history) + 1} if self.resumed else {}
+            self.accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": purge})
 
-    def _training_batches(self) -> Batches:
-        config, branches = self.config, self.model.branches
-        augmentation = Augmentation(
-            resize=config.resize, rotation=config.rotation, erasing=config.erasing, color_jitter=config.color_jitter
-        )
-        images = self.data.train.with_transform(train_transform(self._data_config, augmentation))
-        shared: dict[str, Any] = dict(
-            balance=config.balance,
-            fraction=config.fraction,
-            seed=config.seed,
-            rank=self.accelerator.process_index,
-            world_size=self.accelerator.num_processes,
-        )
-        anchors = config.anchors_per_step(branches)
-        if branches == 4:
-            self.sampler: Any = QuadrupletSampler(images.labels, anchors, negatives=config.negatives, **shared)
-        else:
-            self.sampler = (PairSampler if branches == 2 else ImageSampler)(images.labels, anchors, **shared)
-        return DataLoader(
-            images,
-            batch_sampler=self.sampler,
-            num_workers=config.workers,
-            persistent_workers=config.workers > 0,
-            pin_memory=self.accelerator.device.type == "cuda",
-        )
+    def _loss(self) -> JointLoss:
+        weights = None
+        if self.config.class_weights == "inverse":
+            counts = torch.tensor(list(self.data.train.class_counts().values()), dtype=torch.float32)
+            weights = counts.sum() / (counts.clamp_min(1) * (counts > 0).sum())
+        loss = JointLoss(self.config.distillation, label_smoothing=self.config.label_smoothing, class_weights=weights)
+        return loss.to(self.accelerator.device)
 
-    def _evaluation_batches(self, images: LabelledImages) -> Batches:
-        share = range(self.accelerator.process_index, len(images), self.accelerator.num_processes)
-        transform = eval_transform(self._data_config)
-        return DataLoader(
-            images.subset(list(share)).with_transform(transform), EVAL_BATCH, num_workers=self.config.workers
-        )
+    def _to_evaluate(self, images: LabelledImages) -> Batches:
+        return batches_to_evaluate(self.config, images, self._data_config, self.accelerator)
 
     def _run_epoch(self, epoch: int, display: TrainingDisplay) -> dict[str, float]:
         self.sampler.set_epoch(epoch)
-        display.start_epoch(epoch, len(self.batches))
-        means, started, images_seen = RunningMeans(), time.perf_counter(), 0
+        batches, done, started, images = len(self.batches), self.first_batch, time.perf_counter(), 0
+        display.start_epoch(epoch, batches, done)
         self.network.train()
-        for step, (images, labels) in enumerate(self._on_device(self.batches)):
-            done = epoch - 1 + step / len(self.batches)
-            progress = self._progress(done)
-            for group in self.optimizer.optimizer.param_groups:
-                group["lr"] = self.config.learning_rate(done, progress)
-            values = self._step(images, labels)
-            means.add(values, labels.shape[1])
-            images_seen += labels.numel()
-            shown = means.values()
-            if not math.isfinite(shown["loss"]):
-                raise InputError(
-                    f"the loss became {shown['loss']} in epoch {epoch}, step {step + 1}; try a smaller learning rate "
-                    f"than {self.config.lr:g}"
-                )
-            display.step(shown)
+        for group in _groups(self._on_device(self.batches), self.config.accumulate):
+            progress = self._progress(epoch - 1 + done / batches)
+            self._set_rate(epoch - 1 + done / batches, progress)
+            self.means.add(self.take_step(group), sum(labels.shape[1] for _, labels in group))
+            done, images = done + len(group), images + sum(labels.shape[:2].numel() for _, labels in group)
+            display.step(len(group), self.means.values())
+            if self._checkpoint_is_due():
+                self._save_checkpoint(done)
             if progress >= 1:  # the time is up; after a step, so that every epoch has one to record
                 break
         seconds = time.perf_counter() - started
-        evaluation = evaluate(self.model, self.validation, self.model.class_names, self.accelerator.device)
+        means, self.means, self.first_batch = self.means.values(self.accelerator), RunningMeans(), 0
+        evaluation = evaluate(self.evaluated, self.validation, self.model.class_names, self.accelerator.device)
         return {
             "epoch": epoch,
-            **{f"train_{name}": value for name, value in means.values(self.accelerator).items()},
+            **{f"train_{name}": value for name, value in means.items()},
             "validation_accuracy": evaluation.accuracy,
             "validation_balanced_accuracy": evaluation.balanced_accuracy,
             "validation_loss": evaluation.loss,
-            "learning_rate": self.optimizer.optimizer.param_groups[0]["lr"],
-            "images_per_second": images_seen * self.accelerator.num_processes / max(seconds, 1e-9),
-            "seconds": time.perf_counter() - self._started,
+            "learning_rate": max(group["lr"] for group in self._param_groups),  # of the heads, where layers differ
+            "images_per_second": images * self.accelerator.num_processes / max(seconds, 1e-9),
+            "seconds": self._seconds(),
         }
 
-    def _on_device(self, batches: Batches) -> Iterator[tuple[list[Tensor], Tensor]]:
-        """Images as one tensor (B, C, H, W) per branch, labels (branches, B)."""
+    @property
+    def _param_groups(self) -> list[dict[str, Any]]:
+        groups: list[dict[str, Any]] = self.take_step.optimizer.optimizer.param_groups
+        return groups
+
+    def _set_rate(self, epochs_done: float, progress: float) -> None:
+        for group in self._param_groups:
+            group["lr"] = self.config.learning_rate(epochs_done, progress) * group.get("lr_scale", 1.0)
+
+    def _checkpoint_is_due(self) -> bool:
+        """Whether the last checkpoint is old, by the clock of the main process."""
+        due = [time.perf_counter() - self._saved >= 60 * self.config.checkpoint_minutes]
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(due)
+        return due[0]
+
+    def _seconds(self) -> float:
+        """How long the run has taken, without pauses between being stopped and resumed."""
+        return self._before + time.perf_counter() - self._started
+
+    def _on_device(self, batches: Batches) -> Iterator[Batch]:
+        """Images as one tensor (B, C, H, W) per branch, labels (branches, B) or targets (branches, B, classes)."""
         device, branches = self.accelerator.device, self.model.branches
         for images, labels in batches:
             images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
-            yield list(images.chunk(branches)), labels.to(device, non_blocking=True).view(branches, -1)
-
-    def _step(self, images: list[Tensor], labels: Tensor) -> dict[str, Tensor]:
-        """One optimiser step; losses and accuracies at the weights it starts from."""
-        values = self._backward(images, labels)
-        if self.config.sam_rho:
-            self.optimizer.climb()
-            self._backward(images, labels)
-        self.optimizer.step()
-        return values
-
-    def _backward(self, images: list[Tensor], labels: Tensor) -> dict[str, Tensor]:
-        self.optimizer.zero_grad()
-        with self._autocast():
-            out = self.network(*images)
-        if isinstance(out, Tensor):  # a base network classifies its one branch
-            out = BranchLogits(base=out.unsqueeze(0), cross=None)
-        out = BranchLogits(out.base.float(), None if out.cross is None else out.cross.float())
-        losses = self.loss(out, labels)
-        self.accelerator.backward(losses["loss"])
-        named = {f"{name}_loss": losses[name] for name in ("base", "cross", "distillation") if name in losses}
-        return {"loss": losses["loss"], **named, **accuracies(out, labels)}
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+            labels = labels.to(device, non_blocking=True)
+            yield list(images.chunk(branches)), labels.view(branches, -1, *labels.shape[1:])
 
     def _progress(self, epochs_done: float) -> float:
         """Share of the run done: of the epochs or of the time budget, whichever is further."""
         share = epochs_done / self.config.epochs
         if self.config.minutes is not None:
-            elapsed = torch.tensor(time.perf_counter() - self._started, device=self.accelerator.device)
+            elapsed = torch.tensor(self._seconds(), device=self.accelerator.device)
             elapsed = self.accelerator.reduce(elapsed, reduction="mean")  # all processes must end in the same step
             share = max(share, float(elapsed) / (60 * self.config.minutes))
         return min(share, 1.0)
 
-    def _save_epoch(self, history: list[dict[str, float]], improved: bool) -> None:
-        record = history[-1]
+    def _save_epoch(self, improved: bool) -> None:
+        record = self.history[-1]
         with writing(self.folder.path / "tensorboard"):
             self.accelerator.log({k: v for k, v in record.items() if k != "epoch"}, step=int(record["epoch"]))
         if not self.accelerator.is_main_process:
             return
-        self.folder.write_json("metrics.json", history)
+        self.folder.write_json("metrics.json", self.history)
         if improved:
-            save_model(self.model, self.folder.best, info=record)
-        save_model(self.model, self.folder.last, info=record)
+            save_model(self.evaluated, self.folder.best, info=record)
+        save_model(self.evaluated, self.folder.last, info=record)
 
-    def _finish(self, history: list[dict[str, float]], best_epoch: int) -> RunResult:
+    def _finish(self) -> RunResult:
+        best_epoch = int(self._best()["epoch"])
         self.accelerator.wait_for_everyone()
         model = load_model(self.folder.best).to(self.accelerator.device)
         results = {"validation": evaluate(model, self.validation, model.class_names, self.accelerator.device)}
         if self.data.test is not None:
-            batches = self._evaluation_batches(self.data.test)
+            batches = self._to_evaluate(self.data.test)
             results["test"] = evaluate(model, batches, model.class_names, self.accelerator.device)
         if self.accelerator.is_main_process:
-            self._report(history, best_epoch, results)
+            self._report(best_epoch, results)
+            self.checkpoints.discard()
         for tracker in self.accelerator.trackers:
             tracker.finish()
-        return RunResult(self.folder.path, history, best_epoch, results["validation"], results.get("test"))
+        return RunResult(self.folder.path, self.history, best_epoch, results["validation"], results.get("test"))
 
-    def _report(self, history: list[dict[str, float]], best_epoch: int, results: dict[str, Evaluation]) -> None:
+    def _report(self, best_epoch: int, results: dict[str, Evaluation]) -> None:
         from qcs import visualize
 
         for name, result in results.items():
@@ -317,7 +390,7 @@ class _Training:
         matrices = {name: result.confusion for name, result in results.items()}
         pictures = {
             "confusion.png": visualize.confusion_matrices(matrices, self.model.class_names),
-            "curves.png": visualize.loss_curves({self.config.model: history}),
+            "curves.png": visualize.loss_curves({self.config.model: self.history}),
         }
         for name, picture in pictures.items():
             with writing(self.folder.path / name):
@@ -326,3 +399,23 @@ class _Training:
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _groups(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
+    """Batches of one optimiser step each; the last group may be smaller."""
+    while group := list(islice(batches, size)):
+        yield group
+
+
+@contextmanager
+def _out_of_memory(config: TrainConfig) -> Iterator[None]:
+    """Says what to do about too little memory."""
+    try:
+        yield
+    except RuntimeError as error:  # the CPU's allocator raises nothing more specific
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise InputError(
+                "out of memory; lower --batch-size (and raise --accumulate to take as many images per step), or train "
+                "with --precision bf16"
+            ) from error
+        raise

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from timm.layers import Mlp
 from torch import Tensor, nn
 
-from qcs.functional import Backend, Matrices, Scope, check_option
+from qcs.functional import Backend, Matrices, check_option
 from qcs.layers.branches import for_each_branch
 from qcs.layers.cross_similarity import (
     CrossSimilarityAttention,
@@ -16,6 +16,7 @@ from qcs.layers.cross_similarity import (
     ScaledDotProductCrossAttention,
     check_width,
 )
+from qcs.layers.processes import LayerScope
 from qcs.ops import choose
 
 Residual = Literal["normalized", "identity"]
@@ -60,7 +61,8 @@ class DualCrossModule(_CrossModule):
         dim: Channels C of the tokens.
         attention: `"csa"`, or `"sdpa"` for the scaled-dot-product ablation, which knows no scope and no backend.
         residual: `"normalized"` (as published for RAF-DB and AffectNet-7) or `"identity"` (FERPlus, AffectNet-8).
-        scope: Where the largest distance is taken: the whole `"batch"` or each `"sample"`.
+        scope: Where the largest distance is taken: the whole `"batch"`, each `"sample"`, or the `"world"`, see
+            `CrossSimilarityAttention`.
         mlp_ratio: Hidden width of the MLP over C.
         backend: Implementation of the attention weights; None chooses.
 
@@ -83,7 +85,7 @@ class DualCrossModule(_CrossModule):
         *,
         attention: Attention = "csa",
         residual: Residual = "normalized",
-        scope: Scope = "batch",
+        scope: LayerScope = "batch",
         mlp_ratio: float = 4.0,
         backend: Backend | None = None,
     ) -> None:
@@ -118,7 +120,8 @@ class QuadrupletCrossModule(_CrossModule):
         dim: Channels C of the tokens.
         matrices: `"sd"`, or for ablations `"s"` (similarity only) or `"d"` (dissimilarity only).
         residual: `"normalized"` (all published QCS models) or `"identity"`.
-        scope: Where the extremal distances are taken: the whole `"batch"` or each `"sample"`.
+        scope: Where the extremal distances are taken: the whole `"batch"`, each `"sample"`, or the `"world"`, see
+            `CrossSimilarityAttention`.
         mlp_ratio: Hidden width of the MLP over C.
         backend: Implementation of the attention weights; None chooses.
 
@@ -141,7 +144,7 @@ class QuadrupletCrossModule(_CrossModule):
         *,
         matrices: Matrices = "sd",
         residual: Residual = "normalized",
-        scope: Scope = "batch",
+        scope: LayerScope = "batch",
         mlp_ratio: float = 4.0,
         backend: Backend | None = None,
     ) -> None:

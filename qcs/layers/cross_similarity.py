@@ -6,6 +6,7 @@ No norm, residual or MLP: those belong to the cross modules built on these layer
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 
 from qcs import functional as QF
 from qcs.errors import InputError
-from qcs.functional import Backend, Matrices, Scope
+from qcs.functional import Backend, Matrices
 from qcs.layers.branches import for_each_branch
+from qcs.layers.processes import SCOPES, LayerScope, compare
 from qcs.ops import choose
 
 GAMMA = 1.0  # the published constant in g = gamma + tanh(theta)
@@ -45,7 +47,8 @@ class CrossSimilarityAttention(ProjectedAttention):
 
     Args:
         dim: Channels C of the tokens.
-        scope: Where the largest distance is taken: the whole `"batch"` (as published) or each `"sample"`.
+        scope: Where the largest distance is taken: the whole `"batch"` (as published), each `"sample"`, or the
+            `"world"`, the batches of all processes together.
         backend: Implementation of the attention weights; None chooses.
 
     Raises:
@@ -61,11 +64,11 @@ class CrossSimilarityAttention(ProjectedAttention):
 
     branches = 2
 
-    def __init__(self, dim: int, *, scope: Scope = "batch", backend: Backend | None = None) -> None:
+    def __init__(self, dim: int, *, scope: LayerScope = "batch", backend: Backend | None = None) -> None:
         super().__init__(dim)
-        QF.check_option("scope", scope, ("batch", "sample"))
+        QF.check_option("scope", scope, SCOPES)
         choose(backend)  # a backend that cannot run is refused here, not in the first step
-        self.scope: Scope = scope
+        self.scope: LayerScope = scope
         self.backend: Backend | None = backend
 
     def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: bool = False) -> Any:
@@ -80,7 +83,7 @@ class CrossSimilarityAttention(ProjectedAttention):
             `(y_a, y_p)`, each (B, N, C); with `return_attention`, `((y_a, y_p), (w_a, w_p))`, weights (B, N).
         """
         qk, values = self.project(x_a, x_p)
-        weights = QF.cross_similarity(*qk, scope=self.scope, backend=self.backend)
+        weights = compare(partial(QF.cross_similarity, backend=self.backend), qk, self.scope)
         return _weighted(values, weights, return_attention)
 
     def extra_repr(self) -> str:
@@ -95,7 +98,8 @@ class QuadrupletCrossSimilarityAttention(ProjectedAttention):
     Args:
         dim: Channels C of the tokens.
         matrices: `"sd"`, or for ablations `"s"` (similarity only) or `"d"` (dissimilarity only); those have no theta.
-        scope: Where the extremal distances are taken: the whole `"batch"` (as published) or each `"sample"`.
+        scope: Where the extremal distances are taken: the whole `"batch"` (as published), each `"sample"`, or the
+            `"world"`, the batches of all processes together.
         backend: Implementation of the attention weights; None chooses.
 
     Raises:
@@ -112,14 +116,14 @@ class QuadrupletCrossSimilarityAttention(ProjectedAttention):
     branches = 4
 
     def __init__(
-        self, dim: int, *, matrices: Matrices = "sd", scope: Scope = "batch", backend: Backend | None = None
+        self, dim: int, *, matrices: Matrices = "sd", scope: LayerScope = "batch", backend: Backend | None = None
     ) -> None:
         super().__init__(dim)
         QF.check_option("matrices", matrices, ("s", "d", "sd"))
-        QF.check_option("scope", scope, ("batch", "sample"))
+        QF.check_option("scope", scope, SCOPES)
         choose(backend)
         self.matrices: Matrices = matrices
-        self.scope: Scope = scope
+        self.scope: LayerScope = scope
         self.backend: Backend | None = backend
         self.theta = nn.Parameter(torch.zeros(())) if matrices == "sd" else None
 
@@ -141,10 +145,9 @@ class QuadrupletCrossSimilarityAttention(ProjectedAttention):
         Returns:
             Four tensors (B, N, C); with `return_attention`, a pair of those four and of the four weights (B, N).
         """
-        (qk_a, qk_p, qk_n, qk_n2), values = self.project(x_a, x_p, x_n, x_n2)
-        weights = QF.quadruplet_cross_similarity(
-            qk_a, qk_p, qk_n, qk_n2, self.gain, matrices=self.matrices, scope=self.scope, backend=self.backend
-        )
+        qk, values = self.project(x_a, x_p, x_n, x_n2)
+        among = partial(QF.quadruplet_cross_similarity, gain=self.gain, matrices=self.matrices, backend=self.backend)
+        weights = compare(among, qk, self.scope)
         return _weighted(values, weights, return_attention)
 
     def extra_repr(self) -> str:

@@ -24,6 +24,7 @@ class JointLoss(nn.Module):
         temperature: Temperature of "kl".
         detach_teacher: Whether the cross classifier learns nothing from these terms.
         label_smoothing: Share of a label spread over all classes, in [0, 1).
+        class_weights: Weight of each class in the cross entropy (classes,), which is then a weighted mean; None for 1.
 
     Raises:
         InputError: If an option is out of range, or `forward` gets labels that do not fit.
@@ -39,6 +40,8 @@ class JointLoss(nn.Module):
         '1.9459 1.9459 1.9459 0.0000'
     """
 
+    class_weights: Tensor | None
+
     def __init__(
         self,
         distillation: Mapping[str, float] | None = None,
@@ -46,6 +49,7 @@ class JointLoss(nn.Module):
         temperature: float = 4.0,
         detach_teacher: bool = True,
         label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.distillation = dict(distillation or {})
@@ -58,7 +62,10 @@ class JointLoss(nn.Module):
             raise InputError(f"temperature must be above 0, got {temperature}")
         self.temperature = temperature
         self.detach_teacher = detach_teacher
+        if class_weights is not None and (class_weights.ndim != 1 or bool((class_weights < 0).any())):
+            raise InputError("class_weights must be a weight of at least 0 per class, (classes,)")
         self.label_smoothing = label_smoothing
+        self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, out: BranchLogits, labels: Tensor) -> dict[str, Tensor]:
         """Every component by name.
@@ -76,7 +83,8 @@ class JointLoss(nn.Module):
         classifiers = {"base": out.base} if out.cross is None else {"base": out.base, "cross": out.cross}
         for name, logits in classifiers.items():
             terms = [
-                F.cross_entropy(x, y, label_smoothing=self.label_smoothing) for x, y in zip(logits, labels, strict=True)
+                F.cross_entropy(x, y, weight=self.class_weights, label_smoothing=self.label_smoothing)
+                for x, y in zip(logits, labels, strict=True)
             ]
             losses[name] = torch.stack(terms).mean()
             losses |= {f"{name}/{branch}": term for branch, term in zip(BRANCHES[len(terms)], terms, strict=True)}

@@ -100,6 +100,18 @@ def test_a_base_network_starts_from_a_run_of_the_whole_one(tmp_path: Path) -> No
     assert all(torch.equal(value, expected[key]) for key, value in network.state_dict().items())
 
 
+def test_a_backbone_alone_starts_a_network_that_is_otherwise_fresh_and_says_so(tmp_path: Path) -> None:
+    state = qcs.create_model("qcs_nano").state_dict()
+    backbone = {key: value for key, value in state.items() if key.startswith("backbone.")}
+    torch.save(backbone, tmp_path / "ir.pth")
+    with pytest.warns(UserWarning, match=rf"ir.pth holds a backbone alone: {len(backbone)} of {len(backbone)} entries"):
+        network, _ = built(toy.settings(init=str(tmp_path / "ir.pth")))
+    own = network.state_dict()
+    assert all(torch.equal(value, own[key]) for key, value in backbone.items())
+    assert not torch.equal(own["base.head.weight"][:3], state["base.head.weight"][:3])
+    assert network.class_names == toy.CLASSES
+
+
 def test_images_are_cropped_in_use_as_in_training() -> None:
     assert built(toy.settings(resize=60))[0].pretrained_cfg["crop_pct"] == 0.8
     assert built(toy.settings())[0].pretrained_cfg["crop_pct"] == 1.0
@@ -114,7 +126,8 @@ def test_images_are_cropped_in_use_as_in_training() -> None:
         ({"model": "qcs_nano", "model_args": {"scope": "image"}}, "scope.*'image'"),
         ({"model_args": {"embed_dim": "wide"}}, "cannot build base_nano with embed_dim='wide': "),
         ({"model_args": {"num_classes": 5}}, "cannot build base_nano with num_classes=5: .*multiple values"),
-        ({"model_args": {"backbone": "resnet"}}, "cannot build base_nano with backbone='resnet': "),
+        ({"model_args": {"backbone": "resnet"}}, "unknown backbone 'resnet'; did you mean "),
+        ({"backbone": "resnet"}, "unknown backbone 'resnet'; did you mean "),
         ({"init": "gone.safetensors"}, "no run folder or weights file at gone.safetensors"),
     ],
 )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import toy
 
 from qcs.data import LabelledImages
+from qcs.engine import TrainConfig
 from qcs.engine.sources import sources
 from qcs.errors import InputError
 
@@ -64,3 +66,29 @@ def test_training_images_of_one_class_are_refused_by_name() -> None:
     only = LabelledImages(images, labels, toy.CLASSES).subset(labels == 1)
     with pytest.raises(InputError, match="training images of one class only, sad; expected at least two"):
         sources(toy.settings(), {"train": only})
+
+
+def votes_archive(path: Path) -> Path:
+    """Votes on which two rules differ: an image with a tie, in every split."""
+    votes = np.zeros((12, 10), np.uint8)
+    votes[np.arange(12), np.arange(12) // 3 % 3] = 9
+    votes[9:, :] = 0
+    votes[9:, :2] = 5  # neutral and happiness alike: no majority, but a label by draw or by share
+    images = np.zeros((12, 48, 48), np.uint8)
+    np.savez(path, images=images, votes=votes, split=np.array([0, 1, 2] * 3 + [0, 1, 2]))
+    return path
+
+
+def test_a_vote_rule_labels_training_images_and_leaves_the_others_to_the_majority(tmp_path: Path) -> None:
+    path = str(votes_archive(tmp_path / "votes.npz"))
+    official = sources(TrainConfig(data=path))
+    drawn = sources(TrainConfig(data=path, votes="select_first"))
+    assert len(drawn.train) == len(official.train) + 1
+    assert official.test is not None and drawn.test is not None
+    assert len(drawn.validation) == len(official.validation) and len(drawn.test) == len(official.test)
+
+
+def test_soft_labels_need_votes(tmp_path: Path) -> None:
+    toy.archive(tmp_path / "squares.npz")
+    with pytest.raises(InputError, match="holds one label per image, no votes: leave out soft_labels"):
+        sources(TrainConfig(data=str(tmp_path / "squares.npz"), soft_labels=True))

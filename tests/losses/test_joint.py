@@ -56,6 +56,15 @@ def test_loss_is_the_mean_cross_entropy_of_all_classifiers(branches: int, smooth
     assert {name: float(value.detach()) for name, value in losses.items()} == pytest.approx(expected)
 
 
+def test_class_weights_make_the_cross_entropy_a_weighted_mean() -> None:
+    out, labels = draw(2), LABELS[1:3]
+    weights = torch.tensor([1.0, 2.0, 5.0, 3.0, 0.5], dtype=torch.float64)
+    losses = JointLoss(class_weights=weights)(out, labels)
+    share = weights[labels[1]] / weights[labels[1]].sum()
+    expected = -(share * out.base[1].log_softmax(-1).gather(1, labels[1].unsqueeze(1)).squeeze(1)).sum()
+    torch.testing.assert_close(losses["base/positive"], expected)
+
+
 @pytest.mark.parametrize("branches", [1, 2, 4])
 def test_a_base_network_is_judged_by_its_own_classifiers(branches: int) -> None:
     losses = JointLoss()(draw(branches, cross=False), LABELS[:branches])
@@ -129,6 +138,7 @@ def test_logits_that_do_not_fit_are_refused(out: BranchLogits, message: str) -> 
         ({"distillation": {"mse": 1.0}}, "distillation takes weights of at least 0 for .*'kl', 'l2'.*got 'mse': 1.0"),
         ({"distillation": {"kl": -1.0}}, "distillation takes weights of at least 0 .*got 'kl': -1.0"),
         ({"temperature": 0.0}, "temperature must be above 0, got 0.0"),
+        ({"class_weights": torch.tensor([1.0, -1.0])}, "class_weights must be a weight of at least 0 per class"),
         ({"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\), got 1.0"),
         ({"label_smoothing": -0.1}, r"label_smoothing must be in \[0, 1\), got -0.1"),
     ],

@@ -1,0 +1,202 @@
+"""A run that was interrupted goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import toy
+from rich.console import Console
+from safetensors.torch import load_file
+from torch import Tensor
+
+from qcs.data import LabelledImages
+from qcs.engine import RunResult, resume, train
+from qcs.errors import InputError
+from qcs.losses import JointLoss
+
+CLOCK = {"seconds", "images_per_second"}
+ALWAYS = dict(checkpoint_minutes=0.0, epochs=3)  # a checkpoint after every step
+
+
+class Killed(BaseException):
+    """Stands in for the end of the process."""
+
+
+def interrupted(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, at: int, splits: dict[str, LabelledImages], **changes: Any
+) -> None:
+    """A run that dies at its `at`-th loss."""
+    original, calls = JointLoss.forward, [0]
+
+    def forward(self: JointLoss, *args: Any) -> dict[str, Tensor]:
+        calls[0] += 1
+        if calls[0] == at:
+            raise Killed
+        return original(self, *args)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(JointLoss, "forward", forward)
+        train(toy.settings(output=str(folder), **{**ALWAYS, **changes}), splits)
+
+
+def check_equal(whole: RunResult, pieces: RunResult) -> None:
+    for name in ("best", "last"):
+        expected, got = (load_file(run.folder / f"{name}.safetensors") for run in (whole, pieces))
+        assert expected.keys() == got.keys()
+        assert all(torch.equal(expected[key], got[key]) for key in expected)
+    for record, again in zip(whole.history, pieces.history, strict=True):
+        assert {k: v for k, v in record.items() if k not in CLOCK} == {k: v for k, v in again.items() if k not in CLOCK}
+    assert whole.test is not None and pieces.test is not None
+    assert np.array_equal(whole.test.confusion, pieces.test.confusion) and whole.test.loss == pieces.test.loss
+
+
+@pytest.mark.parametrize(
+    ("at", "changes"),
+    [
+        (3, dict(sam_rho=0.05, workers=1)),
+        (9, dict(sam_rho=0.05, accumulate=2, clip_grad=0.5)),
+        (9, dict(ema=0.9, class_weights="inverse", rotation=10.0, erasing=(0.1, 0.2))),
+        (5, dict(model_args=dict(base_drop_rate=0.3))),
+    ],
+)
+def test_a_resumed_run_ends_with_the_weights_of_one_never_interrupted(
+    at: int, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = toy.splits()
+    whole = train(toy.settings(output=str(tmp_path / "whole"), **{**ALWAYS, **changes}), splits)
+    interrupted(monkeypatch, tmp_path / "pieces", at, splits, **changes)
+    check_equal(whole, resume(tmp_path / "pieces", splits))
+    assert not (tmp_path / "pieces" / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_a_quadruplet_run_resumes_exactly_and_more_than_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits, changes = toy.splits(), dict(model="qcs_nano", model_args=dict(cross_drop_rate=0.2), sam_rho=0.05)
+    whole = train(toy.settings(output=str(tmp_path / "whole"), **{**ALWAYS, **changes}), splits)
+    interrupted(monkeypatch, tmp_path / "pieces", 4, splits, **changes)
+    original, calls = JointLoss.forward, [0]
+
+    def forward(self: JointLoss, *args: Any) -> dict[str, Tensor]:
+        calls[0] += 1
+        if calls[0] == 6:
+            raise Killed
+        return original(self, *args)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(JointLoss, "forward", forward)
+        resume(tmp_path / "pieces", splits)
+    check_equal(whole, resume(tmp_path / "pieces", splits))
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = toy.splits()
+    whole = train(toy.settings(output=str(tmp_path / "whole"), **ALWAYS), splits)
+    interrupted(monkeypatch, tmp_path / "pieces", 6, splits)
+    newest = max((tmp_path / "pieces" / "checkpoints").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-100])
+    text = io.StringIO()
+    check_equal(whole, resume(tmp_path / "pieces", splits, Console(file=text, width=300)))
+    assert f"checkpoint {newest.name} is damaged" in text.getvalue()
+    assert "resumed after 4 steps, in epoch " in text.getvalue()
+
+
+def test_the_log_shows_every_epoch_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    splits = toy.splits()
+    interrupted(monkeypatch, tmp_path / "run", 9, splits)
+    result = resume(tmp_path / "run", splits)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert (
+        [event.step for event in events.Scalars("validation_accuracy")]
+        == [1, 2, 3]
+        == list(range(1, len(result.history) + 1))
+    )
+
+
+def test_what_cannot_be_resumed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = toy.splits()
+    with pytest.raises(InputError, match=r"nowhere is no run folder: it has no config\.json"):
+        resume(tmp_path / "nowhere")
+    finished = train(toy.settings(output=str(tmp_path / "finished"), epochs=1), splits).folder
+    with pytest.raises(InputError, match="finished is a finished run: there is nothing to resume"):
+        resume(finished, splits)
+    interrupted(monkeypatch, tmp_path / "run", 5, splits)
+    fewer = {**splits, "train": splits["train"].subset(range(1, len(splits["train"])))}
+    with pytest.raises(InputError, match="sampler state belongs to another configuration: length is"):
+        resume(tmp_path / "run", fewer)
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    with pytest.raises(InputError, match="no checkpoint to resume from in"):
+        resume(tmp_path / "run", splits)
+    (tmp_path / "run" / "config.json").write_text('{"config": {"learning": 1}}')
+    with pytest.raises(InputError, match="unknown settings learning"):
+        resume(tmp_path / "run", splits)
+    (tmp_path / "run" / "config.json").write_text("{")
+    with pytest.raises(InputError, match="does not hold the settings of a run"):
+        resume(tmp_path / "run", splits)
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_ends_with_the_same_weights(tmp_path: Path) -> None:
+    toy.archive(tmp_path / "squares.npz")
+    options = ["--model", "base_nano", "--epochs", "3", "--batch-size", "4", "--sam-rho", "0.05", "--fraction", "1"]
+    start = ["train", "--data", "squares.npz", *options, "--checkpoint-minutes", "0", "--output"]
+    run_to_its_end(tmp_path, [*start, "whole"])
+    chance, kills, command = random.Random(0), 0, [*start, "pieces"]
+    while not kill_after(tmp_path, command, chance.uniform(0.0, 1.5)):
+        kills += 1
+        assert kills < 20, "the run does not get on"
+        if any((tmp_path / "pieces" / "checkpoints").glob("step-*")):
+            command = ["train", "--resume", "pieces"]
+        else:
+            shutil.rmtree(tmp_path / "pieces", ignore_errors=True)
+    assert kills >= 2
+    expected, got = (load_file(tmp_path / run / "last.safetensors") for run in ("whole", "pieces"))
+    assert all(torch.equal(expected[key], got[key]) for key in expected)
+
+
+def process(folder: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    output = (folder / "log.txt").open("ab")
+    return subprocess.Popen(
+        [sys.executable, "-m", "qcs", *arguments], cwd=folder, stdout=output, stderr=output, env=environment
+    )
+
+
+def run_to_its_end(folder: Path, arguments: list[str]) -> None:
+    assert process(folder, arguments).wait() == 0, (folder / "log.txt").read_text()
+
+
+def kill_after(folder: Path, arguments: list[str], seconds: float) -> bool:
+    """Kills the run so long after its next checkpoint; whether it was finished before."""
+    before = newest(folder)
+    running = process(folder, arguments)
+    while running.poll() is None and newest(folder) == before:
+        time.sleep(0.01)
+    try:
+        code = running.wait(seconds)
+    except subprocess.TimeoutExpired:
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        return (folder / "pieces" / "validation.json").exists() and newest(folder) == ""
+    assert code == 0, (folder / "log.txt").read_text()
+    return True
+
+
+def newest(folder: Path) -> str:
+    found = (folder / "pieces" / "checkpoints").glob("step-*")
+    return max((path.name for path in found), default="")
