@@ -83,7 +83,7 @@ class Checkpoints:
         for path in self._newest_first():
             try:
                 return _read(path)
-            except (SafetensorError, OSError, ValueError, KeyError) as error:
+            except Exception as error:  # what is damaged raises anything
                 on_damage(f"checkpoint {path.name} is damaged ({error}); falling back to the one before")
         raise InputError(
             f"no checkpoint to resume from in {self.folder}; a run writes its first after a few minutes or one epoch"

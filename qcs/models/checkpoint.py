@@ -253,4 +253,7 @@ def _name(model: nn.Module) -> str:
 
 
 def _some(names: list[str], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (f", and {len(names) - most} more" if len(names) > most else "")
+    # A damaged file may name an entry anything; a message is one line.
+    return ", ".join(" ".join(name.split()) for name in names[:most]) + (
+        f", and {len(names) - most} more" if len(names) > most else ""
+    )

@@ -1,0 +1,118 @@
+"""Damaged weights files load or end in an `InputError`: nothing else, no hang, nothing executed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import time
+import warnings
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import nn
+
+from qcs.engine.checkpoints import Checkpoints
+from qcs.errors import InputError
+from qcs.models import load_checkpoint
+from qcs.models.weights import read_config
+
+EXAMPLES = int(os.environ.get("QCS_FUZZ_EXAMPLES", 300))
+SECONDS = 10  # of work, whatever else the machine does
+KINDS = ("zipped pickle", "old pickle", "safetensors", "run checkpoint")
+TOKENS = [
+    b"", b"\0", b"\n", b".", b"}", b'"', b"\x80\x02", b"R", b"b", b"cposix\nsystem\n", b"c__builtin__\neval\n",
+    b"(X\x02", b"\xff" * 8, b"\0" * 8, b"-1", b"1e400", b"F32", b'"shape":[', b"[[[[", b'{"items":', b"storage",
+]  # fmt: skip
+
+
+def network() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, bytes]]:
+    """A file name and the content of every kind, in order."""
+    folder, state = tmp_path_factory.mktemp("originals"), network().state_dict()
+    torch.save({"state_dict": state, "epoch": 3}, folder / "new.pth")
+    torch.save({"model": state}, folder / "old.pth", _use_new_zipfile_serialization=False)
+    save_file(state, folder / "weights.safetensors", metadata={"qcs": '{"architecture": "base_nano"}'})
+    run = Checkpoints(folder / "run").save(5, {"model": state, "epoch": 3, "history": [{"loss": 0.5}]})
+    files = (folder / "new.pth", folder / "old.pth", folder / "weights.safetensors", run)
+    return {kind: (file.name, file.read_bytes()) for kind, file in zip(KINDS, files, strict=True)}
+
+
+@st.composite
+def damage(draw: st.DrawFn, content: bytes) -> bytes:
+    """Bytes changed, cut out, doubled, or replaced by what a reader may trip over."""
+    changed = bytearray(content)
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(changed)))
+        end = min(len(changed), start + draw(st.sampled_from([0, 1, 1, 2, 8, 60, len(changed)])))
+        kind = draw(st.sampled_from(["token", "bytes", "cut", "double"]))
+        if kind == "token":
+            changed[start:end] = draw(st.sampled_from(TOKENS))
+        elif kind == "bytes":
+            changed[start:end] = draw(st.binary(max_size=max(end - start, 1)))
+        elif kind == "cut":
+            del changed[start:end]
+        else:
+            changed[start:start] = changed[start:end]
+    return bytes(changed)
+
+
+@st.composite
+def damaged_inside(draw: st.DrawFn, content: bytes) -> bytes:
+    """A zip in order around a damaged entry, whose check sum would otherwise keep the damage from the unpickler."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as before, zipfile.ZipFile(packed, "w") as after:
+        spoilt = draw(st.sampled_from(before.namelist()))
+        for name in before.namelist():
+            stored = before.read(name)
+            after.writestr(name, draw(damage(stored)) if name == spoilt else stored)
+    return packed.getvalue()
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=EXAMPLES <= 300,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(data=st.data())
+def test_damaged_weights_end_in_an_input_error_or_load(
+    data: st.DataObject, originals: dict[str, tuple[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "system", lambda command: pytest.fail("a file ran a command"))
+    kind = data.draw(st.sampled_from(KINDS))
+    name, content = originals[kind]
+    inside = kind == "zipped pickle" and data.draw(st.booleans())
+    for old in tmp_path.iterdir():
+        old.unlink()
+    damaged = data.draw((damaged_inside if inside else damage)(content))
+    if kind == "run checkpoint" and data.draw(st.booleans()):  # as if it had been written so: the hash is right
+        name = f"step-0000000005-{hashlib.sha256(damaged).hexdigest()[:16]}.safetensors"
+    (tmp_path / name).write_bytes(damaged)
+    started = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if kind == "run checkpoint":
+            attempt(lambda: Checkpoints(tmp_path).load_newest())
+        else:
+            attempt(lambda: load_checkpoint(network(), tmp_path / name))
+            attempt(lambda: read_config(tmp_path / name))
+    assert time.process_time() - started < SECONDS
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def attempt(read: object) -> None:
+    assert callable(read)
+    try:
+        read()
+    except InputError as error:
+        assert "\n" not in str(error)
