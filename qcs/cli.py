@@ -60,7 +60,7 @@ def train(
     image_root: ImageRoot = None,
     data_format: DataFormat = None,
     votes: Annotated[str | None, _setting("How FERPlus votes of training images become labels.", "majority")] = None,
-    soft_labels: Annotated[bool | None, _setting("Train on the shares of votes instead of one label.", "no")] = False,
+    soft_labels: Annotated[bool | None, _setting("Train on the shares of votes instead of one label.", "no")] = None,
     output: Annotated[str | None, _setting("Run folder to create.", "runs/MODEL-DATE-TIME")] = None,
     init: Annotated[str | None, _setting("Run folder or weights file to start from.", "fresh weights")] = None,
     backbone: Annotated[str | None, _setting("Any timm model, for qcs, dcs or base.", "the network's own")] = None,
@@ -120,6 +120,8 @@ def train(
         given = {**(_settings_in(settings) if settings is not None else {}), **given}
         if "data" not in given:
             raise typer.BadParameter("no images to train on: give --data, or --resume a run")
+        if backbone is not None:
+            given.setdefault("model", "qcs")  # the recipe's network has a backbone of its own
         engine.train(engine.TrainConfig.from_recipe(recipe or "nano", **given), console=console)
 
 
@@ -375,7 +377,9 @@ def _settings_in(file: str) -> dict[str, Any]:
         raise InputError(f"{file} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{file} holds a {type(content).__name__}, expected settings by name")
-    settings: dict[str, Any] = content.get("config", content)
+    settings = content.get("config", content)
+    if not isinstance(settings, dict):
+        raise InputError(f"{file} holds a {type(settings).__name__} as its config, expected settings by name")
     return settings
 
 

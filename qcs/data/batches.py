@@ -68,7 +68,7 @@ class TrainingImages(Dataset[Any]):
         self.images = images
         self.labels = torch.from_numpy(images.soft if soft_labels and images.soft is not None else images.labels)
         shapes = {None if isinstance(image, str) else image.shape for image in images.images}
-        stackable = len(shapes) == 1 and None not in shapes
+        stackable = len(shapes) == 1 and None not in shapes and images.boxes is None
         self.at_once = BatchedAugmentation(data_config, augmentation) if stackable else None
         self.one_by_one = train_transform(data_config, augmentation)
 
@@ -82,7 +82,7 @@ class TrainingImages(Dataset[Any]):
             pixels = np.stack([self.images.images[index] for index in batch.indices])
             return self.at_once(pixels, torch.Generator().manual_seed(batch.seed)), labels
         with torch.random.fork_rng(devices=[]):  # torchvision's transforms draw from the global generator
-            torch.manual_seed(batch.seed)
+            torch.default_generator.manual_seed(batch.seed)  # and no other device's
             return torch.stack([self.one_by_one(self.images.image(index)) for index in batch.indices]), labels
 
 

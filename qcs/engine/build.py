@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 from timm.models import get_pretrained_cfg_value
 
@@ -12,7 +13,7 @@ from qcs.engine.sources import Sources
 from qcs.errors import InputError
 from qcs.models import CrossSimilarityNetwork, create_model
 from qcs.models.checkpoint import fill, is_backbone, num_classes_in, read_entries
-from qcs.models.weights import read_class_names
+from qcs.models.weights import read_class_names, read_config
 
 
 def build_model(config: TrainConfig, data: Sources) -> tuple[CrossSimilarityNetwork, Sources]:
@@ -65,9 +66,25 @@ def _start_from(config: TrainConfig, classes: tuple[str, ...]) -> CrossSimilarit
         return model
     model = _start(config, num_classes_in(entries.state, path))
     fill(model, entries)
+    _warn_of_other_arguments(model, path)
     names = read_class_names(path) or model.pretrained_cfg.get("label_names")
     if names is not None and sorted(names) == sorted(classes):
         model.name_classes(names)
     else:
         model.reset_classifier(len(classes))
     return model
+
+
+def _warn_of_other_arguments(model: CrossSimilarityNetwork, path: Path) -> None:
+    """Arguments such as residual and dropout leave no trace in the weights' shapes."""
+    try:
+        stated = read_config(path)["model_args"]
+    except InputError:  # an original checkpoint, say
+        return
+    differing = [
+        f"{name}={value!r} instead of {stated[name]!r}"
+        for name, value in model.model_args.items()
+        if name in stated and stated[name] != value and name not in ("branches", "num_classes")
+    ]
+    if differing:
+        warnings.warn(f"{path} was trained with other arguments; this run has {', '.join(differing)}", stacklevel=2)

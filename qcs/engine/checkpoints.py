@@ -7,11 +7,11 @@ rename makes it appear with the means to verify it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from torch import Tensor
 from qcs.errors import InputError
 
 _NAME = re.compile(r"step-(\d{10})-([0-9a-f]{16})\.safetensors")
+_UNFINISHED = ".being-written"  # one name: what a killed process left is written over
 _TREE = "tree"
 _TENSOR = "\0tensor"  # stands in the tree for a tensor, by number
 
@@ -55,7 +56,7 @@ class Checkpoints:
             OSError: If it cannot be written; the checkpoints before it are still there.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / ".being-written"  # one name: what a killed process left is written over
+        temporary = self.folder / _UNFINISHED
         tensors, tree = _pack(state)
         try:
             save_file(tensors, temporary, metadata={_TREE: json.dumps(tree)})
@@ -86,12 +87,16 @@ class Checkpoints:
             except Exception as error:  # what is damaged raises anything
                 on_damage(f"checkpoint {path.name} is damaged ({error}); falling back to the one before")
         raise InputError(
-            f"no checkpoint to resume from in {self.folder}; a run writes its first after a few minutes or one epoch"
+            f"no checkpoint to resume from in {self.folder}: a run writes its first after a few minutes or one epoch; "
+            "start it again, in another folder or after removing this one"
         )
 
     def discard(self) -> None:
-        """Remove all of them, and the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove all of them, and the folder if nothing else lies in it."""
+        for path in (*self._newest_first(), self.folder / _UNFINISHED):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
 
     def __bool__(self) -> bool:
         return bool(self._newest_first())

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from qcs.engine.recipes import recipe
 from qcs.errors import InputError
@@ -32,7 +33,7 @@ class TrainConfig:
         image_root: Folder that the paths of a list file start from.
         data_format: Format of the data, see `qcs.data.read`; None recognises it.
         votes: How FERPlus votes of the training images become labels, see `qcs.data.votes.decide`; validation and test
-            images keep the official majority.
+            splits keep the official majority.
         soft_labels: Train on the share of votes of each class, where the data has votes, instead of one label.
         output: The run folder to create; None makes one under `runs/`.
         init: Weights to start from; where their classes differ from the data's, the heads start fresh.
@@ -124,6 +125,10 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            if not _fits(getattr(self, name), hint):
+                wanted = str(hint).replace("typing.", "") if get_args(hint) else hint.__name__
+                raise InputError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
         ranges: dict[str, tuple[float, float]] = {
             "in_chans": (1, 3),
             "epochs": (1, math.inf),
@@ -139,9 +144,6 @@ class TrainConfig:
             "validation_fraction": (1e-6, 0.9),
             "seed": (0, 2**32 - 1),  # what NumPy takes
         }
-        for name in (*ranges, "minutes", "resize", "clip_grad", "patience", "batch_size"):
-            if not isinstance(getattr(self, name), int | float | None):
-                raise InputError(f"{name} must be a number, got {getattr(self, name)!r}")
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"{name} must be from {low:,} to {high:,}, got {getattr(self, name)}")
@@ -206,6 +208,24 @@ class TrainConfig:
     def folder(self, stamp: str) -> Path:
         """The run folder."""
         return Path(self.output) if self.output else Path("runs") / f"{self.model}-{stamp}"
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a declared type, as far as settings use them; choices are checked by name elsewhere."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, arg) for arg in args)
+    if origin is tuple:
+        return isinstance(value, tuple) and len(value) == len(args) and all(map(_fits, value, args))
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(k, args[0]) and _fits(v, args[1]) for k, v in value.items())
+    if origin is Literal:
+        return isinstance(value, str)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return hint is Any or isinstance(value, hint)
 
 
 def _from_json(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -128,15 +129,19 @@ def predict_faces(
     model = model.to(device).eval()
     pictures = iter(pictures)
     while group := list(itertools.islice(pictures, together)):
-        found = [detector(picture.image) for picture in group]
-        crops = [
-            align(picture.image, face, side, crop)
-            for picture, faces in zip(group, found, strict=True)
-            for face in faces
-        ]
-        rows = iter(_classify(model, transform, crops, device))
+        found = [_cut_out(picture, detector, side, crop) for picture in group]
+        rows = iter(_classify(model, transform, [image for faces in found for _, image in faces], device))
         for picture, faces in zip(group, found, strict=True):
-            yield PicturePrediction(picture, tuple(Prediction(picture.path, next(rows), face) for face in faces))
+            yield PicturePrediction(picture, tuple(Prediction(picture.path, next(rows), face) for face, _ in faces))
+
+
+def _cut_out(picture: Picture, detector: FaceDetector, side: int, crop: str) -> list[tuple[Face, Image.Image]]:
+    """Faces and their crops, but for those whose landmarks no face has."""
+    cut = []
+    for face in detector(picture.image):
+        with contextlib.suppress(InputError):
+            cut.append((face, align(picture.image, face, side, crop)))
+    return cut
 
 
 def _classify(

@@ -79,12 +79,13 @@ def predict_pictures(
     model = load_model(weights_file(weights))
     records: list[dict[str, Any]] = []
     drawn: set[Path] = set()
+    given = {path.resolve() for path in _given(sources)} if annotated else set()
     try:
         for found in predict_faces(
             model, stream, Accelerator().device, detector=detector, crop=crop, together=1 if live else 8
         ):
             if annotated:
-                _draw(found, Path(annotated), drawn)
+                _draw(found, Path(annotated), drawn, given)
             records.append(found.to_dict())
             _say(console, _line(found))
     except KeyboardInterrupt:
@@ -132,14 +133,20 @@ def _told(shown: Prediction) -> str:
     return f"{shown.label} {shown.probabilities[shown.label]:.1%}"
 
 
-def _draw(found: PicturePrediction, folder: Path, drawn: set[Path]) -> None:
+def _given(sources: Sequence[str]) -> Iterator[Path]:
+    """Files that are to be read, which nothing may be written over."""
+    for source in map(Path, sources):
+        yield from image_files(source) if source.is_dir() else [source]
+
+
+def _draw(found: PicturePrediction, folder: Path, drawn: set[Path], given: set[Path]) -> None:
     """Write the picture with its faces marked, under a name that no other picture of this run has."""
     place = path = folder / found.picture.place
     number = 2
     while path in drawn:
         path, number = place.with_stem(f"{place.stem}-{number}"), number + 1
-    if path.resolve() == Path(found.picture.path).resolve():
-        raise InputError(f"the annotated picture would replace {path} itself; choose another folder")
+    if path.resolve() in given:
+        raise InputError(f"the annotated picture would replace {path}, which is to be read; choose another folder")
     faces = [(shown.face, _told(shown)) for shown in found.faces if shown.face]
     write_image(annotate(found.picture.image, faces), path)
     drawn.add(path)

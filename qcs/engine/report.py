@@ -49,7 +49,8 @@ def evaluate_data(
     batches = DataLoader(known.with_transform(eval_transform(resolve_model_data_config(model))), batch_size=256)
     result = evaluate(model.to(device), batches, model.class_names, device)
     _print(result, f"{path} on {split} of {data}", console)
-    _write(result, Path(output) if output else path.parent, f"{Path(data).resolve().stem}-{split}", console)
+    beside = Path() if weights.startswith("hf-hub:") else path.parent  # the Hub's cache is no place for results
+    _write(result, Path(output) if output else beside, f"{Path(data).resolve().stem}-{split}", console)
     return result
 
 

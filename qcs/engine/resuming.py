@@ -52,7 +52,7 @@ def restore(
     step.optimizer.optimizer.load_state_dict(state["optimizer"])
     if step.ema is not None:
         step.ema.module.load_state_dict(state["ema"])
-    place = _for_processes(state["sampler"], accelerator.num_processes)
+    place = _for_processes(state["sampler"], accelerator.num_processes, most=len(sampler))
     sampler.load_state_dict(place)
     if len(state["random"]) == accelerator.num_processes:
         _set_random_numbers(state["random"][accelerator.process_index], accelerator.device)
@@ -61,10 +61,10 @@ def restore(
     return int(place["batch"])
 
 
-def _for_processes(sampler: dict[str, Any], processes: int) -> dict[str, Any]:
+def _for_processes(sampler: dict[str, Any], processes: int, most: int) -> dict[str, Any]:
     """The sampler's state where as many anchors are done as they were with other processes, rounded up to a batch."""
     batch = -(-sampler["batch"] * sampler["world_size"] // processes)
-    return {**sampler, "batch": batch, "world_size": processes}
+    return {**sampler, "batch": min(batch, most), "world_size": processes}
 
 
 def _random_numbers(device: torch.device) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from typing import Any
 from qcs.errors import InputError
 from qcs.hub.fetch import local_file
 
+OWN = ("config.json", "metrics.json", "tensorboard", "checkpoints", "best.safetensors", "last.safetensors")
+
 
 class RunFolder:
     """Paths and atomic writes of one run.
@@ -37,7 +39,7 @@ class RunFolder:
             InputError: If a run lies there already.
             OSError: If the folder cannot be made or written.
         """
-        if any((self.path / name).exists() for name in ("config.json", "tensorboard", self.best.name, self.last.name)):
+        if any((self.path / name).exists() for name in OWN):
             raise InputError(
                 f"{self.path} already holds a run; choose another output folder, or go on with it: "
                 f"qcs train --resume {self.path}"
@@ -50,24 +52,25 @@ class RunFolder:
 
     def discard(self) -> None:
         """Take back what a run that came to no weights has written; other files in the folder stay."""
-        for name in ("config.json", "metrics.json", self.best.name, self.last.name):
-            (self.path / name).unlink(missing_ok=True)
-        for name in ("tensorboard", "checkpoints"):
-            shutil.rmtree(self.path / name, ignore_errors=True)
+        for name in OWN:  # none of them was there when the run began
+            if (self.path / name).is_dir():
+                shutil.rmtree(self.path / name, ignore_errors=True)
+            else:
+                (self.path / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty, or never made
             self.path.rmdir()
 
     def read_config(self) -> dict[str, Any]:
-        """The settings that the run was started with.
+        """What the run was started with: its settings under "config", its images per class under "images".
 
         Raises:
             InputError: If no run lies here.
         """
         path = self.path / "config.json"
         try:
-            settings = json.loads(path.read_text(encoding="utf-8"))["config"]
-            if isinstance(settings, dict):
-                return settings
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(record["config"], dict) and isinstance(record["images"]["train"], dict):
+                return dict(record)
         except FileNotFoundError as error:
             raise InputError(f"{self.path} is no run folder: it has no {path.name}") from error
         except (ValueError, KeyError, TypeError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -34,14 +34,15 @@ class RunningMeans:
             self._sums[name] = self._sums.get(name, torch.zeros((), device=value.device)) + value.detach() * weight
         self._weight += weight
 
-    def state_dict(self, accelerator: Accelerator) -> dict[str, Any]:
-        """The means so far over all processes, and what they are means of."""
-        sums = accelerator.reduce(dict(self._sums), reduction="mean") if self._sums else {}
-        return {"sums": sums, "weight": self._weight}
+    def state_dict(self) -> dict[str, Any]:
+        """This process's sums, and the images they are over."""
+        return {"sums": {name: total.cpu() for name, total in self._sums.items()}, "weight": self._weight}
 
-    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Go on from a state, the same in all processes."""
-        self._sums = {name: total.to(device) for name, total in state["sums"].items()}
+    def load_state_dict(self, states: Sequence[Mapping[str, Any]], accelerator: Accelerator) -> None:
+        """Go on from the states of all processes: each from its own, or where their number changed, from the first."""
+        same = len(states) == accelerator.num_processes
+        state = states[accelerator.process_index if same else 0]
+        self._sums = {name: total.to(accelerator.device) for name, total in state["sums"].items()}
         self._weight = state["weight"]
 
     def values(self, accelerator: Accelerator | None = None) -> dict[str, float]:

@@ -52,7 +52,10 @@ def sources(config: TrainConfig, splits: Mapping[str, LabelledImages] | None = N
     if train is None:
         raise InputError(f"{config.data} has no training images; it has the splits {', '.join(found)}")
     if config.soft_labels and train.soft is None:
-        raise InputError(f"{config.data} holds one label per image, no votes: leave out soft_labels")
+        raise InputError(
+            f"{config.data} gives no soft targets with votes={config.votes!r}; for data with votes choose votes "
+            "'probability' or 'multi_target', for other data leave out soft_labels"
+        )
     present = [name for name, count in train.class_counts().items() if count]
     if len(present) < 2:
         raise InputError(f"{config.data} has training images of one class only, {present[0]}; expected at least two")

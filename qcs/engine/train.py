@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, set_seed
+from accelerate.utils import broadcast, broadcast_object_list, gather_object, set_seed
 from rich.console import Console
 from timm.data import resolve_model_data_config
 from timm.optim import param_groups_layer_decay
@@ -42,6 +42,7 @@ from qcs.engine.step import Batch, TrainingStep
 from qcs.errors import InputError
 from qcs.losses import JointLoss
 from qcs.models import CrossSimilarityNetwork, load_model, save_model
+from qcs.models.weights import read_config
 
 CHECKPOINTS = "checkpoints"  # their folder in the run folder
 
@@ -107,9 +108,11 @@ def resume(
     run = RunFolder(folder)
     if (run.path / "validation.json").exists() and not Checkpoints(run.path / CHECKPOINTS):
         raise InputError(f"{folder} is a finished run: there is nothing to resume")
-    config = TrainConfig.from_record(run.read_config())
-    config = dataclasses.replace(config, output=str(folder), pretrained_backbone=False)  # weights: the checkpoint's
-    return _Training(config, splits, console or Console(quiet=True), resume=True).run()
+    record = run.read_config()
+    config = TrainConfig.from_record(record["config"])
+    # The weights come from the checkpoint, not from where the run had its first ones.
+    config = dataclasses.replace(config, output=str(folder), init=None, pretrained_backbone=False)
+    return _Training(config, splits, console or Console(quiet=True), resume=record["images"]).run()
 
 
 class _Training:
@@ -120,7 +123,7 @@ class _Training:
         config: TrainConfig,
         splits: Mapping[str, LabelledImages] | None,
         console: Console,
-        resume: bool = False,
+        resume: Mapping[str, Mapping[str, int]] | None = None,  # images per set and class that the run began with
     ) -> None:
         self.config = config
         # Accelerate's own mixed precision can be chosen only once per process.
@@ -132,6 +135,8 @@ class _Training:
         set_seed(config.seed)
         data = sources(config, splits)
         self.model, self.data = build_model(config, data)
+        if resume is not None:
+            self._keep_data(resume)
         stamp = [datetime.now().strftime("%Y%m%d-%H%M%S")]
         self.folder = RunFolder(config.folder(broadcast_object_list(stamp)[0]))  # the same for all processes
         self.checkpoints = Checkpoints(self.folder.path / CHECKPOINTS)
@@ -157,7 +162,17 @@ class _Training:
         self.means = RunningMeans()
         self.first_batch = 0  # of the next epoch; above 0 in the epoch that a run resumes in
         self._before = 0.0  # seconds that the run took before it was interrupted
-        self.resumed = resume
+        self.resumed = resume is not None
+
+    def _keep_data(self, began_with: Mapping[str, Mapping[str, int]]) -> None:
+        """The classes in the order that the run began with, and the same number of images of each."""
+        classes = tuple(began_with["train"])
+        if sorted(classes) == sorted(self.data.train.classes):
+            self.data = self.data.with_classes(classes)
+            self.model.name_classes(classes)
+        found = self.data.summary()
+        if found != began_with:
+            raise InputError(f"the data changed since the run began: it has {found} images, then {dict(began_with)}")
 
     @property
     def evaluated(self) -> CrossSimilarityNetwork:
@@ -188,14 +203,15 @@ class _Training:
 
     def _run_epochs(self) -> None:
         self._started = self._saved = time.perf_counter()
+        if self.history and self.first_batch == 0:  # resumed at an epoch's end, perhaps before it was written
+            self._save_epoch()
         with TrainingDisplay(self.console, self.config.epochs) as display:
             while not self._done():
                 record = self._run_epoch(len(self.history) + 1, display)
                 self.history.append(record)
-                improved = record is self._best()
-                self._save_epoch(improved)
-                display.epoch(record, improved)
                 self._save_checkpoint(batches=0)
+                self._save_epoch()
+                display.epoch(record, record is self._best())
 
     def _done(self) -> bool:
         """Whether the epochs are over, the time is up, or validation has long stopped improving."""
@@ -211,9 +227,9 @@ class _Training:
 
     def _save_checkpoint(self, batches: int) -> None:
         """Keep what a resumed run needs, `batches` of the next epoch done."""
-        self.accelerator.wait_for_everyone()
+        self._share_buffers()
         state = training_state(self.take_step, self.model, self.sampler, batches, self.accelerator)
-        state["means"] = self.means.state_dict(self.accelerator)
+        state["means"] = gather_object([self.means.state_dict()])
         if self.accelerator.is_main_process:
             state |= {"history": self.history, "seconds": self._seconds()}
             self.checkpoints.save(self.take_step.taken, state)
@@ -224,7 +240,7 @@ class _Training:
         self.first_batch = restore(
             state, self.take_step, self.model, self.sampler, self.accelerator, seed=self.config.seed
         )
-        self.means.load_state_dict(state["means"], self.accelerator.device)
+        self.means.load_state_dict(state["means"], self.accelerator)
         self.history, self._before = state["history"], state["seconds"]
         self._say(f"resumed after {self.take_step.taken:,} steps, in epoch {len(self.history) + 1}")
 
@@ -272,7 +288,8 @@ class _Training:
         self.accelerator.project_configuration.logging_dir = str(self.folder.path)
         with writing(self.folder.path / "tensorboard"):
             # What the interrupted run logged of epochs that are now run again is not shown twice.
-            purge = {"purge_step": len(self.history) + 1} if self.resumed else {}
+            logged = len(self.history) - (self.first_batch == 0)
+            purge = {"purge_step": logged + 1} if self.resumed else {}
             self.accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": purge})
 
     def _loss(self) -> JointLoss:
@@ -302,6 +319,7 @@ class _Training:
             if progress >= 1:  # the time is up; after a step, so that every epoch has one to record
                 break
         seconds = time.perf_counter() - started
+        self._share_buffers()
         means, self.means, self.first_batch = self.means.values(self.accelerator), RunningMeans(), 0
         evaluation = evaluate(self.evaluated, self.validation, self.model.class_names, self.accelerator.device)
         return {
@@ -314,6 +332,13 @@ class _Training:
             "images_per_second": images * self.accelerator.num_processes / max(seconds, 1e-9),
             "seconds": self._seconds(),
         }
+
+    def _share_buffers(self) -> None:
+        """All processes evaluate and keep the running statistics of the first, whose weights are saved."""
+        if self.accelerator.num_processes > 1:
+            for model in (self.model, self.evaluated):
+                for buffer in model.buffers():
+                    broadcast(buffer)
 
     @property
     def _param_groups(self) -> list[dict[str, Any]]:
@@ -352,20 +377,25 @@ class _Training:
             share = max(share, float(elapsed) / (60 * self.config.minutes))
         return min(share, 1.0)
 
-    def _save_epoch(self, improved: bool) -> None:
+    def _save_epoch(self) -> None:
         record = self.history[-1]
         with writing(self.folder.path / "tensorboard"):
             self.accelerator.log({k: v for k, v in record.items() if k != "epoch"}, step=int(record["epoch"]))
         if not self.accelerator.is_main_process:
             return
         self.folder.write_json("metrics.json", self.history)
-        if improved:
+        if record is self._best():
             save_model(self.evaluated, self.folder.best, info=record)
         save_model(self.evaluated, self.folder.last, info=record)
 
     def _finish(self) -> RunResult:
         best_epoch = int(self._best()["epoch"])
         self.accelerator.wait_for_everyone()
+        if (kept := read_config(self.folder.best)["info"].get("epoch")) != best_epoch:
+            raise InputError(
+                f"{self.folder.best} holds the weights of epoch {kept}, the best is {best_epoch}: that epoch was lost "
+                "with a damaged checkpoint and came out differently; start the run again"
+            )
         model = load_model(self.folder.best).to(self.accelerator.device)
         results = {"validation": evaluate(model, self.validation, model.class_names, self.accelerator.device)}
         if self.data.test is not None:

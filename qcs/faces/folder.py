@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from qcs.data.dataset import open_image
 from qcs.errors import InputError
 from qcs.faces.align import DEFAULT, SIDE, align, template
-from qcs.faces.align_log import AlignLog
+from qcs.faces.align_log import NAME, AlignLog
 from qcs.faces.face import Face, FaceDetector
 from qcs.faces.image_file import write_image
 from qcs.faces.mtcnn import MTCNN
@@ -106,9 +107,12 @@ def align_folder(
     aligner = _Aligner(source, target, size, crop, faces, detector)
     detector()  # a package that is missing is said before anything is written
     counts: Counter[str] = Counter()
+    if target.is_dir() and any(target.iterdir()) and not (target / NAME).is_file():
+        raise InputError(f"{target} holds other files; choose an empty folder, or one that an earlier run began")
     with AlignLog(target, {"size": size, "crop": crop, "faces": faces}) as log, _progress(console) as progress:
         for unfinished in target.rglob(".*.tmp"):
-            unfinished.unlink()
+            if re.fullmatch(r"\..+\.\d+\.tmp", unfinished.name):
+                unfinished.unlink()
         left = [path for path in paths if path not in log.done]
         task = progress.add_task("", total=len(paths), completed=len(paths) - len(left))
         for record in _outcomes(aligner, left, workers):
@@ -147,6 +151,12 @@ class _Aligner:
         found = self.detector(image)
         if not found:
             return {"path": path, "skipped": "no face"}
+        try:
+            return self._cut_out(image, found, path)
+        except InputError as error:  # landmarks that no face has
+            return {"path": path, "skipped": str(error)}
+
+    def _cut_out(self, image: Image.Image, found: Sequence[Face], path: str) -> dict[str, Any]:
         if self.faces == "best":
             return {"path": path, "crops": [self._cut(image, found[0], Path(path))]}
         numbered = [Path(path).with_stem(f"{Path(path).stem}_{number}") for number in range(1, len(found) + 1)]

@@ -8,6 +8,8 @@ from typing import Any
 
 from PIL import Image
 
+from qcs.errors import InputError
+
 BEST: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
 
 
@@ -19,10 +21,13 @@ def write_image(image: Image.Image, path: Path) -> None:
         path: Where to; missing folders are made.
 
     Raises:
+        InputError: If the name does not end in that of a kind of pictures that can be written.
         OSError: If it cannot be written.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    kind = Image.registered_extensions()[path.suffix.lower()]
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind is None or kind not in Image.SAVE:
+        raise InputError(f"cannot write {path}: pictures are not written as {path.suffix or 'files without suffix'}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(unfinished, kind, **BEST.get(kind, {}))

@@ -14,6 +14,7 @@ from qcs.errors import InputError
 from qcs.hub.fetch import HUB_PREFIX, fetch_config, folder_config
 from qcs.models import any_backbone, ir, zoo
 from qcs.models.checkpoint import load_checkpoint
+from qcs.models.network import stated_arguments
 
 SOURCES = (HUB_PREFIX, "local-dir:")  # of names that mean a repository on the Hub or on disk, as in timm
 _CFGS = [
@@ -75,6 +76,8 @@ def _checked_source(name: str, cache_dir: str | Path | None) -> str:
             f"{name} holds a {architecture}, which is no network of this library; use timm.create_model, or one of "
             f"{', '.join(list_models())}"
         )
+    if not architecture.startswith("ir"):
+        stated_arguments(config.get("model_args", {}), name)
     return f"{source}:{place}"
 
 

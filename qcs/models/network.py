@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -348,3 +349,22 @@ class CrossSimilarityNetwork(nn.Module):
                 raise InputError(f"expected normalised images of dtype {weight.dtype}, got {x.dtype}")
             if x.device != weight.device:
                 raise InputError(f"the network is on {weight.device}, the images are on {x.device}; move one of them")
+
+
+def stated_arguments(args: Any, where: str) -> dict[str, Any]:
+    """The network's arguments that a file or a repository states, none of which can have other weights loaded.
+
+    Raises:
+        InputError: If one can, or is unknown.
+    """
+    if not isinstance(args, dict):
+        raise InputError(f"{where} states arguments that are no arguments: {args!r}")
+    known = set(signature(CrossSimilarityNetwork).parameters) - set(NOT_SAVED)
+    if unknown := args.keys() - known:
+        raise InputError(
+            f"{where} was made with arguments that this version does not know: {', '.join(sorted(unknown))}"
+        )
+    backbone_args = args.get("backbone_args")
+    if backbone_args is not None and without_sources(backbone_args) != backbone_args:
+        raise InputError(f"{where} names other weights in its backbone_args: refused")
+    return args

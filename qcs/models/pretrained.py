@@ -77,7 +77,7 @@ def find_weights(name: str, cfg: PretrainedCfg, cache_dir: str | Path | None = N
     """
     if cfg.source == "local-dir":
         return folder_weights(Path(str(cfg.file)))
-    if cfg.file:
+    if cfg.file and cfg.source != "hf-hub":  # a repository's configuration names no file of this machine
         return Path(cfg.file)
     embedded = EMBEDDED / f"{name}.safetensors"
     shipped = get_pretrained_cfg(name, allow_unregistered=True)

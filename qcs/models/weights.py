@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from inspect import signature
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,8 +13,8 @@ from safetensors.torch import save_file
 
 from qcs.errors import InputError
 from qcs.hub.fetch import local_file
-from qcs.models.factory import create_model
-from qcs.models.network import NOT_SAVED, CrossSimilarityNetwork
+from qcs.models.factory import create_model, list_models
+from qcs.models.network import CrossSimilarityNetwork, stated_arguments
 
 METADATA_KEY = "qcs"
 NESTED = ("model_args", "pretrained_cfg", "info")
@@ -125,10 +124,13 @@ def load_model(source: str | Path) -> CrossSimilarityNetwork:
         for key, value in config["pretrained_cfg"].items()
         if key not in SOURCES
     }
-    args = config["model_args"]
-    if unknown := args.keys() - (signature(CrossSimilarityNetwork).parameters.keys() - set(NOT_SAVED)):
-        raise InputError(
-            f"{path} was made with arguments that this version does not know: {', '.join(sorted(unknown))}"
-        )
-    model = create_model(config["architecture"], pretrained_cfg=cfg, checkpoint_path=path, **args)
+    name, args = config["architecture"], stated_arguments(config["model_args"], str(path))
+    if name not in list_models():  # nothing else may be created by what a file says
+        raise InputError(f"{path} is of {name!r}, which is no network of this version: {', '.join(list_models())}")
+    try:
+        model = create_model(name, pretrained_cfg={**cfg, "architecture": name}, checkpoint_path=path, **args)
+    except (TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} says damaged things of itself ({type(error).__name__}: {error})") from error
     return cast(CrossSimilarityNetwork, model.eval())

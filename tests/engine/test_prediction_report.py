@@ -172,7 +172,7 @@ def test_annotated_pictures_keep_the_tree_and_never_share_a_name(run: RunResult,
 def test_a_picture_is_never_replaced_by_its_annotated_copy(run: RunResult, tmp_path: Path) -> None:
     path = picture(tmp_path / "in" / "a.png", 150)
     before = path.read_bytes()
-    with pytest.raises(InputError, match=r"the annotated picture would replace .*a\.png itself; choose another folder"):
+    with pytest.raises(InputError, match=r"the annotated picture would replace .*a\.png, which is to be read; choose"):
         found(run, [tmp_path / "in"], annotated=tmp_path / "in")
     assert path.read_bytes() == before
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import random
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from qcs.data import LabelledImages
 from qcs.engine import RunResult, resume, train
+from qcs.engine.checkpoints import Checkpoints
 from qcs.errors import InputError
 from qcs.losses import JointLoss
 
@@ -137,12 +139,12 @@ def test_what_cannot_be_resumed_says_why(tmp_path: Path, monkeypatch: pytest.Mon
         resume(finished, splits)
     interrupted(monkeypatch, tmp_path / "run", 5, splits)
     fewer = {**splits, "train": splits["train"].subset(range(1, len(splits["train"])))}
-    with pytest.raises(InputError, match="sampler state belongs to another configuration: length is"):
+    with pytest.raises(InputError, match=r"the data changed since the run began: it has .*'happy': 11"):
         resume(tmp_path / "run", fewer)
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     with pytest.raises(InputError, match="no checkpoint to resume from in"):
         resume(tmp_path / "run", splits)
-    (tmp_path / "run" / "config.json").write_text('{"config": {"learning": 1}}')
+    (tmp_path / "run" / "config.json").write_text('{"config": {"learning": 1}, "images": {"train": {}}}')
     with pytest.raises(InputError, match="unknown settings learning"):
         resume(tmp_path / "run", splits)
     (tmp_path / "run" / "config.json").write_text("{")
@@ -200,3 +202,62 @@ def kill_after(folder: Path, arguments: list[str], seconds: float) -> bool:
 def newest(folder: Path) -> str:
     found = (folder / "pieces" / "checkpoints").glob("step-*")
     return max((path.name for path in found), default="")
+
+
+def test_the_data_must_be_what_the_run_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = toy.splits()
+    interrupted(monkeypatch, tmp_path / "run", 5, splits)
+    shorter = {**splits, "validation": splits["validation"].subset(range(6))}
+    with pytest.raises(InputError, match=r"the data changed since the run began: it has .*'validation'"):
+        resume(tmp_path / "run", shorter)
+    renamed = {name: LabelledImages(part.images, part.labels, ["x", "y", "z"]) for name, part in splits.items()}
+    with pytest.raises(InputError, match="the data changed since the run began"):
+        resume(tmp_path / "run", renamed)
+
+
+def test_an_end_between_checkpoint_and_weights_of_an_epoch_loses_neither(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = toy.splits()
+    whole = train(toy.settings(output=str(tmp_path / "whole"), **ALWAYS), splits)
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(importlib.import_module("qcs.engine.train"), "save_model", killed)
+        train(toy.settings(output=str(tmp_path / "pieces"), **ALWAYS), splits)
+    assert not (tmp_path / "pieces" / "last.safetensors").exists()
+    check_equal(whole, resume(tmp_path / "pieces", splits))
+
+
+def test_weights_of_an_epoch_that_came_out_differently_are_not_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qcs.models import load_model, save_model
+
+    splits = toy.splits()
+    interrupted(monkeypatch, tmp_path / "run", 14, splits)
+    best = tmp_path / "run" / "best.safetensors"
+    save_model(load_model(best), best, info={"epoch": 7})
+    training = importlib.import_module("qcs.engine.train")._Training
+    monkeypatch.setattr(training, "_save_epoch", lambda self: None)
+    with pytest.raises(InputError, match=r"best\.safetensors holds the weights of epoch 7, the best is \d"):
+        resume(tmp_path / "run", splits)
+
+
+def test_a_run_goes_on_without_the_weights_it_started_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = toy.splits()
+    first = train(toy.settings(output=str(tmp_path / "first"), epochs=1), splits).folder / "best.safetensors"
+    interrupted(monkeypatch, tmp_path / "run", 5, splits, init=str(first))
+    first.unlink()
+    assert len(resume(tmp_path / "run", splits).history) == 3
+
+
+def test_a_folder_of_someone_elses_checkpoints_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "mine.pt").touch()
+    with pytest.raises(InputError, match="already holds a run"):
+        train(toy.settings(output=str(tmp_path)), toy.splits())
+    Checkpoints(tmp_path / "checkpoints").discard()
+    assert (tmp_path / "checkpoints" / "mine.pt").exists()

@@ -90,5 +90,5 @@ def test_a_vote_rule_labels_training_images_and_leaves_the_others_to_the_majorit
 
 def test_soft_labels_need_votes(tmp_path: Path) -> None:
     toy.archive(tmp_path / "squares.npz")
-    with pytest.raises(InputError, match="holds one label per image, no votes: leave out soft_labels"):
+    with pytest.raises(InputError, match="gives no soft targets with votes='majority'; for data with votes choose"):
         sources(TrainConfig(data=str(tmp_path / "squares.npz"), soft_labels=True))

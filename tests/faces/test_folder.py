@@ -140,6 +140,9 @@ def test_what_cannot_be_aligned_is_refused_and_nothing_written(source: Path, tmp
 
 def test_a_face_that_cannot_be_written_is_named(source: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "deep" / "b.jpg").mkdir(parents=True)
+    with pytest.raises(InputError, match="out holds other files; choose an empty folder"):
+        align_folder(source, tmp_path / "out", detector=FixedFaces)
+    (tmp_path / "out" / "align.jsonl").touch()  # as if an earlier run had begun it
     with pytest.raises(OSError, match=r"cannot write .*b\.jpg: "):
         align_folder(source, tmp_path / "out", detector=FixedFaces)
     assert not list((tmp_path / "out").rglob("*.tmp"))

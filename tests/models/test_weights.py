@@ -162,7 +162,7 @@ UNREADABLE: dict[str, tuple[Callable[[Path], object], str]] = {
             path,
             metadata={"qcs": json.dumps({"architecture": "qcs_giga", **{key: {} for key in NESTED}})},
         ),
-        "unknown model 'qcs_giga'",
+        "is of 'qcs_giga', which is no network of this version",
     ),
     **{
         f"metadata {text}": (
@@ -185,3 +185,42 @@ def test_files_that_hold_no_network_are_refused(tmp_path: Path, write: Callable[
 
 def test_file_without_class_names_states_none(tmp_path: Path) -> None:
     assert read_class_names(save_model(build(), tmp_path / "model.safetensors")) is None
+
+
+def restated(path: Path, **changes: Any) -> Path:
+    """A weights file that says other things of itself."""
+    with safe_open(path, "pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        config = json.loads(file.metadata()["qcs"])
+    save_file(tensors, path, metadata={"qcs": json.dumps({**config, **changes})})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": "hf-hub:someone/else"}, "is of 'hf-hub:someone/else', which is no network of this version"),
+        ({"architecture": 5}, "is of 5, which is no network of this version"),
+        (
+            {"model_args": {"pretrained_backbone": True}},
+            "that this version does not know: pretrained_backbone",
+        ),
+        (
+            {"model_args": {"backbone_args": {"pretrained_cfg_overlay": {"file": "/etc/passwd"}}}},
+            "names other weights in its backbone_args: refused",
+        ),
+        ({"model_args": {"embed_dim": "x"}}, "says damaged things of itself"),
+    ],
+)
+def test_a_file_cannot_have_anything_but_itself_loaded(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    path = restated(save_model(qcs.create_model("base_nano"), tmp_path / "model.safetensors"), **changes)
+    with pytest.raises(InputError, match=message):
+        load_model(path)
+
+
+def test_the_name_a_file_states_is_that_of_its_network(tmp_path: Path) -> None:
+    path = save_model(qcs.create_model("base_nano"), tmp_path / "model.safetensors")
+    with safe_open(path, "pt") as file:
+        cfg = json.loads(file.metadata()["qcs"])["pretrained_cfg"]
+    model = load_model(restated(path, pretrained_cfg={**cfg, "architecture": "../../elsewhere/x"}))
+    assert model.pretrained_cfg["architecture"] == "base_nano"
