@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import torch
@@ -31,6 +32,8 @@ def write(
     """
     import openvino
 
+    # The converter loads NNCF where it is installed, which has PyTorch look for a CUDA compiler and complain of it.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     # From a trace, not from `torch.export`, whose decomposition takes PReLU apart.
     model = openvino.convert_model(network, example_input=images, input=[-1, *images.shape[1:]])
     if calibration is not None:

@@ -44,8 +44,6 @@ def quantize(model: Any, calibration: Tensor) -> Any:
         model: The model in floating point.
         calibration: Images (N, C, H, W).
     """
-    # NNCF has PyTorch look for a CUDA compiler, and complain of what it finds; nothing here needs one.
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     import nncf
 
     nncf.set_log_level(logging.ERROR)
