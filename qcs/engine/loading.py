@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any, TypeVar
 
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
@@ -15,6 +16,7 @@ from qcs.engine.config import TrainConfig
 from qcs.samplers import ImageSampler, PairSampler, QuadrupletSampler
 from qcs.samplers.branch_sampler import BranchSampler
 
+T = TypeVar("T")
 EVAL_BATCH = 256
 Batches = DataLoader[tuple[Any, int]]  # batches of images (B, C, H, W) and labels (B,)
 
@@ -70,3 +72,9 @@ def batches_to_evaluate(
     share = range(accelerator.process_index, len(images), accelerator.num_processes)
     images = images.subset(list(share)).with_transform(eval_transform(data_config))
     return DataLoader(images, EVAL_BATCH, num_workers=config.workers)
+
+
+def in_groups(batches: Iterator[T], size: int) -> Iterator[list[T]]:
+    """Batches of one optimiser step each; the last group may be smaller."""
+    while group := list(islice(batches, size)):
+        yield group

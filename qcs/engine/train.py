@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,7 +31,7 @@ from qcs.engine.config import TrainConfig
 from qcs.engine.display import TrainingDisplay
 from qcs.engine.evaluation import Evaluation, evaluate
 from qcs.engine.hardware import native_precision, use_plain_attention
-from qcs.engine.loading import Batches, batches_to_evaluate, batches_to_train, branch_sampler
+from qcs.engine.loading import Batches, batches_to_evaluate, batches_to_train, branch_sampler, in_groups
 from qcs.engine.resuming import restore, training_state
 from qcs.engine.run_folder import RunFolder, writing
 from qcs.engine.running import RunningMeans
@@ -308,7 +307,7 @@ class _Training:
         batches, done, started, images = len(self.batches), self.first_batch, time.perf_counter(), 0
         display.start_epoch(epoch, batches, done)
         self.network.train()
-        for group in _groups(self._on_device(self.batches), self.config.accumulate):
+        for group in in_groups(self._on_device(self.batches), self.config.accumulate):
             progress = self._progress(epoch - 1 + done / batches)
             self._set_rate(epoch - 1 + done / batches, progress)
             self.means.add(self.take_step(group), sum(labels.shape[1] for _, labels in group))
@@ -429,12 +428,6 @@ class _Training:
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _groups(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
-    """Batches of one optimiser step each; the last group may be smaller."""
-    while group := list(islice(batches, size)):
-        yield group
 
 
 @contextmanager

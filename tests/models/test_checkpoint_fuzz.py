@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import time
 import warnings
-import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from damage import damage, damaged_inside
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -47,37 +46,6 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, 
     return {kind: (file.name, file.read_bytes()) for kind, file in zip(KINDS, files, strict=True)}
 
 
-@st.composite
-def damage(draw: st.DrawFn, content: bytes) -> bytes:
-    """Bytes changed, cut out, doubled, or replaced by what a reader may trip over."""
-    changed = bytearray(content)
-    for _ in range(draw(st.integers(1, 3))):
-        start = draw(st.integers(0, len(changed)))
-        end = min(len(changed), start + draw(st.sampled_from([0, 1, 1, 2, 8, 60, len(changed)])))
-        kind = draw(st.sampled_from(["token", "bytes", "cut", "double"]))
-        if kind == "token":
-            changed[start:end] = draw(st.sampled_from(TOKENS))
-        elif kind == "bytes":
-            changed[start:end] = draw(st.binary(max_size=max(end - start, 1)))
-        elif kind == "cut":
-            del changed[start:end]
-        else:
-            changed[start:start] = changed[start:end]
-    return bytes(changed)
-
-
-@st.composite
-def damaged_inside(draw: st.DrawFn, content: bytes) -> bytes:
-    """A zip in order around a damaged entry, whose check sum would otherwise keep the damage from the unpickler."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as before, zipfile.ZipFile(packed, "w") as after:
-        spoilt = draw(st.sampled_from(before.namelist()))
-        for name in before.namelist():
-            stored = before.read(name)
-            after.writestr(name, draw(damage(stored)) if name == spoilt else stored)
-    return packed.getvalue()
-
-
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -94,7 +62,7 @@ def test_damaged_weights_end_in_an_input_error_or_load(
     inside = kind == "zipped pickle" and data.draw(st.booleans())
     for old in tmp_path.iterdir():
         old.unlink()
-    damaged = data.draw((damaged_inside if inside else damage)(content))
+    damaged = data.draw((damaged_inside if inside else damage)(content, TOKENS))
     if kind == "run checkpoint" and data.draw(st.booleans()):  # as if it had been written so: the hash is right
         name = f"step-0000000005-{hashlib.sha256(damaged).hexdigest()[:16]}.safetensors"
     (tmp_path / name).write_bytes(damaged)

@@ -118,9 +118,9 @@ def test_another_seed_or_epoch_gives_other_batches() -> None:
 
 
 def test_global_random_state_is_left_alone() -> None:
-    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # type: ignore[index]
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     list(QuadrupletSampler(LABELS, 10, balance="class"))
-    assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())  # type: ignore[index]
+    assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
 
 
 # ---- ranks
