@@ -89,3 +89,10 @@ def test_images_of_several_sizes_are_augmented_one_by_one() -> None:
     assert mixed.at_once is None and TrainingImages(arrays(), CONFIG, AUGMENTATION).at_once is not None
     with Image.new("L", (16, 16)) as grey:
         assert mixed.one_by_one(grey).shape == (1, 16, 16)
+
+
+def test_images_with_boxes_are_cropped_one_by_one_as_in_evaluation() -> None:
+    stored = arrays()
+    boxes = np.tile(np.array([2, 2, 12, 12]), (len(stored), 1))
+    boxed = LabelledImages(stored.images, stored.labels, stored.classes, boxes=boxes)
+    assert TrainingImages(boxed, CONFIG, AUGMENTATION).at_once is None
