@@ -1,0 +1,59 @@
+"""The commands that use trained weights: `evaluate` and `predict`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from qcs.cli.shared import Data, DataFormat, ImageRoot, Weights, console, needs, report, setting
+from qcs.errors import InputError
+
+
+def evaluate(
+    weights: Weights,
+    data: Data,
+    split: Annotated[str, typer.Option(help="train, validation, test, or all.")] = "test",
+    image_root: ImageRoot = None,
+    data_format: DataFormat = None,
+    output: Annotated[str | None, setting("Folder to write to.", "the folder of the weights")] = None,
+) -> None:
+    """Accuracy, balanced accuracy, per class and confusion matrix of a trained network."""
+    needs("accelerate", "torchmetrics", "matplotlib")
+    from qcs.engine.report import evaluate_data
+
+    evaluate_data(weights, data, split, image_root, output, console, data_format)
+
+
+def predict(
+    weights: Weights,
+    images: Annotated[
+        list[str], typer.Argument(help="Photographs, folders of them, videos, or camera (camera:1 is the second).")
+    ],
+    output: Annotated[str | None, setting("File to write: .json or .csv.", "none")] = None,
+    annotate: Annotated[str | None, setting("Folder for the pictures with faces marked.", "none")] = None,
+    detect: Annotated[bool, typer.Option(help="Find the faces, or take each image as one face that fills it.")] = True,
+    crop: Annotated[
+        str, typer.Option(help="How faces are cut out, as those trained on: fer2013, arcface or loose.")
+    ] = "fer2013",
+    min_face: Annotated[
+        int | None, setting("Smallest face to find, in pixels.", "a 40th of the shorter side, at least 20")
+    ] = None,
+    every: Annotated[int, typer.Option(help="Of a video or camera, take every n-th frame.")] = 1,
+) -> None:
+    """Expression of each face in photographs, videos or before a camera, with its probability."""
+    needs("accelerate", "torchmetrics")
+    from qcs.engine.prediction_report import predict_crops, predict_pictures
+
+    if detect:
+        unreadable = predict_pictures(
+            weights, images, output, annotate, console, crop=crop, min_face=min_face, every=every
+        )
+    elif annotate:
+        raise InputError("there are no faces to mark with --no-detect; leave out --annotate")
+    else:
+        unreadable = predict_crops(weights, images, output, console)
+    for error in unreadable:
+        report("red", "error", str(error))
+    if unreadable:
+        raise typer.Exit(1)
