@@ -30,7 +30,7 @@ from qcs.engine.checkpoints import Checkpoints
 from qcs.engine.config import TrainConfig
 from qcs.engine.display import TrainingDisplay
 from qcs.engine.evaluation import Evaluation, evaluate
-from qcs.engine.hardware import native_precision, use_plain_attention
+from qcs.engine.hardware import keep_freed_memory, native_precision, use_plain_attention
 from qcs.engine.loading import Batches, batches_to_evaluate, batches_to_train, branch_sampler, in_groups
 from qcs.engine.resuming import restore, training_state
 from qcs.engine.run_folder import RunFolder, writing
@@ -145,6 +145,7 @@ class _Training:
         self.batches = batches_to_train(config, images, self.sampler, self._data_config, self.accelerator)
         self.validation = self._to_evaluate(self.data.validation)
         if self.accelerator.device.type == "cpu":
+            keep_freed_memory()
             use_plain_attention(self.model)
         self.network = self.accelerator.prepare_model(self.model.to(memory_format=torch.channels_last))
         self.ema = ModelEmaV3(self.model, decay=config.ema, use_warmup=True) if config.ema else None

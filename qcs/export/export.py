@@ -18,9 +18,9 @@ from torch import Tensor
 from qcs.errors import InputError
 from qcs.export import onnx, openvino, torch_export, torchscript
 from qcs.export.check import Difference, compare, require_close
-from qcs.export.fold import fold_batch_norm
 from qcs.export.loaded import Loaded
 from qcs.models import CrossSimilarityNetwork
+from qcs.models.fold import fold_batch_norm
 from qcs.models.golden import golden_images
 
 FORMATS: dict[str, Any] = {

@@ -4,22 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
+
+from qcs.layers.processes import mean_over_processes, several_processes
 
 
 class _PerBranch(nn.Module):
     """A batch norm that splits its batches in training, and lets each part pass as a batch of its own."""
 
     branches = 1
+    world = False  # whether the statistics of a part are those of all processes' parts together
 
     def forward(self, x: Tensor) -> Tensor:
         """Feature maps (branches * B, C, H, W) to normalised ones."""
-        if self.branches == 1 or not self.training:
+        if not self.training:
             return super().forward(x)
-        return torch.cat([super(_PerBranch, self).forward(part) for part in x.chunk(self.branches)])
+        parts = [self._normalised(part) for part in x.chunk(self.branches)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        return self._over_processes(x) if self.world and several_processes() else super().forward(x)
+
+    def _over_processes(self, x: Tensor) -> Tensor:
+        """The same with statistics of every process's images; all must hold equally many."""
+        norm: Any = self
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        mean = mean_over_processes(wide.mean((0, 2, 3)))
+        centred = wide - mean.view(-1, 1, 1)
+        variance = mean_over_processes(centred.square().mean((0, 2, 3)))
+        self._track(mean.detach(), variance.detach(), dist.get_world_size() * x.numel() // x.shape[1])
+        scale = norm.weight / (variance + norm.eps).sqrt()
+        out = torch.addcmul(norm.bias.view(-1, 1, 1), centred, scale.view(-1, 1, 1)).to(x.dtype)
+        return norm.act(norm.drop(out)) if isinstance(self, BatchNormAct2d) else out
+
+    def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        norm: Any = self
+        norm.num_batches_tracked.add_(1)
+        norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
+        unbiased = variance * (count / (count - 1))
+        norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)
 
 
 class BranchBatchNorm2d(_PerBranch, nn.BatchNorm2d):
@@ -49,15 +77,21 @@ PER_BRANCH: dict[type[nn.Module], type[_PerBranch]] = {
 }
 
 
-def split_by_branch(module: nn.Module) -> bool:
+def split_by_branch(module: nn.Module, world: bool = False) -> bool:
     """Make the batch norms of a network able to tell branches apart, in place.
+
+    Args:
+        module: The network; its parameters and buffers stay what they are.
+        world: Take the statistics over all processes.
 
     Returns:
         Whether all are: False where another kind of layer normalises over the batch.
     """
     for part in module.modules():
         if type(part) in PER_BRANCH:
-            part.__class__ = PER_BRANCH[type(part)]  # the same parameters and buffers
+            part.__class__ = PER_BRANCH[type(part)]
+        if isinstance(part, _PerBranch):
+            part.world = world
     return all(isinstance(part, _PerBranch) for part in module.modules() if "running_var" in part._buffers)
 
 

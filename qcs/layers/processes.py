@@ -17,6 +17,11 @@ LayerScope = Literal["batch", "sample", "world"]
 SCOPES: tuple[LayerScope, ...] = ("batch", "sample", "world")
 
 
+def several_processes() -> bool:
+    """Whether this process trains together with others."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
 def compare(
     weights: Callable[..., Sequence[Tensor]], query_keys: Sequence[Tensor], scope: LayerScope
 ) -> Sequence[Tensor]:
@@ -32,7 +37,7 @@ def compare(
         scope: Where the extremal distances are taken.
     """
     within: Scope = "sample" if scope == "sample" else "batch"
-    if scope != "world" or not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if scope != "world" or not several_processes():
         return weights(*query_keys, scope=within)
     everyones = [_Gather.apply(x) for x in query_keys]
     size = query_keys[0].shape[0]
@@ -56,3 +61,25 @@ class _Gather(torch.autograd.Function):
         dist.all_reduce(total)
         start = dist.get_rank() * ctx.size
         return total[start : start + ctx.size]
+
+
+def mean_over_processes(x: Tensor) -> Tensor:
+    """The mean of every process's tensor; gradients flow back to all of them."""
+    mean: Tensor = _Total.apply(x) / dist.get_world_size()
+    return mean
+
+
+class _Total(torch.autograd.Function):
+    """The sum of every process's tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> Tensor:
+        total = upstream[0].clone()
+        dist.all_reduce(total)
+        return total

@@ -5,6 +5,7 @@ from qcs.models.checkpoint import load_checkpoint as load_checkpoint
 from qcs.models.convert import convert_checkpoint as convert_checkpoint
 from qcs.models.factory import create_model as create_model
 from qcs.models.factory import list_models as list_models
+from qcs.models.inference import fast_inference_model as fast_inference_model
 from qcs.models.ir import IRNet as IRNet
 from qcs.models.level_tokens import LevelTokens as LevelTokens
 from qcs.models.network import CrossSimilarityNetwork as CrossSimilarityNetwork

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import signature
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
@@ -27,6 +27,7 @@ from qcs.layers.residual_distillation import Connection
 from qcs.models.backbone import build_backbone, choose_grid, feature_maps, layer_order, without_sources
 from qcs.models.level_tokens import LevelTokens
 
+BatchNorm = Literal["branch", "joint", "world"]
 CROSS_PREFIXES = ("cross_modules.", "distillation.")
 NOT_SAVED = ("self", "__class__", "backend", "pretrained_backbone")
 
@@ -56,6 +57,9 @@ class CrossSimilarityNetwork(nn.Module):
         residual: Residual stream of the cross modules, `"normalized"` or `"identity"`.
         scope: Where extremal distances are taken: the whole `"batch"` (as published), each `"sample"`, or the
             `"world"`, the batches of all processes together.
+        batch_norm: Where the backbone's batch norms take their statistics in training: in each `"branch"` by itself (as
+            published), in all branches (`"joint"`, a deviation), or in each branch over the `"world"`, the batches of
+            all processes together.
         connection: How the cross classifier sees base and cross features, see `ContrastiveResidualDistillation`.
         backbone_args: Anything else for `timm.create_model` of the backbone: `out_indices`, `drop_path_rate`, ...
         pretrained_backbone: Start with timm's weights of the backbone.
@@ -92,6 +96,7 @@ class CrossSimilarityNetwork(nn.Module):
         matrices: Matrices = "sd",
         residual: Residual = "normalized",
         scope: LayerScope = "batch",
+        batch_norm: BatchNorm = "branch",
         connection: Connection = "vit",
         backbone_args: Mapping[str, Any] | None = None,
         pretrained_backbone: bool = False,
@@ -108,6 +113,7 @@ class CrossSimilarityNetwork(nn.Module):
         check_option("matrices", matrices, ("s", "d", "sd"))
         check_option("residual", residual, ("normalized", "identity"))
         check_option("scope", scope, SCOPES)
+        check_option("batch_norm", batch_norm, ("branch", "joint", "world"))
         check_option("connection", connection, ("vit", "gap", "bilinear", "none"))
         self.pretrained_cfg: dict[str, Any] = {}  # timm's metadata: preprocessing, label names, origin
         self.branches = branches
@@ -117,7 +123,7 @@ class CrossSimilarityNetwork(nn.Module):
         grid_size = choose_grid(backbone, built, grid_size, backbone_args)
         self.backbone: Any = built.extractor
         self.backbone_frozen = False
-        self._branch_by_branch = not split_by_branch(self.backbone)
+        self._tell_branches_apart(recomputing=False)
         self.img_size = None if built.resamples else built.side
         # Defaults that come from timm's metadata are kept: another version's may differ, these weights need them.
         self.model_args.update(img_size=img_size or self.img_size, grid_size=grid_size)
@@ -218,10 +224,18 @@ class CrossSimilarityNetwork(nn.Module):
             trunk.set_grad_checkpointing(enable)
         except (AttributeError, AssertionError) as error:
             raise InputError(f"{self.model_args['backbone']} cannot recompute its activations") from error
-        self._branch_by_branch = enable or not split_by_branch(self.backbone)  # timm recomputes outside the split
+        self._tell_branches_apart(recomputing=enable)
         for module in self.modules():
             if isinstance(module, TokenTransformer):
                 module.grad_checkpointing = enable
+
+    def _tell_branches_apart(self, recomputing: bool) -> None:
+        """Choose how branches keep statistics of their own; recomputing, a norm would not know them apart."""
+        batch_norm = self.model_args["batch_norm"]
+        able = split_by_branch(self.backbone, world=batch_norm == "world")
+        if batch_norm == "world" and not able:
+            raise InputError(f"batch_norm='world' cannot span the norms of {self.model_args['backbone']}")
+        self._branch_by_branch = batch_norm != "joint" and (recomputing or not able)
 
     def get_classifier(self) -> nn.Module:
         """The linear head of the base classifier."""
@@ -316,7 +330,7 @@ class CrossSimilarityNetwork(nn.Module):
         if self._branch_by_branch:
             branches = [feature_maps(self.backbone, x) for x in images]
             return [torch.cat(level) for level in zip(*branches, strict=True)]
-        with branches_at_once(self.backbone, len(images)):
+        with branches_at_once(self.backbone, 1 if self.model_args["batch_norm"] == "joint" else len(images)):
             return feature_maps(self.backbone, torch.cat(images))
 
     def _compare(self, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,23 +22,21 @@ SAM_STEPS = """
 import sys
 import torch
 from accelerate import Accelerator
+import qcs
 from qcs.engine import SAM
 from qcs.engine.step import TrainingStep
 from qcs.losses import JointLoss
-from qcs.models import CrossSimilarityNetwork
 
 
 def steps(folder):
     accelerator = Accelerator(cpu=True)
     torch.manual_seed(0)
-    # A backbone without batch norm, which would see one process's images only.
-    model = CrossSimilarityNetwork("convnext_atto", img_size=32, grid_size=1, embed_dim=16, num_heads=2, base_depth=1,
-                                   num_classes=3, scope="world").double()
+    model = qcs.create_model("qcs_nano", num_classes=3, scope="world", batch_norm="world").double()
     network = accelerator.prepare_model(model)
     take = TrainingStep(network, SAM(torch.optim.Adam(network.parameters(), lr=1e-4), 0.05), JointLoss(), accelerator)
     generator, losses = torch.Generator().manual_seed(1), []
     for _ in range(10):
-        images = torch.randn(4, 4, 3, 32, 32, generator=generator, dtype=torch.float64)
+        images = torch.randn(4, 4, 3, 48, 48, generator=generator, dtype=torch.float64)
         labels = torch.tensor([[0, 1, 2, 0], [0, 1, 2, 0], [1, 2, 0, 2], [1, 2, 0, 2]])
         size = 4 // accelerator.num_processes
         own = slice(accelerator.process_index * size, (accelerator.process_index + 1) * size)
@@ -62,7 +60,9 @@ def launch(processes: int, folder: Path, *arguments: str) -> subprocess.Popen[st
 
 
 @pytest.mark.slow
-def test_two_processes_with_scope_world_take_the_steps_of_one_with_both_batches(tmp_path: Path) -> None:
+def test_two_processes_that_compare_and_normalise_over_the_world_take_the_steps_of_one_with_both_batches(
+    tmp_path: Path,
+) -> None:
     script = tmp_path / "steps.py"
     script.write_text(SAM_STEPS)
     for processes in (1, 2):

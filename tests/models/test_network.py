@@ -93,6 +93,16 @@ def test_in_training_each_branch_has_its_own_batch_statistics_and_updates_the_ru
     assert model.backbone.model.stem.norm.num_batches_tracked == COUNTS[name]
 
 
+def test_joint_batch_norm_takes_one_set_of_statistics_over_all_branches() -> None:
+    model = build("qcs_nano", batch_norm="joint").double()
+    apart = copy.deepcopy(model)
+    images = faces(model, dtype=torch.float64)
+    out = model(*images)
+    assert_close(out.base.flatten(0, 1), apart(images.flatten(0, 1)))
+    assert_close(dict(model.named_buffers()), dict(apart.named_buffers()))
+    assert model.backbone.model.stem.norm.num_batches_tracked == 1
+
+
 @each_compared
 def test_attention_is_a_distribution_over_the_tokens_of_each_level(name: str) -> None:
     model = build(name)

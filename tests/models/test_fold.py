@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import qcs
-from qcs.export.fold import fold_batch_norm
 from qcs.models import CrossSimilarityNetwork
+from qcs.models.fold import fold_batch_norm
 from qcs.models.ir import IRUnit
 
 

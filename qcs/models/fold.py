@@ -15,6 +15,8 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from qcs.layers.branch_norm import PER_BRANCH
+
 CONV, NORM = torch.ops.aten.conv2d.default, torch.ops.aten.batch_norm.default
 
 
@@ -42,7 +44,7 @@ def fold_batch_norm(network: nn.Module, images: Tensor) -> int:
     folded = 0
     for conv_name, norm_name in pairs:
         conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
-        known = type(norm) in (nn.BatchNorm2d, BatchNormAct2d)  # others may do more than normalise
+        known = type(norm) in (*PER_BRANCH, *PER_BRANCH.values())  # others may do more than normalise
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and known:
             network.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm))
             network.set_submodule(norm_name, _rest(norm))

@@ -1,0 +1,66 @@
+"""Batch norm of several branches at once against the branches one after another."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import timm
+import torch
+from timm.layers import BatchNormAct2d
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from qcs.layers.branch_norm import branches_at_once, split_by_branch
+
+EXACT: dict[str, Any] = dict(rtol=1e-10, atol=1e-12)
+
+
+def step(network: nn.Module, parts: list[Tensor], at_once: bool) -> tuple[list[Tensor], list[Tensor]]:
+    """Outputs of every branch, and gradients of parameters and images for a random upstream gradient."""
+    images = [x.clone().requires_grad_() for x in parts]
+    if at_once:
+        with branches_at_once(network, len(parts)):
+            out = network(torch.cat(images)).chunk(len(parts))
+    else:
+        out = [network(x) for x in images]
+    generator = torch.Generator().manual_seed(1)
+    torch.cat([y * torch.randn(y.shape, generator=generator, dtype=y.dtype) for y in out]).sum().backward()
+    return list(out), [p.grad for p in (*network.parameters(), *images) if p.grad is not None]
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, BatchNormAct2d])
+@pytest.mark.parametrize("branches", [2, 4])
+def test_branches_at_once_are_branches_in_turn(norm: type[nn.Module], branches: int) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 5, 3), norm(5), nn.Conv2d(5, 4, 1), norm(4)).double()
+    plain = copy.deepcopy(network)
+    assert split_by_branch(network)
+    parts = [torch.randn(3, 3, 7, 5, dtype=torch.float64) * (1 + i) + i for i in range(branches)]
+    (out, gradients), (expected, wanted) = step(network, parts, at_once=True), step(plain, parts, at_once=False)
+    assert_close(out, expected, **EXACT)
+    assert_close(gradients, wanted, **EXACT)
+    assert_close(network.state_dict(), plain.state_dict(), **EXACT)
+    assert int(network[1].num_batches_tracked) == branches
+
+
+def test_outside_and_in_evaluation_it_is_the_norm_that_it_was() -> None:
+    plain, network = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+    split_by_branch(network)
+    images = torch.randn(4, 3, 5, 5)
+    assert torch.equal(network(images), plain(images))
+    with branches_at_once(network.eval(), 2):
+        assert torch.equal(network(images), plain.eval()(images))
+    assert torch.equal(network.train()(images), plain.train()(images))
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "tf_mobilenetv3_small_075", "vit_tiny_patch16_224"])
+def test_norms_of_timm_can_be_split_and_keep_their_names(name: str) -> None:
+    network = timm.create_model(name)
+    keys = list(network.state_dict())
+    assert split_by_branch(network)
+    assert list(network.state_dict()) == keys
+
+
+def test_other_norms_over_the_batch_are_not_taken_for_split() -> None:
+    assert not split_by_branch(nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm1d(3)))
