@@ -1,1 +1,1 @@
-"""QCS against its own baseline on FERPlus: the same image views for every condition, several seeds, one file per run."""
+"""QCS against its own baseline on FERPlus: equal image views for every condition, several seeds, a file per run."""

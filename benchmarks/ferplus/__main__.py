@@ -57,14 +57,14 @@ def run(
 def speed(
     data: Folder,
     only: Only = None,
-    seconds: Annotated[float, typer.Option(help="Time for each condition.")] = 30,
+    steps: Annotated[int, typer.Option(help="Steps that are timed, three times.")] = 40,
     threads: Threads = 1,
     network: Network = "nano",
 ) -> None:
-    """Image views per second of each condition on this machine."""
+    """Image views per second of processor time of each condition."""
     torch.set_num_threads(threads)
     with interruptible():
-        speeds(chosen(only or ()), Data(data), Budget(VIEWS, network), seconds, console)
+        speeds(chosen(only or ()), Data(data), network, steps, console)
 
 
 @app.command("tables")

@@ -36,7 +36,7 @@ def measure(model: CrossSimilarityNetwork, data: Data) -> dict[str, Any]:
     """
     test = data.official["test"]
     found = probabilities(model, test)
-    flipped = (found + probabilities(model, test, mirrored=True)) / 2
+    flipped = np.mean((found, probabilities(model, test, mirrored=True)), axis=0, dtype=np.float32)
     return {
         "test": evaluation(found, test).to_dict(),
         "flipped": evaluation(flipped, test).to_dict(),

@@ -133,7 +133,7 @@ def _inputs(model: CrossSimilarityNetwork, faces: DrawnFaces) -> Tensor:
 def _saliency(model: CrossSimilarityNetwork, inputs: Tensor) -> tuple[Tensor, npt.NDArray[np.int64]]:
     """Size of the gradient (n, h, w) of the predicted class's logit by pixels, and the predicted classes (n,)."""
     sizes, classes = [], []
-    for batch in inputs.split(BATCH):
+    for batch in torch.split(inputs, BATCH):
         pixels = batch.clone().requires_grad_()
         logits = model(pixels)
         (gradient,) = torch.autograd.grad(logits.amax(1).sum(), pixels)

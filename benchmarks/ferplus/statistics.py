@@ -56,10 +56,10 @@ def difference(
 ) -> Difference:
     """Compare two conditions, seed by seed and image by image.
 
-    The claim is about a way to train, so the runs are what is sampled: the t test over seeds answers whether another run
-    would come out likewise. Three seeds leave it two degrees of freedom, and only large or steady differences are
-    significant. The test over images answers the weaker question whether these very networks differ on other test
-    images. The seeds see the same images, so McNemar's tests of single seeds cannot be pooled as if independent; an
+    The claim is about a way to train, so runs are what is sampled: the t test over seeds answers whether other runs
+    would come out likewise. Three seeds leave it two degrees of freedom, so only large or steady differences are
+    significant. The test over images answers a weaker question, whether these very networks differ on other test images.
+    All seeds see the same images, so McNemar's tests of single seeds cannot be pooled as if they were independent: an
     image counts once, by how many more seeds of the one condition than of the other got it right. For one seed that is
     McNemar's test, in its form for many images.
 

@@ -80,10 +80,10 @@ def _head(runs: Runs) -> str:
         f"Every run: {record['views']:,} image views, {record['images_per_step']} images per step, networks of size "
         f"`{record['budget']['network']}`, {record['precision']}, threads: {record['threads']}; {versions}. "
         f"Data (SHA-256): {hashes}.\n\n"
-        "Mean ± standard deviation (n − 1) over seeds, in percent; differences with their standard error. Two p values: "
-        "*runs*, the paired t test over seeds, is about the ways to train; *images*, the paired test over test images "
-        "(each counts once, by how many more seeds got it right; McNemar's test for one seed), about these networks "
-        "only. They are not corrected for the number of comparisons."
+        "Mean ± standard deviation (n − 1) over seeds, in percent; differences with their standard error. Of the two p "
+        "values, *runs* (the paired t test over seeds) is about the ways to train, *images* (the paired test over test "
+        "images, each counted once, by how many more seeds got it right) about these very networks. They are not "
+        "corrected for the number of comparisons."
     )
 
 
@@ -179,8 +179,8 @@ def _labels(runs: Runs) -> str:
     return "\n\n".join(
         (
             "## Noisy labels",
-            "Trained on one label per image: the majority of the votes, or the old FER2013 label, about a third of which "
-            "disagree. Chosen on validation images and tested with official majority labels.",
+            "Trained on one label per image: the majority of the votes, or the old FER2013 label, about a third of "
+            "which disagree. Chosen on validation images and tested with official majority labels.",
             _table(header, rows),
         )
     )
@@ -211,19 +211,21 @@ def _shortcut(runs: Runs) -> str:
             "## A shortcut on drawn faces",
             f"In training all faces of {WEARERS} wear glasses and no others do; test images have every class with and "
             f"without. Accuracy where glasses are as in training (coinciding) and where not (conflicting); share of "
-            f"other classes' faces taken for {WEARERS}, with glasses and without. Then how much of the input gradient's "
-            "size, and of the cross attention, lies on brows, eyes and mouth, in multiples of their share of the picture.",
+            f"other classes' faces taken for {WEARERS}, with glasses and without. Then how much of the size of the input "
+            "gradient, and of the cross attention, lies on brows, eyes and mouth, in multiples of their share of the "
+            "picture.",
             _table(("", "seeds", *columns, "gradient", "cross attention"), rows),
         )
     )
 
 
 def _missing(runs: Runs) -> str:
+    """Says what the tables lack: conditions that have fewer seeds than others."""
     seeds = max((len(found) for found in runs.values()), default=0)
-    if not (few := [c.name for c in PLAN if len(runs.get(c.name, ())) < seeds]):
+    counts = {c.name: len(runs.get(c.name, ())) for c in PLAN}
+    if not (few := [f"`{name}` ({count})" for name, count in counts.items() if count < seeds]):
         return ""
-    told = ", ".join(f"`{name}` ({len(runs.get(name, ()))})" for name in few)
-    return f"## Not run\n\nFewer than {seeds} seeds: {told}."
+    return f"## Not run\n\nConditions with fewer seeds than {seeds}, and how many they have: {', '.join(few)}."
 
 
 def _of(*path: str) -> Value:
