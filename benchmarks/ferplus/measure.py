@@ -36,10 +36,10 @@ def measure(model: CrossSimilarityNetwork, data: Data) -> dict[str, Any]:
     """
     test = data.official["test"]
     found = probabilities(model, test)
-    flipped = np.mean((found, probabilities(model, test, mirrored=True)), axis=0, dtype=np.float32)
+    both = np.stack([found, probabilities(model, test, mirrored=True)])
     return {
         "test": evaluation(found, test).to_dict(),
-        "flipped": evaluation(flipped, test).to_dict(),
+        "flipped": evaluation(both.mean(0), test).to_dict(),
         "unseen": evaluation(found[data.unseen], test.subset(data.unseen)).to_dict(),
         "muxspace": elsewhere(model, data.muxspace).to_dict(),
         **{name: evaluation(probabilities(model, damaged(test, name)), test).to_dict() for name in CORRUPTIONS},

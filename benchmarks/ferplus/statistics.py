@@ -58,8 +58,8 @@ def difference(
 
     The claim is about a way to train, so runs are what is sampled: the t test over seeds answers whether other runs
     would come out likewise. Three seeds leave it two degrees of freedom, so only large or steady differences are
-    significant. The test over images answers a weaker question, whether these very networks differ on other test images.
-    All seeds see the same images, so McNemar's tests of single seeds cannot be pooled as if they were independent: an
+    significant. The test over images answers a weaker question: whether these very networks differ on other images. All
+    seeds see the same images, so McNemar's tests of single seeds cannot be pooled as if they were independent: an
     image counts once, by how many more seeds of the one condition than of the other got it right. For one seed that is
     McNemar's test, in its form for many images.
 

@@ -211,8 +211,8 @@ def _shortcut(runs: Runs) -> str:
             "## A shortcut on drawn faces",
             f"In training all faces of {WEARERS} wear glasses and no others do; test images have every class with and "
             f"without. Accuracy where glasses are as in training (coinciding) and where not (conflicting); share of "
-            f"other classes' faces taken for {WEARERS}, with glasses and without. Then how much of the size of the input "
-            "gradient, and of the cross attention, lies on brows, eyes and mouth, in multiples of their share of the "
+            f"other classes' faces taken for {WEARERS}, with glasses and without. Then how much of the input gradient "
+            "(its size), and of the cross attention, lies on brows, eyes and mouth, in multiples of their share of the "
             "picture.",
             _table(("", "seeds", *columns, "gradient", "cross attention"), rows),
         )

@@ -1,9 +1,10 @@
-"""The experiment on pictures that take no time: rounds of two steps, few drawn faces."""
+"""The experiment on pictures that take no time: rounds of two steps, few faces."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +15,12 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from benchmarks.ferplus import data as data_module
 from benchmarks.ferplus import plan, shortcut
 from benchmarks.ferplus.data import Data
 from benchmarks.ferplus.run import Experiment
 from qcs.data.labels import CLASSES
 
-ROUND = 96
-VIEWS = 2 * ROUND
-
-
-@pytest.fixture
-def short_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "ROUND", ROUND)
-    monkeypatch.setattr(plan, "PLAN", tuple(dataclasses.replace(c, round=ROUND) for c in plan.PLAN))
+ROUND = 96  # image views
 
 
 @pytest.fixture(scope="session")
@@ -56,12 +49,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def few_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    faces = shortcut.draw_faces({"train": 14, "validation": 2, "test": 4})
-    monkeypatch.setattr(data_module, "draw_faces", lambda: faces)
-
-
-@pytest.fixture
-def experiment(folder: Path, tmp_path: Path, short_rounds: None, few_drawn: None) -> Experiment:
-    return Experiment(Data(folder), plan.Budget(VIEWS), tmp_path / "results", tmp_path / "runs", Console(quiet=True))
+@pytest.fixture(scope="module")
+def experiment(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Experiment]:
+    """Runs of four steps; a test has conditions and seeds that no other test has."""
+    data, output = Data(folder), tmp_path_factory.mktemp("experiment")
+    data.drawn = shortcut.draw_faces({"train": 14, "validation": 2, "test": 4})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "ROUND", ROUND)
+        patch.setattr(plan, "PLAN", tuple(dataclasses.replace(each, round=ROUND) for each in plan.PLAN))
+        yield Experiment(data, plan.Budget(2 * ROUND), output / "results", output / "runs", Console(quiet=True))
