@@ -24,8 +24,9 @@ def images(count: int) -> LabelledImages:
 
 
 @pytest.mark.parametrize("condition", PLAN, ids=lambda condition: condition.name)
-def test_all_conditions_have_equal_views(condition: Condition, views: int = 10 * ROUND) -> None:
+def test_all_conditions_have_equal_views(condition: Condition) -> None:
     """Counted from what the engine's own sampler yields."""
+    views = 10 * ROUND
     budget, faces = Budget(views), images(IMAGES[condition.labels])
     config = budget.settings(condition, 0, len(faces), "run")
     sampler = branch_sampler(config, faces, condition.branches, ONE_PROCESS)
