@@ -1,0 +1,92 @@
+"""`python -m benchmarks.ferplus run`, `speed` or `tables`."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+
+from benchmarks.ferplus import tables
+from benchmarks.ferplus.data import Data
+from benchmarks.ferplus.plan import GROUPS, Budget, chosen, runs
+from benchmarks.ferplus.run import RESULTS, Experiment
+from benchmarks.ferplus.speed import speeds
+from qcs.cli.shared import fail, interruptible, report
+from qcs.errors import InputError
+
+VIEWS = 57_600
+PAGE = Path(__file__).parents[2] / "docs" / "results.md"
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+console = Console()
+
+Folder = Annotated[Path, typer.Option(envvar="QCS_DATA", help="Holds ferplus.npz and muxspace/labels.csv.")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(help=f"A condition or one of {', '.join(GROUPS)}; again for more.", show_default="all"),
+]
+Views = Annotated[int, typer.Option(help="Image views of each run, SAM's passes counted.")]
+Threads = Annotated[int, typer.Option(help="Threads to compute with.")]
+Network = Annotated[str, typer.Option(help="Size of the networks: nano for base_nano, dcs_nano and qcs_nano.")]
+
+
+@app.command()
+def run(
+    data: Folder,
+    views: Views = VIEWS,
+    only: Only = None,
+    seeds: Annotated[int, typer.Option(help="How many, from 0.")] = 3,
+    minutes: Annotated[float, typer.Option(help="Start no further run after so many.")] = float("inf"),
+    threads: Threads = 1,
+    network: Network = "nano",
+    results: Annotated[Path, typer.Option(help="Folder of the results.", show_default="beside the program")] = RESULTS,
+    weights: Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")] = Path("runs/ferplus"),
+) -> None:
+    """Run what has no result yet; started again, it goes on where it was."""
+    torch.set_num_threads(threads)
+    experiment = Experiment(Data(data), Budget(views, network), results, weights, console)
+    with interruptible():
+        experiment.run(runs(chosen(only or ()), seeds), minutes)
+
+
+@app.command()
+def speed(
+    data: Folder,
+    only: Only = None,
+    steps: Annotated[int, typer.Option(help="Steps that are timed, three times.")] = 40,
+    threads: Threads = 1,
+    network: Network = "nano",
+) -> None:
+    """Image views per second of processor time of each condition."""
+    torch.set_num_threads(threads)
+    with interruptible():
+        speeds(chosen(only or ()), Data(data), network, steps, console)
+
+
+@app.command("tables")
+def write_tables(
+    results: Annotated[Path, typer.Option(help="Folder of the results.", show_default="beside the program")] = RESULTS,
+    output: Annotated[Path, typer.Option(help="The page.", show_default="docs/results.md")] = PAGE,
+) -> None:
+    """The page of all tables, from the result files."""
+    tables.write(results, output)
+    console.print(f"wrote {output}", highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line; bad input ends in one clear line and a non-zero status."""
+    warnings.showwarning = lambda message, *place: report("yellow", "warning", str(message))
+    try:
+        app(prog_name="python -m benchmarks.ferplus")
+    except InputError as error:
+        fail(str(error), 1)
+    except OSError as error:
+        fail(str(error), 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""The images of the experiment, in every form it needs; nothing is read before it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.ferplus.plan import Labels
+from benchmarks.ferplus.shortcut import DrawnFaces, draw_faces
+from qcs.data import LabelledImages, canonical, merge, read
+from qcs.data.manifest import manifest
+from qcs.errors import InputError
+
+CLASSES = 8  # columns of the votes that are expressions
+
+
+class Data:
+    """The images of the experiment.
+
+    Args:
+        folder: Holds `ferplus.npz` (`images`, `votes`, `split`, unique `names`, and `fer2013`, the old label of each
+            image as a name, empty where it is not known) and `muxspace/labels.csv`.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.ferplus, self.muxspace_folder = Path(folder) / "ferplus.npz", Path(folder) / "muxspace"
+
+    @cached_property
+    def official(self) -> dict[str, LabelledImages]:
+        """Training, validation and test images by the official majority rule."""
+        return read(self.ferplus)
+
+    @cached_property
+    def drawn(self) -> DrawnFaces:
+        """Drawn faces with a shortcut in training."""
+        return draw_faces()
+
+    def splits(self, labels: Labels) -> dict[str, LabelledImages]:
+        """What a run is given: images to train on, and those the model is chosen on. Never test images."""
+        if labels == "drawn":
+            return dict(self.drawn.splits)
+        train = {"votes": self._with_votes, "majority": self._official_train, "fer2013": self._with_old_labels}[labels]
+        return {"train": train(), "validation": self.official["validation"]}
+
+    def hashes(self, labels: Labels) -> Mapping[str, str]:
+        """Names what a result was measured on."""
+        return {"drawn faces": self.drawn.sha256} if labels == "drawn" else self._hashes
+
+    @cached_property
+    def muxspace(self) -> LabelledImages:
+        """All images of the other dataset, grey like FERPlus."""
+        parts = read(self.muxspace_folder / "labels.csv")
+        images = next(iter(parts.values())) if len(parts) == 1 else merge(parts)
+        grey = [np.asarray(images.image(index).convert("L")) for index in range(len(images))]
+        return LabelledImages(grey, images.labels, images.classes)
+
+    @cached_property
+    def unseen(self) -> npt.NDArray[np.bool_]:
+        """Which test images are not, pixel by pixel, training images too."""
+        known = {np.asarray(image).tobytes() for image in self.official["train"].images}
+        return np.array([np.asarray(image).tobytes() not in known for image in self.official["test"].images])
+
+    @cached_property
+    def _hashes(self) -> dict[str, str]:
+        return {path.name: manifest(path)["sha256"] for path in (self.ferplus, self.muxspace_folder)}
+
+    def _official_train(self) -> LabelledImages:
+        return self.official["train"]
+
+    def _with_votes(self) -> LabelledImages:
+        """Targets are the shares of the votes for expressions, lone votes forgotten as in the majority rule."""
+        train = self.official["train"]
+        votes = self._column("votes", train)[:, :CLASSES].astype(np.float32)
+        votes[votes == 1] = 0
+        soft = votes / votes.sum(axis=1, keepdims=True)
+        return LabelledImages(train.images, train.labels, train.classes, names=train.names, soft=soft)
+
+    def _with_old_labels(self) -> LabelledImages:
+        """The same images under their old labels, without those whose old label is not known."""
+        train = self.official["train"]
+        old = [canonical(name) for name in self._column("fer2013", train)]
+        known = np.array([name != "" for name in old])
+        labels = [train.classes.index(name) for name in old if name]
+        kept = train.subset(known)
+        return LabelledImages(kept.images, labels, train.classes, names=kept.names)
+
+    def _column(self, name: str, images: LabelledImages) -> npt.NDArray[np.generic]:
+        """What the archive says of these images, which it knows by name."""
+        with np.load(self.ferplus, allow_pickle=False) as archive:
+            if missing := {"names", name} - set(archive.files):
+                raise InputError(f"{self.ferplus} has no {' and '.join(sorted(missing))}")
+            names, column = archive["names"], archive[name]
+        row = {each: index for index, each in enumerate(names.tolist())}
+        return column[[row[each] for each in images.names.tolist()]]

@@ -1,0 +1,164 @@
+"""Runs what is missing, one condition and seed after another; every run goes on after anything that ended it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import timm
+import torch
+import torchvision
+from rich.console import Console
+
+import qcs
+from benchmarks.ferplus import measure, shortcut
+from benchmarks.ferplus.data import Data
+from benchmarks.ferplus.plan import IMAGES_PER_STEP, Budget, Condition
+from qcs.engine import TrainConfig, resume, train
+from qcs.engine.checkpoints import Checkpoints
+from qcs.engine.run_folder import RunFolder, write_text
+from qcs.engine.train import CHECKPOINTS
+from qcs.errors import InputError
+from qcs.models import load_model
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Where the runs of one budget come from and go to.
+
+    Args:
+        data: The images.
+        budget: The compute of every run.
+        results: Folder of one JSON file per run.
+        runs: Folder of the run folders, which hold the weights.
+        console: Where to say what is done.
+    """
+
+    data: Data
+    budget: Budget
+    results: Path
+    runs: Path
+    console: Console
+
+    def run(self, jobs: Iterable[tuple[Condition, int]], minutes: float = float("inf")) -> None:
+        """Run those that have no result yet.
+
+        Args:
+            jobs: Conditions and seeds, in order.
+            minutes: After so many no further run is started.
+
+        Raises:
+            InputError: If there are results of another budget.
+        """
+        started = time.perf_counter()
+        for condition, seed in jobs:
+            if self._is_done(condition, seed):
+                self._say(condition, seed, "done before")
+            elif time.perf_counter() - started >= 60 * minutes:
+                self._say(condition, seed, "not started: the time is up")
+            else:
+                record = self.run_one(condition, seed)
+                self._say(condition, seed, f"{_summary(record)}, trained in {record['seconds']:.0f} s")
+
+    def run_one(self, condition: Condition, seed: int) -> dict[str, Any]:
+        """Train or go on training, measure, and keep the record."""
+        splits = self.data.splits(condition.labels)
+        config = self.budget.settings(condition, seed, len(splits["train"]), str(self.runs / _name(condition, seed)))
+        folder = trained(config, splits)
+        model = load_model(folder.best).inference_model()
+        if condition.labels == "drawn":
+            measured = shortcut.measure(load_model(folder.best), self.data.drawn)
+        else:
+            measured = measure.measure(model, self.data)
+        record = {
+            "condition": condition.name,
+            "seed": seed,
+            "budget": dataclasses.asdict(self.budget),
+            "views": self.budget.views,
+            "steps": self.budget.steps(condition),
+            "images_per_step": IMAGES_PER_STEP,
+            "passes": condition.passes,
+            **_told(folder, config),
+            "data": dict(self.data.hashes(condition.labels)),
+            "threads": torch.get_num_threads(),
+            "machine": {"processor": platform.machine(), "capability": torch.backends.cpu.get_cpu_capability()},
+            "versions": _versions(),
+            "measures": measured,
+        }
+        write_text(self._result(condition, seed), json.dumps(record, indent=1) + "\n")
+        return record
+
+    def _is_done(self, condition: Condition, seed: int) -> bool:
+        path = self._result(condition, seed)
+        if not path.exists():
+            return False
+        budget = json.loads(path.read_text())["budget"]
+        if budget != dataclasses.asdict(self.budget):
+            raise InputError(f"{path} is of another budget, {budget}; choose another folder with --results and --runs")
+        return True
+
+    def _result(self, condition: Condition, seed: int) -> Path:
+        return self.results / f"{_name(condition, seed)}.json"
+
+    def _say(self, condition: Condition, seed: int, what: str) -> None:
+        self.console.print(f"{_name(condition, seed)}: {what}", markup=False, highlight=False, soft_wrap=True)
+
+
+def trained(config: TrainConfig, splits: dict[str, Any]) -> RunFolder:
+    """The folder of a finished run: this one's, begun anew, gone on with, or already there.
+
+    Raises:
+        InputError: If the folder holds a run of other settings.
+    """
+    folder = RunFolder(str(config.output))
+    if (folder.path / "config.json").exists():
+        begun_with = folder.read_config()["config"]
+        if begun_with != json.loads(json.dumps(dataclasses.asdict(config))):
+            raise InputError(f"{folder.path} holds a run of other settings; choose another folder with --runs")
+        if Checkpoints(folder.path / CHECKPOINTS):
+            resume(folder.path, splits)
+        if (folder.path / "validation.json").exists():
+            return folder
+    folder.discard()  # it ended before its first checkpoint
+    train(config, splits)
+    return folder
+
+
+def _told(folder: RunFolder, config: TrainConfig) -> dict[str, Any]:
+    """What the run folder says, but for where it lies."""
+    begun, history = folder.read_config(), json.loads((folder.path / "metrics.json").read_text())
+    best = max(history, key=lambda record: record["validation_accuracy"])
+    return {
+        "config": {name: value for name, value in begun["config"].items() if name != "output"},
+        "precision": begun["precision"],
+        "images": begun["images"],
+        "model_args": begun["model_args"],
+        "seconds": history[-1]["seconds"],
+        "best_epoch": best["epoch"],
+        "history": history,
+    }
+
+
+def _versions() -> dict[str, str]:
+    packages = (qcs, torch, torchvision, timm, numpy)
+    return {**{package.__name__: package.__version__ for package in packages}, "python": platform.python_version()}
+
+
+def _name(condition: Condition, seed: int) -> str:
+    return f"{condition.name}-seed{seed}"
+
+
+def _summary(record: dict[str, Any]) -> str:
+    measures = record["measures"]
+    if "test" in measures:
+        return f"accuracy {measures['test']['accuracy']:.2%}, balanced {measures['test']['balanced_accuracy']:.2%}"
+    return f"coinciding {measures['coinciding']:.2%}, conflicting {measures['conflicting']:.2%}"

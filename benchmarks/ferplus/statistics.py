@@ -1,0 +1,84 @@
+"""What may be said from a few runs of each condition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+
+class Spread(NamedTuple):
+    """Mean and standard deviation (n - 1) of runs; the deviation of a single run is NaN."""
+
+    mean: float
+    deviation: float
+
+
+class Difference(NamedTuple):
+    """A condition less the one it is compared with, over the seeds that both have.
+
+    Attributes:
+        mean: Mean difference.
+        error: Its standard error over seeds; NaN for one seed.
+        over_runs: p of the paired t test over seeds; NaN for one seed.
+        over_images: p of the paired test over test images; NaN where all are alike.
+    """
+
+    mean: float
+    error: float
+    over_runs: float
+    over_images: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether it is more than two standard errors from none."""
+        return bool(abs(self.mean) > 2 * self.error)
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean and deviation.
+
+    Example:
+        >>> spread([1.0, 2.0, 3.0])
+        Spread(mean=2.0, deviation=1.0)
+    """
+    return Spread(float(np.mean(values)), _deviation(values))
+
+
+def difference(
+    values: Sequence[float],
+    others: Sequence[float],
+    correct: npt.NDArray[np.bool_],
+    others_correct: npt.NDArray[np.bool_],
+) -> Difference:
+    """Compare two conditions, seed by seed and image by image.
+
+    The claim is about a way to train, so runs are what is sampled: the t test over seeds answers whether other runs
+    would come out likewise. Three seeds leave it two degrees of freedom, so only large or steady differences are
+    significant. The test over images answers a weaker question: whether these very networks differ on other images. All
+    seeds see the same images, so McNemar's tests of single seeds cannot be pooled as if they were independent: an
+    image counts once, by how many more seeds of the one condition than of the other got it right. For one seed that is
+    McNemar's test, in its form for many images.
+
+    Args:
+        values: A measure of each seed's run.
+        others: The same of the other condition.
+        correct: Which images each run got right, (seeds, images).
+        others_correct: The same of the other condition.
+    """
+    by_seed = np.subtract(values, others)
+    by_image = correct.mean(0) - others_correct.mean(0)
+    several = len(by_seed) > 1 and np.ptp(by_seed) > 0
+    return Difference(
+        float(by_seed.mean()),
+        _deviation(by_seed) / len(by_seed) ** 0.5,
+        float(stats.ttest_rel(values, others).pvalue) if several else float("nan"),
+        float(stats.ttest_1samp(by_image, 0).pvalue) if np.ptp(by_image) > 0 else float("nan"),
+    )
+
+
+def _deviation(values: Sequence[float] | npt.NDArray[np.float64]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")

@@ -1,0 +1,293 @@
+"""The page of results, whole, from the files that the runs wrote."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.ferplus.corruptions import SEVERITY
+from benchmarks.ferplus.measure import correct
+from benchmarks.ferplus.plan import GROUPS, PLAN, Condition
+from benchmarks.ferplus.shortcut import WEARERS
+from benchmarks.ferplus.statistics import Difference, difference, spread
+from qcs.engine.run_folder import write_text
+from qcs.errors import InputError
+
+Record = Mapping[str, Any]
+Runs = Mapping[str, Mapping[int, Record]]
+"""Records by condition and seed."""
+Value = Callable[[Record], float | None]
+
+NONE = "–"
+
+
+def write(results: Path, output: Path) -> None:
+    """Write the page of a folder of results, whole or not at all.
+
+    Raises:
+        InputError: As `page`.
+    """
+    write_text(output, page(read(results)))
+
+
+def read(results: Path) -> Runs:
+    """The records in a folder; none if there is no such folder.
+
+    Raises:
+        InputError: If a file is no result of this plan, or not all are of one budget.
+    """
+    runs: dict[str, dict[int, Record]] = {}
+    known = {condition.name for condition in PLAN}
+    for path in sorted(results.glob("*.json")):
+        try:
+            record = json.loads(path.read_text())
+            name, seed, _ = record["condition"], record["seed"], record["budget"]["views"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is no result of a run: {error!r}") from error
+        if name not in known:
+            raise InputError(f"{path} is of the condition {name!r}, which is not in the plan")
+        runs.setdefault(name, {})[seed] = record
+    for what in ("budget", "threads", "data"):
+        if len(found := {json.dumps(value) for value in _each(runs, what)}) > 1:
+            raise InputError(f"{results} holds results of more than one {what}: {'; '.join(sorted(found))}")
+    return runs
+
+
+def page(runs: Runs) -> str:
+    """The page in Markdown."""
+    sections = [_head(runs), *(make(runs) for make in (_main, _others, _classes, _labels, _shortcut, _missing))]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _head(runs: Runs) -> str:
+    text = (
+        "# Results\n\n"
+        "Written by `python -m benchmarks.ferplus tables` from the files in `benchmarks/ferplus/results/`; what they "
+        "are is told in [experiment.md](experiment.md)."
+    )
+    if not runs:
+        return f"{text}\n\nNo run is finished yet."
+    record = next(iter(next(iter(runs.values())).values()))
+    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    hashes = "; ".join(f"{name} `{digest[:12]}`" for name, digest in _hashes(runs).items())
+    return (
+        f"{text}\n\n"
+        f"Every run: {record['views']:,} image views, {record['images_per_step']} images per step, networks of size "
+        f"`{record['budget']['network']}`, {record['precision']}, threads: {record['threads']}; {versions}. "
+        f"Data (SHA-256): {hashes}.\n\n"
+        "Mean ± standard deviation (n − 1) over seeds, in percent; differences with their standard error. Of the two p "
+        "values, *runs* (the paired t test over seeds) is about the ways to train, *images* (the paired test over test "
+        "images, each counted once, by how many more seeds got it right) about these very networks. They are not "
+        "corrected for the number of comparisons."
+    )
+
+
+def _main(runs: Runs) -> str:
+    conditions = [c for c in PLAN if c.name in runs and c.group not in ("labels", "shortcut")]
+    if not conditions:
+        return ""
+    rows = [_compared(runs, c) for c in conditions]
+    parts = [
+        "## FERPlus test images",
+        "Official test split, official majority labels, one view per image.",
+        _table(("", "seeds", "accuracy", "balanced", "difference", "p runs", "p images", "balanced difference"), rows),
+        *(f"- {group}: {GROUPS[group]}" for group in GROUPS if any(c.group == group for c in conditions)),
+    ]
+    return "\n\n".join(parts[:3]) + "\n\n" + "\n".join(parts[3:]) + _verdict(runs, conditions)
+
+
+def _compared(runs: Runs, condition: Condition) -> tuple[str, ...]:
+    accuracy, balanced = _of("test", "accuracy"), _of("test", "balanced_accuracy")
+    found, other = _against(runs, condition, accuracy), _against(runs, condition, balanced)
+    return (
+        f"`{condition.name}`",
+        str(len(runs[condition.name])),
+        _spread(runs, condition, accuracy),
+        _spread(runs, condition, balanced),
+        _shown(found),
+        _p(found.over_runs) if found else NONE,
+        _p(found.over_images) if found else NONE,
+        _shown(other),
+    )
+
+
+def _verdict(runs: Runs, conditions: Iterable[Condition]) -> str:
+    """In words, which differences from the base are more than two standard errors."""
+    found = {c.name: _against(runs, c, _of("test", "accuracy")) for c in conditions}
+    several = {name: d for name, d in found.items() if d is not None and not math.isnan(d.error)}
+    if not several:
+        return ""
+    kinds = {
+        "above the base": [name for name, d in several.items() if d.clear and d.mean > 0],
+        "below it": [name for name, d in several.items() if d.clear and d.mean < 0],
+        "neither": [name for name, d in several.items() if not d.clear],
+    }
+    told = "; ".join(f"{kind}: {', '.join(f'`{n}`' for n in names) or 'none'}" for kind, names in kinds.items())
+    return f"\n\nIn accuracy, by more than two standard errors, {told}."
+
+
+def _others(runs: Runs) -> str:
+    conditions = [c for c in PLAN if c.name in runs and c.group != "shortcut"]
+    if not conditions:
+        return ""
+    columns: dict[str, Value] = {
+        "mirrored too": _of("flipped", "accuracy"),
+        "no copies": _of("unseen", "accuracy"),
+        "ECE": _of("calibration_error"),
+        "muxspace": _of("muxspace", "accuracy"),
+        "muxspace, balanced": _of("muxspace", "balanced_accuracy"),
+        **{name: _of(name, "accuracy") for name in SEVERITY},
+    }
+    rows = [(f"`{c.name}`", *(_spread(runs, c, value) for value in columns.values())) for c in conditions]
+    first = next(iter(runs[conditions[0].name].values()))["measures"]
+    return "\n\n".join(
+        (
+            "## Other measures",
+            f"Accuracy: averaged with the mirrored image; on the {first['unseen']['images']:,} of "
+            f"{first['test']['images']:,} test images that are no exact copies of training images; on "
+            f"{first['muxspace']['images']:,} images of muxspace, never trained on, among its classes; and on "
+            f"corrupted test images ({'; '.join(f'{name}: {how}' for name, how in SEVERITY.items())}). ECE is the "
+            "expected calibration error.",
+            _table(("", *columns), rows),
+        )
+    )
+
+
+def _classes(runs: Runs) -> str:
+    conditions = [c for c in PLAN if c.name in runs and c.group == "core"]
+    if not conditions:
+        return ""
+    names = list(next(iter(runs[conditions[0].name].values()))["measures"]["test"]["per_class_accuracy"])
+    rows = [
+        (f"`{c.name}`", *(_spread(runs, c, _of("test", "per_class_accuracy", name)) for name in names))
+        for c in conditions
+    ]
+    return "\n\n".join(("## Per class", "Accuracy on the test images of each class.", _table(("", *names), rows)))
+
+
+def _labels(runs: Runs) -> str:
+    conditions = [c for c in PLAN if c.name in runs and c.group == "labels"]
+    if not conditions:
+        return ""
+    rows = [(*_compared(runs, c), f"`{c.against}`") for c in conditions]
+    header = ("", "seeds", "accuracy", "balanced", "difference", "p runs", "p images", "balanced difference", "against")
+    return "\n\n".join(
+        (
+            "## Noisy labels",
+            "Trained on one label per image: the majority of the votes, or the old FER2013 label, about a third of "
+            "which disagree. Chosen on validation images and tested with official majority labels.",
+            _table(header, rows),
+        )
+    )
+
+
+def _shortcut(runs: Runs) -> str:
+    conditions = [c for c in PLAN if c.name in runs and c.group == "shortcut"]
+    if not conditions:
+        return ""
+    columns: dict[str, Value] = {
+        "coinciding": _of("coinciding"),
+        "conflicting": _of("conflicting"),
+        "drop": lambda record: record["measures"]["coinciding"] - record["measures"]["conflicting"],
+        f"taken for {WEARERS}, glasses": _of("called"),
+        f"taken for {WEARERS}, none": _of("called_without"),
+    }
+    rows = [
+        (
+            f"`{c.name}`",
+            str(len(runs[c.name])),
+            *(_spread(runs, c, value) for value in columns.values()),
+            *(_spread(runs, c, _of(name), 1) for name in ("saliency", "attention")),
+        )
+        for c in conditions
+    ]
+    return "\n\n".join(
+        (
+            "## A shortcut on drawn faces",
+            f"In training all faces of {WEARERS} wear glasses and no others do; test images have every class with and "
+            f"without. Accuracy where glasses are as in training (coinciding) and where not (conflicting); share of "
+            f"other classes' faces taken for {WEARERS}, with glasses and without. Then how much of the input gradient "
+            "(its size), and of the cross attention, lies on brows, eyes and mouth, in multiples of their share of the "
+            "picture.",
+            _table(("", "seeds", *columns, "gradient", "cross attention"), rows),
+        )
+    )
+
+
+def _missing(runs: Runs) -> str:
+    """Says what the tables lack: conditions that have fewer seeds than others."""
+    seeds = max((len(found) for found in runs.values()), default=0)
+    counts = {c.name: len(runs.get(c.name, ())) for c in PLAN}
+    if not (few := [f"`{name}` ({count})" for name, count in counts.items() if count < seeds]):
+        return ""
+    return f"## Not run\n\nConditions with fewer seeds than {seeds}, and how many they have: {', '.join(few)}."
+
+
+def _of(*path: str) -> Value:
+    """What stands at a place in the measures; None where there is no such thing."""
+
+    def value(record: Record) -> float | None:
+        found: Any = record["measures"]
+        for name in path:
+            found = found.get(name) if isinstance(found, Mapping) else None
+        return found
+
+    return value
+
+
+def _spread(runs: Runs, condition: Condition, value: Value, scale: float = 100) -> str:
+    values = [found for record in runs[condition.name].values() if (found := value(record)) is not None]
+    if not values:
+        return NONE
+    mean, deviation = (scale * number for number in spread(values))
+    return f"{mean:.2f}" if math.isnan(deviation) else f"{mean:.2f} ± {deviation:.2f}"
+
+
+def _against(runs: Runs, condition: Condition, value: Value) -> Difference | None:
+    """The difference over the seeds that both have; None for what is compared with itself, or with nothing."""
+    mine, others = runs[condition.name], runs.get(condition.against, {})
+    seeds = sorted(mine.keys() & others.keys())
+    if condition.name == condition.against or not seeds:
+        return None
+    values = [[value(side[seed]) for seed in seeds] for side in (mine, others)]
+    images = [np.stack([correct(side[seed]["measures"]["predictions"]) for seed in seeds]) for side in (mine, others)]
+    return difference(*values, *images)  # type: ignore[arg-type] # every run has what is compared
+
+
+def _shown(found: Difference | None) -> str:
+    if found is None:
+        return NONE
+    error = "" if math.isnan(found.error) else f" ± {100 * found.error:.2f}"
+    return f"{100 * found.mean:+.2f}{error}"
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return NONE
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _each(runs: Runs, what: str) -> Iterable[Any]:
+    """A field of all records; of data, only what FERPlus runs have, for drawn faces are other data."""
+    for records in runs.values():
+        for record in records.values():
+            if what != "data" or "ferplus.npz" in record["data"]:
+                yield record[what]
+
+
+def _hashes(runs: Runs) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for records in runs.values():
+        for record in records.values():
+            found |= record["data"]
+    return dict(sorted(found.items()))
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,48 @@
+"""The images of the experiment are those that it says they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.ferplus.data import Data
+from qcs.data.labels import CLASSES
+
+
+def test_targets_are_shares_of_votes_on_the_official_set(folder: Path) -> None:
+    data = Data(folder)
+    train = data.splits("votes")["train"]
+    assert train.soft is not None
+    assert len(train) == len(data.official["train"]) == 120
+    np.testing.assert_allclose(train.soft[0, [0, 1]], [2 / 9, 7 / 9])  # neutral and happy; the lone vote is forgotten
+    np.testing.assert_allclose(train.soft.sum(1), 1, rtol=1e-6)
+
+
+def test_old_labels_go_by_name_and_unknown_ones_are_left_out(folder: Path) -> None:
+    train = Data(folder).splits("fer2013")["train"]
+    assert len(train) == 119
+    assert train.classes == CLASSES["ferplus"]
+    assert train.classes[train.labels[0]] == "disgust"
+    assert train.classes[train.labels[2]] == "happy"
+
+
+def test_no_test_image_is_given_to_a_run(folder: Path) -> None:
+    data = Data(folder)
+    assert all(data.splits(labels).keys() == {"train", "validation"} for labels in ("votes", "majority", "fer2013"))
+    assert data.unseen.tolist() == [True] * 17 + [False]
+
+
+def test_research_data_has_the_official_counts(shared_data: Path) -> None:
+    data = Data(shared_data)
+    assert {name: len(images) for name, images in data.official.items()} == {
+        "train": 25_057,
+        "validation": 3199,
+        "test": 3152,
+    }
+    old, official = data.splits("fer2013")["train"], data.official["train"]
+    assert len(old) == 24_973
+    same = dict(zip(official.names.tolist(), official.labels.tolist(), strict=True))
+    agree = np.mean([same[name] == label for name, label in zip(old.names.tolist(), old.labels.tolist(), strict=True)])
+    assert agree == pytest.approx(0.678, abs=0.001)

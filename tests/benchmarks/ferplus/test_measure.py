@@ -1,0 +1,92 @@
+"""Measures and corruptions have known values where these can be worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmarks.ferplus.corruptions import CORRUPTIONS, SEVERITY, corrupted
+from benchmarks.ferplus.measure import calibration_error, correct, elsewhere, evaluation, packed, probabilities
+from benchmarks.ferplus.shortcut import WEARERS, draw_faces, measure, on_regions
+from qcs import create_model
+from qcs.data import LabelledImages
+
+CERTAIN = np.float32([[0.9, 0.1, 0], [0.9, 0, 0.1], [0.1, 0.9, 0], [0.1, 0.8, 0.1]])
+LABELS = np.array([0, 2, 1, 1])
+
+
+def test_accuracy_calibration_and_predictions() -> None:
+    images = LabelledImages(np.zeros((4, 8, 8), np.uint8), LABELS, ["happy", "sad", "anger"])
+    result = evaluation(CERTAIN, images)
+    assert (result.accuracy, result.balanced_accuracy) == (0.75, pytest.approx(2 / 3))
+    # Two bins: 0.9 three times with accuracy 2/3, and 0.8 once, right.
+    assert calibration_error(CERTAIN, LABELS) == pytest.approx(3 / 4 * (0.9 - 2 / 3) + 1 / 4 * 0.2, abs=1e-6)
+    kept = packed(CERTAIN, LABELS)
+    assert (kept["labels"], kept["predicted"]) == ("0211", "0011")
+    assert correct(kept).tolist() == [True, False, True, True]
+
+
+class Constant(nn.Module):
+    """Prefers its classes in a fixed order, but knows left from right."""
+
+    class_names = ("contempt", "happy", "sad")
+    pretrained_cfg = dict(  # noqa: RUF012
+        input_size=(1, 4, 4), mean=(0.0,), std=(1.0,), interpolation="bilinear", crop_pct=1.0, num_classes=3
+    )
+
+    def forward(self, x: Tensor) -> Tensor:
+        left = x[..., 0].mean((1, 2)) > x[..., -1].mean((1, 2))
+        return torch.where(left[:, None], torch.tensor([3.0, 1.0, 2.0]), torch.tensor([3.0, 2.0, 1.0]))
+
+
+def test_elsewhere_only_shared_classes_count() -> None:
+    pixels = np.zeros((3, 4, 4), np.uint8)
+    pixels[0, :, 0] = 255
+    images = LabelledImages(pixels, [0, 1, 2], ["sad", "happy", "bored"])
+    result = elsewhere(Constant(), images)  # type: ignore[arg-type]
+    assert (result.classes, result.images, result.accuracy) == (("happy", "sad"), 2, 1.0)
+    plain, mirrored = (probabilities(Constant(), images, mirrored=m) for m in (False, True))  # type: ignore[arg-type]
+    assert plain[0].tolist() != mirrored[0].tolist()
+
+
+def test_corruptions_have_their_severity_and_repeat() -> None:
+    assert CORRUPTIONS.keys() == SEVERITY.keys()
+    grey = np.full((20, 48, 48), 100, np.uint8)
+    damaged = {name: corrupted(grey, name).astype(float) for name in CORRUPTIONS}
+    assert all((damaged[name] == corrupted(grey, name)).all() for name in CORRUPTIONS)
+    assert damaged["noise"].std() == pytest.approx(25, rel=0.02)
+    assert (damaged["occlusion"] == 128).sum((1, 2)).tolist() == [16 * 16] * 20
+    assert damaged["low light"].mean() == pytest.approx(25, abs=0.2)
+    assert damaged["low light"].std() == pytest.approx(5, rel=0.03)
+    dot = np.zeros((1, 48, 48), np.uint8)
+    dot[0, 20:28, 20:28] = 255
+    blurred = corrupted(dot, "blur").astype(float)
+    assert blurred.sum() == pytest.approx(dot.sum(), rel=0.01)
+    assert blurred[0, 24, 19] > 0
+
+
+def test_glasses_tell_the_class_in_training_only() -> None:
+    drawn = draw_faces({"train": 3, "validation": 2, "test": 2})
+    train = drawn.splits["train"]
+    assert set(train.class_counts().values()) == {3}
+    cells = {(int(label), bool(glasses)) for label, glasses in zip(drawn.test.labels, drawn.glasses, strict=True)}
+    assert len(cells) == 14
+    assert len(drawn.test) == len(drawn.masks) == 28
+    assert drawn.sha256 == draw_faces({"train": 3, "validation": 2, "test": 2}).sha256
+
+
+def test_the_shortcut_and_where_networks_look() -> None:
+    drawn = draw_faces({"train": 2, "validation": 1, "test": 2})
+    torch.manual_seed(0)
+    measured = {name: measure(create_model(f"{name}_nano", num_classes=7), drawn) for name in ("base", "dcs", "qcs")}
+    assert measured["base"]["attention"] is None
+    assert 0.5 < measured["dcs"]["attention"] < 2
+    assert all(0.3 < found["saliency"] < 3 for found in measured.values())
+    weights = torch.zeros(1, 4, 4)
+    weights[0, :2] = 1
+    regions = torch.zeros(1, 4, 4)
+    regions[0, 0] = 1  # a quarter of the picture has half of the weight
+    assert on_regions(weights, regions) == 2.0
+    assert WEARERS in drawn.test.classes

@@ -1,0 +1,117 @@
+"""The tables say what the result files say, with statistics that are known by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.ferplus import tables
+from benchmarks.ferplus.__main__ import PAGE
+from benchmarks.ferplus.run import RESULTS
+from benchmarks.ferplus.statistics import difference
+from qcs.errors import InputError
+
+LABELS = "0" * 50 + "1" * 50
+
+
+def record(name: str, seed: int, right: int, **changes: Any) -> dict[str, Any]:
+    """A run that gets the first so many of 100 images right."""
+    found = {
+        "images": 100,
+        "accuracy": right / 100,
+        "balanced_accuracy": right / 200,
+        "per_class_accuracy": {"neutral": 1.0, "happy": right / 50 - 1},
+    }
+    measures = {
+        **dict.fromkeys(("test", "flipped", "unseen", "muxspace", *tables.SEVERITY), found),
+        "calibration_error": 0.125,
+        "predictions": {"labels": LABELS, "predicted": LABELS[:right] + "7" * (100 - right)},
+    }
+    common = {"budget": {"views": 9600, "network": "nano"}, "threads": 1, "data": {"ferplus.npz": "ab" * 32}}
+    told = {"views": 9600, "images_per_step": 48, "precision": "bf16", "versions": {"torch": "2.0"}}
+    return {"condition": name, "seed": seed, **common, **told, "measures": measures, **changes}
+
+
+def store(folder: Path, *records: dict[str, Any]) -> Path:
+    folder.mkdir(exist_ok=True)
+    for each in records:
+        (folder / f"{each['condition']}-seed{each['seed']}.json").write_text(json.dumps(each))
+    return folder
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Base 70, 72, 74 and QCS 71, 74, 77: differences 1, 2, 3, so 2 ± 1/√3, and t = 2√3 with two degrees of freedom."""
+    base = [record("base", seed, right) for seed, right in enumerate((70, 72, 74))]
+    qcs = [record("qcs", seed, right) for seed, right in enumerate((71, 74, 77))]
+    return store(tmp_path / "results", *base, *qcs, record("dcs", 0, 70))
+
+
+def test_mean_deviation_difference_and_tests(results: Path) -> None:
+    page = tables.page(tables.read(results))
+    row = next(line for line in page.splitlines() if line.startswith("| `qcs` | 3"))
+    assert "| 74.00 ± 3.00 | 37.00 ± 1.50 | +2.00 ± 0.58 | 0.074 |" in row
+    assert row.endswith("| +1.00 ± 0.29 |")
+    assert "| `base` | 3 | 72.00 ± 2.00 | 36.00 ± 1.00 | – | – | – | – |" in page
+    assert "| `dcs` | 1 | 70.00 | 35.00 | +0.00 | – | – | +0.00 |" in page
+    assert "above the base: `qcs`; below it: none; neither: none" in page
+    assert "fewer seeds than 3, and how many they have: `base-sam` (0), `dcs` (1)" in page
+
+
+def test_one_seed_over_images_is_mcnemar() -> None:
+    """25 images won and 9 lost of 3,000: McNemar's z is 16/√34, p = 0.0061."""
+    mine = np.array([[True] * 25 + [False] * 9 + [True] * 2966])
+    other = np.array([[False] * 25 + [True] * 9 + [True] * 2966])
+    found = difference([mine.mean()], [other.mean()], mine, other)
+    assert found.mean == pytest.approx(16 / 3000)
+    assert found.over_images == pytest.approx(math.erfc(16 / math.sqrt(34) / math.sqrt(2)), rel=0.02)
+    assert math.isnan(found.over_runs)
+    assert not found.clear
+
+
+def test_the_same_images_in_more_seeds_are_no_more_images() -> None:
+    """Three times the same predictions are worth as much as one of them."""
+    random = np.random.default_rng(0)
+    mine, other = random.random((2, 1, 500)) < 0.8
+    once = difference([mine.mean()], [other.mean()], mine, other)
+    thrice = difference(
+        *([each.mean()] * 3 for each in (mine, other)), *(np.repeat(each, 3, 0) for each in (mine, other))
+    )
+    assert thrice.over_images == pytest.approx(once.over_images)
+
+
+def test_the_shortcut_has_a_table(tmp_path: Path) -> None:
+    measures = dict(coinciding=0.9, conflicting=0.5, called=0.25, called_without=0.05, saliency=1.5, attention=None)
+    drawn = [record("drawn-base", seed, 0, measures=measures, data={"drawn faces": "cd" * 32}) for seed in (0, 1)]
+    page = tables.page(tables.read(store(tmp_path / "results", *drawn)))
+    percents = " | ".join(f"{percent}.00 ± 0.00" for percent in (90, 50, 40, 25, 5))
+    assert f"| `drawn-base` | 2 | {percents} | 1.50 ± 0.00 | – |" in page
+
+
+def test_noisy_labels_are_compared_with_their_own_base(tmp_path: Path) -> None:
+    pair = [record("base-fer2013", 0, 60), record("qcs-fer2013", 0, 64)]
+    page = tables.page(tables.read(store(tmp_path / "results", record("base", 0, 90), *pair)))
+    row = next(line for line in page.splitlines() if line.startswith("| `qcs-fer2013` | 1"))
+    assert "| +4.00 |" in row
+    assert row.endswith("| `base-fer2013` |")
+
+
+def test_runs_that_cannot_be_compared_are_refused(results: Path) -> None:
+    store(results, record("dcs", 1, 70, budget={"views": 19_200, "network": "nano"}))
+    with pytest.raises(InputError, match="more than one budget"):
+        tables.read(results)
+    store(results, record("dcs", 1, 70, condition="dsc"))
+    with pytest.raises(InputError, match="'dsc', which is not in the plan"):
+        tables.read(results)
+    (results / "dcs-seed1.json").write_text("{}")
+    with pytest.raises(InputError, match="no result of a run"):
+        tables.read(results)
+
+
+def test_the_page_is_what_the_files_give() -> None:
+    assert PAGE.read_text() == tables.page(tables.read(RESULTS)), "run: python -m benchmarks.ferplus tables"
