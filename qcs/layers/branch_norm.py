@@ -24,8 +24,9 @@ class _PerBranch(nn.Module):
         """Feature maps (branches * B, C, H, W) to normalised ones."""
         if not self.training:
             return super().forward(x)
-        parts = [self._normalised(part) for part in x.chunk(self.branches)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        if self.branches == 1:
+            return self._normalised(x)
+        return torch.cat([self._normalised(part) for part in x.chunk(self.branches)])
 
     def _normalised(self, x: Tensor) -> Tensor:
         return self._over_processes(x) if self.world and several_processes() else super().forward(x)
