@@ -33,7 +33,7 @@ class TrainConfig:
         image_root: Folder that the paths of a list file start from.
         data_format: Format of the data, see `qcs.data.read`; None recognises it.
         votes: How FERPlus votes of the training images become labels, see `qcs.data.votes.decide`; validation and test
-            splits keep the official majority.
+            splits keep the official majority, which None means for all.
         soft_labels: Train on the share of votes of each class, where the data has votes, instead of one label.
         output: The run folder to create; None makes one under `runs/`.
         init: Weights to start from; where their classes differ from the data's, the heads start fresh.
@@ -86,7 +86,7 @@ class TrainConfig:
     model: str = "qcs_nano"
     image_root: str | None = None
     data_format: str | None = None
-    votes: str = "majority"
+    votes: str | None = None
     soft_labels: bool = False
     output: str | None = None
     init: str | None = None
