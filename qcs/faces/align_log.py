@@ -9,8 +9,11 @@ from types import TracebackType
 from typing import Any
 
 from qcs.errors import InputError
+from qcs.faces.align import CROPS
 
 NAME = "align.jsonl"
+
+MOST_SETTINGS = 10_000  # bytes of the first line
 
 
 class AlignLog:
@@ -72,6 +75,23 @@ class AlignLog:
             return [json.loads(line) for line in whole.splitlines()]
         except ValueError as error:
             raise InputError(f"{self.path} is no log of aligned faces: {error}; choose another folder") from error
+
+
+def crop_of(folder: Path) -> str | None:
+    """The crop of the faces in a folder, by the log that lies in it or nearest above it; None where none tells.
+
+    Args:
+        folder: The folder, of any depth below the one that the faces were written to.
+    """
+    for above in (folder.absolute(), *folder.absolute().parents):
+        if (above / NAME).is_file():
+            try:
+                with (above / NAME).open("rb") as file:
+                    crop = str(json.loads(file.readline(MOST_SETTINGS))["crop"])
+            except (OSError, ValueError, KeyError, TypeError, RecursionError):  # no log of ours
+                return None
+            return crop if crop in CROPS else None
+    return None
 
 
 def _told(settings: dict[str, Any]) -> str:
