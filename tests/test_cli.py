@@ -117,7 +117,7 @@ def test_every_option_of_train_reaches_its_setting(run: Run, monkeypatch: pytest
         "balance": "class", "negatives": "class", "resize": 60, "rotation": 3.0, "label_smoothing": 0.1,
         "precision": "fp32", "in_chans": 1, "workers": 2, "seed": 5, "backbone": "resnet18", "layer_decay": 0.7,
         "data_format": "raf_db", "votes": "probability", "class_weights": "inverse", "accumulate": 3, "clip_grad": 0.5,
-        "ema": 0.9, "patience": 4, "checkpoint_minutes": 2.0,
+        "ema": 0.9, "patience": 4, "checkpoint_minutes": 2.0, "crop": "loose",
     }  # fmt: skip
     configs: list[TrainConfig] = []
     monkeypatch.setattr("qcs.engine.train", lambda config, console: configs.append(config))
@@ -153,7 +153,7 @@ def test_help_names_every_option_with_its_default(run: Run, monkeypatch: pytest.
     options = [line for line in done.out.splitlines() if re.search(r"--\w", line) and "--help" not in line]
     assert (
         len(options)
-        == {"train": 41, "evaluate": 5, "predict": 6, "models": 1, "push": 4, "export": 4, "convert": 2, "demo": 2}[
+        == {"train": 42, "evaluate": 5, "predict": 6, "models": 1, "push": 4, "export": 4, "convert": 2, "demo": 2}[
             command
         ]
     )

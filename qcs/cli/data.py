@@ -48,7 +48,9 @@ def align_data(
 def check_data(
     path: Annotated[str, typer.Argument(help="Archive, folder or list file.")],
     format: Annotated[str | None, setting("What it is, as raf_db; an unknown name lists all.", "recognised")] = None,
-    votes: Annotated[str, typer.Option(help="From FERPlus votes to labels; an unknown name lists all.")] = "majority",
+    votes: Annotated[
+        str | None, setting("From FERPlus votes to labels; an unknown name lists all.", "majority")
+    ] = None,
     image_root: ImageRoot = None,
 ) -> None:
     """Read every image of a dataset once and say what was found, beside the published counts."""

@@ -22,6 +22,10 @@ def train(
     resume: Annotated[str | None, setting("Run folder to go on with, by its own settings alone.", "none")] = None,
     image_root: ImageRoot = None,
     data_format: DataFormat = None,
+    crop: Annotated[
+        str | None,
+        setting("How the faces are cut out: fer2013, arcface or loose.", "by the log of 'qcs data align', where it is"),
+    ] = None,
     votes: Annotated[str | None, setting("How FERPlus votes of training images become labels.", "majority")] = None,
     soft_labels: Annotated[bool | None, setting("Train on the shares of votes instead of one label.", "no")] = None,
     output: Annotated[str | None, setting("Run folder to create.", "runs/MODEL-DATE-TIME")] = None,

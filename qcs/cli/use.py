@@ -34,8 +34,9 @@ def predict(
     annotate: Annotated[str | None, setting("Folder for the pictures with faces marked.", "none")] = None,
     detect: Annotated[bool, typer.Option(help="Find the faces, or take each image as one face that fills it.")] = True,
     crop: Annotated[
-        str, typer.Option(help="How faces are cut out, as those trained on: fer2013, arcface or loose.")
-    ] = "fer2013",
+        str | None,
+        setting("How faces are cut out: fer2013, arcface or loose.", "as those trained on, where known, else fer2013"),
+    ] = None,
     min_face: Annotated[
         int | None, setting("Smallest face to find, in pixels.", "a 40th of the shorter side, at least 20")
     ] = None,

@@ -15,6 +15,7 @@ from qcs.data.dataset import LabelledImages
 from qcs.data.published import differences, published
 from qcs.data.readers import load
 from qcs.data.readers.table import datasets
+from qcs.data.votes import DEFAULT
 from qcs.errors import InputError
 
 
@@ -26,7 +27,7 @@ class Findings:
         source: The data.
         format: As what it was read.
         dataset: Which dataset it is of, where that is known.
-        rule: How votes became labels.
+        rule: How votes became labels; None where there are none.
         splits: The images of each split.
         sizes: Sizes in pixels of each split's images, width and height, most common first.
         remarks: One line for everything that a user may want to change.
@@ -36,7 +37,7 @@ class Findings:
     source: str
     format: str
     dataset: str | None
-    rule: str
+    rule: str | None
     splits: Mapping[str, LabelledImages]
     sizes: Mapping[str, Counter[tuple[int, int]]]
     remarks: list[str]
@@ -44,7 +45,7 @@ class Findings:
 
 
 def check(
-    path: str | Path, image_root: str | Path | None = None, *, format: str | None = None, votes: str = "majority"
+    path: str | Path, image_root: str | Path | None = None, *, format: str | None = None, votes: str | None = None
 ) -> Findings:
     """Reads a dataset and every image of it once; arguments as for `qcs.data.read`.
 
@@ -66,6 +67,7 @@ def check(
 split, 1 under another label'])
     """
     name, table = load(path, image_root, format=format, votes=votes)
+    rule = (votes or DEFAULT) if table.voted else None
     splits = datasets(table, None)
     sizes: dict[str, Counter[tuple[int, int]]] = {}
     same: dict[tuple[str, object], list[_Place]] = {}
@@ -78,13 +80,13 @@ split, 1 under another label'])
     dropped = [f"{count:,} images left out: {reason}" for reason, count in table.dropped.items()]
     remarks = [*dropped, *table.remarks, *_copies(list(same.values()))]
     if table.dataset is not None:
-        remarks += differences(table.dataset, splits, votes)
-    return Findings(str(path), name, table.dataset, votes, splits, sizes, remarks, unreadable)
+        remarks += differences(table.dataset, splits, rule or DEFAULT)
+    return Findings(str(path), name, table.dataset, rule, splits, sizes, remarks, unreadable)
 
 
 def show(found: Findings, console: Console) -> None:
     """Prints a table of splits and classes, and a line for every remark."""
-    votes = f", votes by the rule {found.rule}" if found.dataset == "ferplus" else ""
+    votes = f", votes by the rule {found.rule}" if found.rule else ""
     _say(console, f"{found.source}: read as {found.format}{votes}")
     console.print(_counts(found))
     for split, sizes in found.sizes.items():
@@ -95,7 +97,7 @@ def show(found: Findings, console: Console) -> None:
 
 def _counts(found: Findings) -> RichTable:
     """A row for each class; for each split its images and, where they are known, the published ones."""
-    known = published(found.dataset, found.rule) if found.dataset else {}
+    known = published(found.dataset, found.rule or DEFAULT) if found.dataset else {}
     table = RichTable("class", box=None)
     columns: list[list[str]] = []
     for split, images in found.splits.items():

@@ -180,7 +180,9 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
     """
     try:
         with Image.open(path) as file:
-            return _eight_bit(ImageOps.exif_transpose(file))
+            file.load()  # before it is closed
+            ImageOps.exif_transpose(file, in_place=True)
+            return _eight_bit(file)
     except Exception as error:  # decoders of damaged files raise far more kinds than OSError
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
@@ -194,7 +196,8 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey; a plain conversion would clip nearly everything to white
         pixels = np.asarray(image, dtype=np.int64).clip(0, 65535)
         return Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
-    return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+    # Converted to what it is already, it would be copied.
+    return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode in ("1", "LA") else "RGB")
 
 
 def _cropped(image: Image.Image, box: tuple[int, int, int, int], name: str) -> Image.Image:

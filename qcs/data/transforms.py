@@ -6,6 +6,7 @@ random steps before that handle a third of the pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -89,17 +90,13 @@ def train_transform(data_config: Mapping[str, Any], augmentation: Augmentation) 
     """
     expected = ModelInput(data_config)
     steps: list[Any] = [expected.convert, expected.resize(augmentation.resize)]
-    if augmentation.rotation:
-        steps.append(v2.RandomRotation(augmentation.rotation, interpolation=v2.InterpolationMode.BILINEAR))
-    if augmentation.resize is not None:
-        steps.append(v2.RandomCrop(expected.size))
-    if augmentation.flip:
-        steps.append(v2.RandomHorizontalFlip(augmentation.flip))
+    if augmentation.rotation or augmentation.flip or augmentation.resize is not None:
+        steps.append(_Placement(expected.size, augmentation))
     if any(augmentation.color_jitter):
         steps.append(v2.ColorJitter(*augmentation.color_jitter))
     steps.append(expected.normalise)
     if augmentation.erasing is not None:
-        steps.append(v2.RandomErasing(p=0.5, scale=augmentation.erasing))
+        steps.append(v2.RandomErasing(p=0.5, scale=augmentation.erasing, inplace=True))
     pipeline: Transform = v2.Compose(steps)
     return pipeline
 
@@ -135,6 +132,35 @@ def eval_transform(data_config: Mapping[str, Any], resize: int | None = None) ->
     return pipeline
 
 
+class _Placement:
+    """Random rotation, crop and flip in one pass over the pixels.
+
+    Args:
+        size: Height and width of the crop.
+        augmentation: How far to rotate and how often to flip.
+    """
+
+    def __init__(self, size: list[int], augmentation: Augmentation) -> None:
+        self.size, self.augmentation = size, augmentation
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        height, width = self.size
+        angle, top, left, flip = torch.rand(4).tolist()
+        angle = math.radians((2 * angle - 1) * self.augmentation.rotation)
+        top, left = int(top * (image.height - height + 1)), int(left * (image.width - width + 1))
+        flip = flip < self.augmentation.flip
+        if not self.augmentation.rotation:
+            image = image.crop((left, top, left + width, top + height))
+            return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
+        cos, sin = math.cos(angle), math.sin(angle)
+        middle_x, middle_y = image.width / 2, image.height / 2
+        # Where a pixel comes from: its place in the crop, turned about the middle of the image.
+        x, y = (left + width if flip else left) - middle_x, top - middle_y
+        across = -1 if flip else 1
+        matrix = across * cos, -sin, cos * x - sin * y + middle_x, across * sin, cos, cos * y + sin * x + middle_y
+        return image.transform((width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+
+
 class ModelInput:
     """Size, channels and value range of the images a model takes, and the steps that bring an image there."""
 
@@ -156,9 +182,8 @@ class ModelInput:
             raise InputError(f"{error} in the data config; expected one of {known}") from error
 
     def convert(self, image: Image.Image) -> Image.Image:
-        if image.mode == "L":
-            return image
-        return image.convert("L" if self.grey else "RGB")
+        wanted = "L" if self.grey else "RGB"
+        return image if image.mode in ("L", wanted) else image.convert(wanted)
 
     def resize(self, side: int | None) -> v2.Resize:
         """To a shorter side of `side` pixels in the proportions of the input; None means the input size itself."""
@@ -174,8 +199,9 @@ class ModelInput:
 
     def normalise(self, image: Image.Image) -> Tensor:
         pixels = torch.from_numpy(np.array(image))
-        pixels = pixels.unsqueeze(0) if image.mode == "L" else pixels.permute(2, 0, 1).contiguous()
-        return (pixels - self.mean) / self.std
+        pixels = pixels.unsqueeze(0) if image.mode == "L" else pixels.permute(2, 0, 1)
+        values = torch.empty(len(self.mean), image.height, image.width)  # in this order, whatever that of the pixels is
+        return torch.sub(pixels, self.mean, out=values).div_(self.std)
 
 
 def _entry(data_config: Mapping[str, Any], key: str) -> Any:

@@ -161,6 +161,8 @@ RULES: dict[str, Any] = {
 }
 """The rules that `decide` knows, by name."""
 
+DEFAULT = "majority"
+
 
 def _without_lone(votes: Counts) -> Counts:
     return np.where(votes > 1, votes, 0)

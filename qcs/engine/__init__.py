@@ -1,6 +1,7 @@
 """Training, evaluation and prediction, with the run folder they share."""
 
 from qcs.engine.config import TrainConfig as TrainConfig
+from qcs.engine.crop import trained_crop as trained_crop
 from qcs.engine.evaluation import Evaluation as Evaluation
 from qcs.engine.evaluation import evaluate as evaluate
 from qcs.engine.predict import PicturePrediction as PicturePrediction

@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from qcs.engine.recipes import recipe
 from qcs.errors import InputError
+from qcs.faces.align import template
 
 WARM_UP = 0.05  # share of the run in which the cosine schedule's learning rate rises from 0
 ANY_BACKBONE = ("base", "dcs", "qcs")
@@ -31,9 +32,11 @@ class TrainConfig:
         data: `.npz` archive, folder per class or list file, see `qcs.data.read`.
         model: Name of the network, see `qcs.list_models`.
         image_root: Folder that the paths of a list file start from.
+        crop: How the faces are cut out of their pictures, see `qcs.faces.template`; kept with the weights. None finds
+            it in the log of `qcs data align`, where that wrote the images.
         data_format: Format of the data, see `qcs.data.read`; None recognises it.
         votes: How FERPlus votes of the training images become labels, see `qcs.data.votes.decide`; validation and test
-            splits keep the official majority.
+            splits keep the official majority, which None means for all.
         soft_labels: Train on the share of votes of each class, where the data has votes, instead of one label.
         output: The run folder to create; None makes one under `runs/`.
         init: Weights to start from; where their classes differ from the data's, the heads start fresh.
@@ -88,8 +91,9 @@ class TrainConfig:
     data: str
     model: str = "qcs_nano"
     image_root: str | None = None
+    crop: str | None = None
     data_format: str | None = None
-    votes: str = "majority"
+    votes: str | None = None
     soft_labels: bool = False
     output: str | None = None
     init: str | None = None
@@ -159,6 +163,8 @@ class TrainConfig:
                 raise InputError(f"{name} must be above 0, got {value}")
         if self.batch_size is not None and self.batch_size < 2:
             raise InputError(f"batch_size must be at least 2 (batch norm needs it in training), got {self.batch_size}")
+        if self.crop is not None:
+            template(self.crop)
         if self.init and self.pretrained_backbone:
             raise InputError("init fills the backbone too: leave out pretrained_backbone")
         for name, allowed in CHOICES.items():

@@ -112,7 +112,8 @@ def predict_faces(
         pictures: What `qcs.faces.pictures` reads from photographs, folders, videos and cameras.
         device: Where to compute.
         detector: Finds the faces; None means `qcs.faces.MTCNN()`.
-        crop: How faces are cut out, see `qcs.faces.template`: like those that the network was trained with.
+        crop: How faces are cut out, see `qcs.faces.template`: like those that the network was trained with, see
+            `qcs.engine.trained_crop`.
         together: Pictures whose faces are classified in one go; 1 answers after each.
 
     Yields:

@@ -13,6 +13,7 @@ from typing import Any
 from accelerate import Accelerator
 from rich.console import Console
 
+from qcs.engine.crop import crop_to_predict
 from qcs.engine.predict import PicturePrediction, Prediction, predict, predict_faces
 from qcs.engine.run_folder import weights_file, write_text
 from qcs.errors import InputError
@@ -55,11 +56,13 @@ def predict_pictures(
     annotated: str | None,
     console: Console,
     *,
-    crop: str = DEFAULT,
+    crop: str | None = None,
     min_face: int | None = None,
     every: int = 1,
 ) -> list[InputError]:
     """Find and predict the faces in photographs, folders of them, videos and cameras.
+
+    Faces are cut out as those that the network was trained on, where the weights say and no other crop is chosen.
 
     A camera is read until the user interrupts; what it has shown until then is the result.
 
@@ -71,12 +74,13 @@ def predict_pictures(
             missing.
     """
     _check_output(output)
-    template(crop)
+    template(crop or DEFAULT)  # an unknown one is an error before anything is loaded
     detector = _detector(min_face)
     unreadable: list[InputError] = []
     stream = pictures(sources, every, unreadable.append)
     live = any(camera_number(source) is not None for source in sources)
-    model = load_model(weights_file(weights))
+    file = weights_file(weights)
+    model, crop = load_model(file), crop_to_predict(file, crop)
     records: list[dict[str, Any]] = []
     drawn: set[Path] = set()
     given = {path.resolve() for path in _given(sources)} if annotated else set()

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from qcs.data import eval_transform, merge, read
 from qcs.data.dataset import LabelledImages
 from qcs.data.readers import SPLITS
+from qcs.engine.crop import warn_of_other_crop
 from qcs.engine.evaluation import Evaluation, evaluate
 from qcs.engine.run_folder import RunFolder, weights_file, writing
 from qcs.errors import InputError
@@ -38,6 +39,7 @@ def evaluate_data(
     path = weights_file(weights)
     model = load_model(path)
     split, images = _chosen(_read(data, image_root, data_format, model), split, data)
+    warn_of_other_crop(path, images, data)
     known = images.with_classes(model.class_names)
     if len(known) < len(images):
         _say(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from qcs.data import hold_out, read
 from qcs.data.dataset import LabelledImages
+from qcs.data.votes import DEFAULT
 from qcs.engine.config import TrainConfig
 from qcs.errors import InputError
 
@@ -45,16 +46,18 @@ def sources(config: TrainConfig, splits: Mapping[str, LabelledImages] | None = N
     on test images.
 
     Raises:
-        InputError: If the data cannot be read or has nothing to train on.
+        InputError: If the data cannot be read or has nothing to train on, or a vote rule is given for images in memory.
     """
+    if splits is not None and config.votes is not None:
+        raise InputError(f"images in memory have labels, not votes; leave out votes={config.votes!r}")
     found = dict(splits) if splits is not None else _read(config)
     train = found["train"] if "train" in found else found.get("all")
     if train is None:
         raise InputError(f"{config.data} has no training images; it has the splits {', '.join(found)}")
     if config.soft_labels and train.soft is None:
         raise InputError(
-            f"{config.data} gives no soft targets with votes={config.votes!r}; for data with votes choose votes "
-            "'probability' or 'multi_target', for other data leave out soft_labels"
+            f"{config.data} gives no soft targets with votes={config.votes or DEFAULT!r}; for data with votes choose "
+            "votes 'probability' or 'multi_target', for other data leave out soft_labels"
         )
     present = [name for name, count in train.class_counts().items() if count]
     if len(present) < 2:
@@ -70,7 +73,7 @@ def sources(config: TrainConfig, splits: Mapping[str, LabelledImages] | None = N
 def _read(config: TrainConfig) -> dict[str, LabelledImages]:
     """The splits; only training images are labelled by another rule than the official majority."""
     found = dict(read(config.data, config.image_root, format=config.data_format, votes=config.votes))
-    if config.votes != "majority":
+    if config.votes not in (None, DEFAULT):
         official = read(config.data, config.image_root, format=config.data_format)
         found |= {name: official[name] for name in ("validation", "test") if name in official}
     return found

@@ -28,6 +28,7 @@ from qcs.data.dataset import LabelledImages
 from qcs.engine.build import build_model
 from qcs.engine.checkpoints import Checkpoints
 from qcs.engine.config import TrainConfig
+from qcs.engine.crop import with_crop
 from qcs.engine.display import TrainingDisplay
 from qcs.engine.evaluation import Evaluation, evaluate
 from qcs.engine.hardware import keep_freed_memory, native_precision, use_plain_attention
@@ -124,7 +125,6 @@ class _Training:
         console: Console,
         resume: Mapping[str, Mapping[str, int]] | None = None,  # images per set and class that the run began with
     ) -> None:
-        self.config = config
         # Accelerate's own mixed precision can be chosen only once per process.
         self.accelerator = Accelerator(
             mixed_precision="no", cpu=not torch.accelerator.is_available(), log_with="tensorboard", project_dir="."
@@ -133,6 +133,7 @@ class _Training:
         self.console = console if self.accelerator.is_main_process else Console(quiet=True)
         set_seed(config.seed)
         data = sources(config, splits)
+        config = self.config = with_crop(config, data.train)
         self.model, self.data = build_model(config, data)
         if resume is not None:
             self._keep_data(resume)
@@ -389,9 +390,10 @@ class _Training:
         if not self.accelerator.is_main_process:
             return
         self.folder.write_json("metrics.json", self.history)
+        info = {**record, "crop": self.config.crop}
         if record is self._best():
-            save_model(self.evaluated, self.folder.best, info=record)
-        save_model(self.evaluated, self.folder.last, info=record)
+            save_model(self.evaluated, self.folder.best, info=info)
+        save_model(self.evaluated, self.folder.last, info=info)
 
     def _finish(self) -> RunResult:
         best_epoch = int(self._best()["epoch"])

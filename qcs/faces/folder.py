@@ -94,7 +94,7 @@ def align_folder(
 
     Raises:
         InputError: If there are no pictures, the target is or lies in the source or holds faces of other settings, an
-            argument is out of range, a package is missing, or a process was killed.
+            argument is out of range, a package is missing, another run fills the target, or a process was killed.
         OSError: If a face or the log cannot be written.
     """
     template(crop, size)

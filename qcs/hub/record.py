@@ -19,6 +19,7 @@ SETTINGS = (
     "backbone",
     "pretrained_backbone",
     "freeze_backbone",
+    "crop",
     "votes",
     "soft_labels",
     "epochs",

@@ -132,6 +132,16 @@ WRONG: dict[str, tuple[str, Changes, str]] = {
         {"val_set/annotations/4_exp.npy": b"no array"},
         r"annotation .*4_exp\.npy does not hold one code: ",
     ),
+    "affectnet8 pickled annotation": (
+        "affectnet8 annotations",
+        {"val_set/annotations/4_exp.npy": array(np.array([{}, None])[:1])},
+        r"annotation .*4_exp\.npy does not hold one code: Object arrays cannot be loaded when allow_pickle=False; ",
+    ),
+    "affectnet8 long annotation": (
+        "affectnet8 annotations",
+        {"val_set/annotations/4_exp.npy": array(np.zeros(10**4))},
+        r"annotation .*4_exp\.npy does not hold one code: ",
+    ),
     "affectnet8 no annotations": (
         "affectnet8 annotations",
         {"val_set/annotations/4_exp.npy": None, "val_set/annotations/4_aro.npy": b""},

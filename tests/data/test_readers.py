@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from trees import grow
 
 from qcs.data.dataset import LabelledImages
 from qcs.data.labels import CLASSES
 from qcs.data.readers import read
 from qcs.data.splits import merge
+from qcs.data.votes import RULES
 from qcs.errors import InputError
 
 PIXELS = np.arange(6, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)  # image i has the value i
@@ -163,6 +165,18 @@ def test_vote_rules_with_shares_give_soft_targets(tmp_path: Path) -> None:
         InputError, match=r"unknown vote rule 'most'; expected one of majority, probability, multi_target"
     ):
         read(path, votes="most")
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_a_vote_rule_on_data_without_votes_is_refused(tmp_path: Path, rule: str) -> None:
+    archive(tmp_path, images=PIXELS, labels=[0, 1, 0, 1, 0, 1])
+    with pytest.raises(InputError, match=rf"faces\.npz, read as npz, holds labels, not votes; .* vote rule {rule}$"):
+        read(tmp_path / "faces.npz", votes=rule)
+
+
+def test_a_vote_rule_on_lists_of_ferplus_is_refused_for_their_votes_are_counted_already(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="read as ferplus, holds labels, not votes; leave out the vote rule argmax"):
+        read(grow(tmp_path, "ferplus lists"), votes="argmax")
 
 
 # folders

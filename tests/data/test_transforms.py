@@ -10,9 +10,11 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as TF
 
 from qcs.data.readers import read
-from qcs.data.transforms import Augmentation, eval_transform, train_transform
+from qcs.data.transforms import Augmentation, _Placement, eval_transform, train_transform
 from qcs.errors import InputError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -122,6 +124,24 @@ def test_the_global_generator_decides_everything() -> None:
     again = [transform(image) for _ in range(5)]
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not any(torch.equal(first[0], other) for other in first[1:])
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_rotation_crop_and_flip_in_one_pass_are_torchvisions_one_after_another(mode: str, flip: float) -> None:
+    image, levels = picture(mode, 33, 29), 255 * torch.tensor(STD).view(3, 1, 1)
+    config = COLOUR | {"input_size": (3, 24, 28)}
+    place = _Placement([24, 28], replace(NOTHING, rotation=20.0, resize=29, flip=flip))
+    for seed in range(20):
+        torch.manual_seed(seed)
+        placed = place(image)
+        torch.manual_seed(seed)
+        angle, top, left, _ = torch.rand(4).tolist()
+        expected = TF.rotate(image, (2 * angle - 1) * 20, InterpolationMode.BILINEAR)
+        expected = TF.crop(expected, int(6 * top), int(6 * left), 24, 28)
+        expected = TF.horizontal_flip(expected) if flip else expected
+        apart = (eval_transform(config)(placed) - eval_transform(config)(expected)).abs() * levels
+        assert apart.max() < 1.01 and (apart > 0.5).float().mean() < 0.01  # Pillow rounds, and so may differ by a level
 
 
 def test_flip_mirrors_the_image() -> None:

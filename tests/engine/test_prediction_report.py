@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 from pathlib import Path
@@ -17,6 +18,7 @@ from qcs.data import LabelledImages
 from qcs.engine import RunResult, train
 from qcs.engine.prediction_report import predict_crops, predict_pictures
 from qcs.errors import InputError
+from qcs.models import load_model, save_model
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,22 @@ def picture(path: Path, width: int) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.effect_noise((width, 120), 80).save(path)
     return path
+
+
+@pytest.mark.usefixtures("detector")
+def test_faces_are_cut_out_as_those_that_the_network_was_trained_on(
+    run: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crops: list[str] = []
+    module = importlib.import_module("qcs.engine.predict")
+    monkeypatch.setattr(module, "align", lambda image, face, side, crop: crops.append(crop) or image)
+    file = save_model(load_model(run.folder / "best.safetensors"), tmp_path / "w.safetensors", info={"crop": "loose"})
+    photo = str(picture(tmp_path / "a.png", 150))
+    for weights, chosen in ((file, None), (run.folder, None), (run.folder, "arcface")):
+        predict_pictures(str(weights), [photo], None, None, Console(quiet=True), crop=chosen)
+    with pytest.warns(UserWarning, match="trained on faces cut out as loose, not as arcface"):
+        predict_pictures(str(file), [photo], None, None, Console(quiet=True), crop="arcface")
+    assert crops == ["loose", "fer2013", "arcface", "arcface"]
 
 
 @pytest.mark.usefixtures("detector")

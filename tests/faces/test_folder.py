@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -56,8 +59,9 @@ def test_all_faces_are_numbered_from_the_largest(source: Path, tmp_path: Path) -
 
 def test_the_log_says_what_was_cut_out_and_why_the_rest_was_not(source: Path, tmp_path: Path) -> None:
     align_folder(source, tmp_path / "out", detector=FixedFaces)
-    settings, *records = log(tmp_path / "out")
+    settings, run, *records = log(tmp_path / "out")
     assert settings == {"size": 112, "crop": "fer2013", "faces": "best"}
+    assert run["process"] == os.getpid() and run["host"] and run["started"].startswith("20")
     by_path = {record["path"]: record for record in records}
     assert list(by_path) == ["a.png", "broken.jpg", "deep/b.jpg", "deep/c.bmp", "none.jpg"]
     (crop,) = by_path["deep/b.jpg"]["crops"]
@@ -105,7 +109,10 @@ def test_several_processes_leave_the_same_files_as_one(tmp_path: Path, shared_da
     alone = align_folder(source, tmp_path / "one", detector=partial(MTCNN, 60))
     together = align_folder(source, tmp_path / "two", workers=2, detector=partial(MTCNN, 60))
     assert alone == together == Aligned(pictures=4, before=0, aligned=3, faces=3, without=0, unreadable=1)
-    assert files(tmp_path / "one") == files(tmp_path / "two")
+    one, two = files(tmp_path / "one"), files(tmp_path / "two")
+    assert one.keys() == two.keys()
+    assert all(one[name] == two[name] for name in one if name != "align.jsonl")
+    assert [r for r in log(tmp_path / "one") if "path" in r] == [r for r in log(tmp_path / "two") if "path" in r]
 
 
 def test_faces_of_other_settings_are_not_mixed(source: Path, tmp_path: Path) -> None:
@@ -114,6 +121,40 @@ def test_faces_of_other_settings_are_not_mixed(source: Path, tmp_path: Path) -> 
     with pytest.raises(InputError, match="cut out with size 112, crop fer2013, faces best, not size 96, crop fer2013"):
         align_folder(source, tmp_path / "out", size=96, detector=FixedFaces)
     assert files(tmp_path / "out") == before
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from qcs.faces.align_log import AlignLog
+with AlignLog(Path(sys.argv[1]), {"size": 112, "crop": "fer2013", "faces": "best"}) as log:
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no lock")
+def test_a_second_run_names_the_first_and_changes_nothing_until_that_is_gone(source: Path, tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path / "out"], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None and first.stdout.readline() == "held\n"
+        with (tmp_path / "out" / "align.jsonl").open("a") as file:
+            file.write('{"path": "deep/b.j')  # as far as the first run has come with its line
+        before = files(tmp_path / "out")
+        message = rf"out is being filled by process {first.pid} on .+ since 20.+; wait for its end or stop it, then run"
+        with pytest.raises(InputError, match=message):
+            align_folder(source, tmp_path / "out", detector=FixedFaces)
+        assert files(tmp_path / "out") == before
+        first.kill()  # which leaves no time to tidy up
+    assert align_folder(source, tmp_path / "out", detector=FixedFaces).aligned == 3
+
+
+@pytest.mark.parametrize("content", ["no log\n", "[1]\n", "null\n", '{"size": 112}\n3\n', "[" * 99999 + "\n"])
+def test_a_file_that_is_no_log_is_refused(source: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "align.jsonl").write_text(content)
+    with pytest.raises(InputError, match=r"is no log of aligned faces: .*; choose another folder"):
+        align_folder(source, tmp_path / "out", detector=FixedFaces)
+    assert (tmp_path / "out" / "align.jsonl").read_text() == content
 
 
 def test_what_cannot_be_aligned_is_refused_and_nothing_written(source: Path, tmp_path: Path) -> None:

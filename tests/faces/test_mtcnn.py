@@ -11,7 +11,7 @@ from fixed_faces import needs_extra
 from PIL import Image
 
 from qcs.errors import InputError
-from qcs.faces import MTCNN, align, detect, template
+from qcs.faces import MTCNN, Face, align, detect, template
 
 # Where the faces of group.jpg are, by eye: left, top, right, bottom.
 GROUP = [(830, 430, 1040, 670), (1480, 210, 1690, 440), (415, 360, 595, 600)]
@@ -68,6 +68,38 @@ def test_a_face_that_was_aligned_is_found_where_the_template_puts_it(astronaut: 
 def test_a_face_cut_by_the_border_is_found(astronaut: Image.Image) -> None:
     (face,) = detect(astronaut.crop((0, 80, 512, 512)))  # through the forehead
     assert face.box[1] < 10
+
+
+@needs_extra
+@pytest.mark.parametrize("scale", [1, 9])
+def test_a_face_that_fills_the_picture_is_found_at_the_second_look(
+    astronaut: Image.Image, monkeypatch: pytest.MonkeyPatch, scale: int
+) -> None:
+    (face,) = detect(astronaut)
+    inside = astronaut.crop((184, 69, 258, 163)).resize((74 * scale, 94 * scale))  # a tenth off each side of the face
+    detector = MTCNN()
+    original, looks = detector._find, []
+
+    def find(image: Image.Image, smallest: float) -> list[Face]:
+        looks.append(image.size)
+        return original(image, smallest) if len(looks) == 2 else []
+
+    monkeypatch.setattr(detector, "_find", find)
+    (again,) = detector(inside)
+    assert looks == [(74 * scale, 94 * scale), (148, 168) if scale == 1 else (665, 755)]
+    off = np.array(again.landmarks) / scale + (184, 69) - np.array(face.landmarks)
+    assert np.abs(off).max() < 4
+
+
+@needs_extra
+def test_more_faces_of_small_photographs_are_found_than_at_the_first_look(shared_data: Path) -> None:
+    detector = MTCNN()
+    with np.load(shared_data / "ferplus.npz", allow_pickle=False) as archive:
+        images = archive["images"][archive["split"] == 2][:100]
+    first = [bool(detector._find(Image.fromarray(pixels).convert("RGB"), 20)) for pixels in images]
+    found = [bool(detector(Image.fromarray(pixels))) for pixels in images]
+    assert all(after >= before for before, after in zip(first, found, strict=True))
+    assert sum(found) >= sum(first) + 5
 
 
 @needs_extra

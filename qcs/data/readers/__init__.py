@@ -21,7 +21,7 @@ from qcs.data.readers.options import Format, Options
 from qcs.data.readers.raf_db import RAF_DB
 from qcs.data.readers.sfew import SFEW
 from qcs.data.readers.table import SPLITS, Table, datasets
-from qcs.data.votes import RULES
+from qcs.data.votes import DEFAULT, RULES
 from qcs.errors import InputError
 
 __all__ = ["FORMATS", "IMAGE_SUFFIXES", "SPLITS", "load", "read"]
@@ -60,7 +60,7 @@ def read(
     classes: Sequence[str] | None = None,
     *,
     format: str | None = None,
-    votes: str = "majority",
+    votes: str | None = None,
 ) -> dict[str, LabelledImages]:
     """Reads labelled images, in whichever of the accepted forms they are stored.
 
@@ -88,14 +88,16 @@ def read(
         classes: Class names in index order: the names of whole-number labels that have none, else a choice of classes
             by name.
         format: A key of `FORMATS`. Default: what the path is recognised as.
-        votes: How FERPlus votes become labels, see `qcs.data.votes.decide`.
+        votes: How FERPlus votes become labels, see `qcs.data.votes.decide`. Default: the official majority, where there
+            are votes.
 
     Returns:
         One dataset per split that has images, "train", "validation" and "test" in that order, or a single "all" where
         the data has no splits. All of them share the same classes.
 
     Raises:
-        InputError: The path is missing or of no accepted kind, or what it holds is not as described above.
+        InputError: The path is missing or of no accepted kind, what it holds is not as described above, or `votes` is
+            given for data without votes.
 
     Example:
         >>> import os, tempfile
@@ -111,7 +113,7 @@ def read(
     splits = datasets(table, classes)
     remarks = list(table.remarks)
     if found not in _GENERAL and classes is None:  # a general format may hold any part of a dataset
-        remarks += differences(found, splits, votes)
+        remarks += differences(found, splits, votes or DEFAULT)
     for remark in remarks:
         warnings.warn(f"{table.source}: {remark}", stacklevel=2)
     return splits
@@ -122,7 +124,7 @@ def load(
     image_root: str | os.PathLike[str] | None = None,
     *,
     format: str | None = None,
-    votes: str = "majority",
+    votes: str | None = None,
 ) -> tuple[str, Table]:
     """The name of the format and the rows of some data, before they become datasets; arguments as for `read`.
 
@@ -130,16 +132,20 @@ def load(
         InputError: As for `read`.
     """
     path = Path(path)
-    if votes not in RULES:
+    if votes is not None and votes not in RULES:
         raise InputError(f"unknown vote rule {votes!r}; expected one of {', '.join(RULES)}")
     name = _recognised(path) if format is None else format
     if name not in FORMATS:
         raise InputError(f"unknown format {name!r}; expected one of {', '.join(FORMATS)}")
     _check_kind(path, name)
+    options = Options(Path(image_root) if image_root is not None else None, votes or DEFAULT)
     try:
-        return name, FORMATS[name].read(path, Options(Path(image_root) if image_root is not None else None, votes))
+        table = FORMATS[name].read(path, options)
     except LayoutError as error:  # where a dataset is wanted, a folder per class is not all that it may be
         raise LayoutError(error.found, FORMATS[name].layout, error.advice) from error
+    if votes is not None and not table.voted:
+        raise InputError(f"{path}, read as {name}, holds labels, not votes; leave out the vote rule {votes}")
+    return name, table
 
 
 def _recognised(path: Path) -> str:

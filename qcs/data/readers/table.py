@@ -42,6 +42,7 @@ class Table:
         splits: Names or codes of splits, as found.
         classes: Class names in index order, where the source or its format tells them.
         dataset: The dataset that the images are of, a key of `CLASSES`.
+        voted: Whether the labels come from crowd votes.
         soft: Target of each class, (n, classes).
         subjects: Who is on each image.
         boxes: Left, top, right, bottom, (n, 4).
@@ -56,6 +57,7 @@ class Table:
     splits: Sequence[str] | None = None
     classes: tuple[str, ...] | None = None
     dataset: str | None = None
+    voted: bool = False
     soft: npt.NDArray[np.float32] | None = None
     subjects: Sequence[str] | None = None
     boxes: npt.NDArray[np.int64] | None = None
