@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,20 +20,36 @@ if TYPE_CHECKING:
 CELL = 1.15  # inches: side of a face
 MAP_COLOURS = "magma"  # sequential, even in lightness, told apart with any colour vision
 MASK_COLOUR = PALETTE[4]
+UNIFORM = "attention × N\n(1 = uniform)"
 OPACITY = 0.55  # of a map: the face below it stays readable
 LUMA = (0.299, 0.587, 0.114)  # shares of red, green and blue in grey (ITU-R BT.601)
 
 
+@dataclass(frozen=True)
+class Overlay:
+    """A row of maps that says what its numbers are, or lies over other faces than those at the head of the columns.
+
+    Attributes:
+        maps: (n, h, w), real numbers.
+        unit: What stands beside the colour scale.
+        faces: RGB faces (n, H, W, 3), uint8, to lay them over; None for those of the columns.
+    """
+
+    maps: npt.ArrayLike
+    unit: str = "value"
+    faces: npt.ArrayLike | None = None
+
+
 def attention_rows(
-    images: npt.ArrayLike, rows: Mapping[str, npt.ArrayLike], *, column_titles: Sequence[str] | None = None
+    images: npt.ArrayLike, rows: Mapping[str, npt.ArrayLike | Overlay], *, column_titles: Sequence[str] | None = None
 ) -> Figure:
     """Draw faces in columns and, below them, rows of maps laid over the greyed faces.
 
-    A row is one of three, told apart by shape and type:
+    A row is one of these, told apart by shape and type:
 
     - attention weights (n, N), N = g·g tokens of a g x g grid, row by row, summing to 1 over the tokens. They are
       drawn times N, so that 1 is what uniform attention would give on any grid;
-    - maps (n, h, w) of real numbers, drawn as they are;
+    - maps (n, h, w) of real numbers, drawn as they are; an `Overlay` of them names their unit or the faces below them;
     - masks (n, H, W) of booleans, drawn as tinted, outlined areas.
 
     All maps of a row share one sequential scale, from the row's lowest to its highest value, given by the colour bar at
@@ -57,7 +74,7 @@ def attention_rows(
         >>> [panel.get_title() for panel in figure.axes if panel.get_title()]
         ['happy', 'sad']
     """
-    faces = _faces(images)
+    faces = checked_faces(images)
     if not rows:
         raise InputError("no row to draw over the faces: give at least one, as {label: weights}")
     if column_titles is not None and len(column_titles) != len(faces):
@@ -66,15 +83,18 @@ def attention_rows(
     first, *others = _panels(figure, ["face", *rows], column_titles or [""] * len(faces))
     for panel, face in zip(first, faces, strict=True):
         panel.imshow(face)
-    greys = faces @ LUMA
     for line, (label, row) in zip(others, rows.items(), strict=True):
+        overlay = row if isinstance(row, Overlay) else Overlay(row)
+        below = faces if overlay.faces is None else checked_faces(overlay.faces)
+        greys = below @ LUMA
         for panel, grey in zip(line, greys, strict=True):
             panel.imshow(grey, "gray", vmin=0, vmax=255)
-        _draw_row(line, label, np.asarray(row), greys.shape)
+        _draw_row(line, label, np.asarray(overlay.maps), greys.shape, overlay.unit)
     return figure
 
 
-def _faces(images: npt.ArrayLike) -> np.ndarray:
+def checked_faces(images: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+    """RGB faces (n, H, W, 3), uint8, at least one."""
     faces = np.asarray(images)
     if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[-1] != 3 or len(faces) == 0:
         raise InputError(f"images are {faces.dtype} {faces.shape}: expected uint8 (n, H, W, 3) with at least one image")
@@ -94,18 +114,18 @@ def _panels(figure: Figure, labels: Sequence[str], titles: Sequence[str]) -> np.
     return panels
 
 
-def _draw_row(panels: Sequence[Axes], label: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
+def _draw_row(panels: Sequence[Axes], label: str, values: np.ndarray, shape: tuple[int, ...], unit: str) -> None:
     is_mask, fits = values.dtype == bool, values.shape[:1] == shape[:1]
     if is_mask and values.shape == shape:
         _draw_masks(panels, values)
     elif not is_mask and fits and values.ndim == 2:
-        _draw_maps(panels, _relative_to_uniform(label, values), "attention × N\n(1 = uniform)", shape)
+        _draw_maps(panels, _relative_to_uniform(label, values), UNIFORM, shape)
     elif not is_mask and fits and values.ndim == 3:
         if not np.isfinite(values).all():
             raise InputError(
                 f"maps of row {label!r} hold values that are not finite: replace them or leave the row out"
             )
-        _draw_maps(panels, values, "value", shape)
+        _draw_maps(panels, values, unit, shape)
     else:
         n, height, width = shape
         raise InputError(

@@ -6,6 +6,7 @@ No matplotlib here. Every map comes from the query-keys that the network's own c
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -25,7 +26,7 @@ from qcs.ops import reference
 
 Array = npt.NDArray[np.float32]
 Alignment = Literal["similarity", "dissimilarity"]
-ALIGNMENTS = ("similarity", "dissimilarity")
+ALIGNMENTS: tuple[Alignment, ...] = ("similarity", "dissimilarity")
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,12 @@ class Comparison:
         self._attention = attention  # the attention layer of each level
 
     @property
+    def branches(self) -> int:
+        """Number of images that the network compares: 2 or 4."""
+        branches: int = self._attention[0].branches
+        return branches
+
+    @property
     def levels(self) -> int:
         """Number of feature levels."""
         return self.query_keys.shape[0]
@@ -135,10 +142,9 @@ class Comparison:
         Raises:
             InputError: If there are not as many images as the network has branches.
         """
-        branches = self._attention[0].branches
-        if len(images) != branches:
-            names = ", ".join(BRANCHES[branches])
-            raise InputError(f"this network compares {branches} images ({names}), got {len(images)}")
+        if len(images) != self.branches:
+            names = ", ".join(BRANCHES[self.branches])
+            raise InputError(f"this network compares {self.branches} images ({names}), got {len(images)}")
         levels = zip(self._attention, self.query_keys, strict=True)
         return np.stack([_weights(layer, query_keys[list(images)]) for layer, query_keys in levels])
 
@@ -178,6 +184,17 @@ def compare(model: CrossSimilarityNetwork, images: Tensor) -> Comparison:
 
 
 @torch.no_grad()
+def features(model: CrossSimilarityNetwork, images: Tensor) -> Array:
+    """What the base classifier reads its logits from: the gated class token (n, C) of images (n, in_chans, H, W).
+
+    Raises:
+        InputError: If the images do not fit the network.
+    """
+    pooled: Array = model.forward_head(base_tokens(model, images), pre_logits=True).float().cpu().numpy()
+    return pooled
+
+
+@torch.no_grad()
 def base_tokens(model: CrossSimilarityNetwork, images: Tensor) -> Tensor:
     """Class token and features (n, 1 + levels·N, C) of images (n, in_chans, H, W), in evaluation mode."""
     was_training = model.training
@@ -197,6 +214,50 @@ def needs_cross_part(model: CrossSimilarityNetwork) -> None:
             f"{name} is a base network without a cross part, it compares no images: give the weights of a qcs or dcs "
             "network"
         )
+
+
+def mean_attention(
+    compared: Comparison, labels: Sequence[int], shown: Sequence[int], *, comparisons: int = 32, seed: int = 0
+) -> Array:
+    """Attention of some images, averaged over comparisons of each with random others, as in training.
+
+    One comparison shows what particular images share; the mean shows where a network looks in a face.
+
+    Args:
+        compared: The images.
+        labels: The class of each.
+        shown: Numbers of the images wanted.
+        comparisons: How many each is averaged over.
+        seed: Decides what they are compared with.
+
+    Returns:
+        Weights (levels, len(shown), N), summing to 1 over the positions.
+
+    Raises:
+        InputError: If a wanted image has no companion of its class, or a quadruplet no other class of two images.
+    """
+    draw, classes = np.random.default_rng(seed), np.asarray(labels)
+    companions = {label: np.flatnonzero(classes == label) for label in np.unique(classes).tolist()}
+    pairs = [label for label, members in companions.items() if len(members) > 1]
+
+    def others(anchor: int) -> list[int]:
+        own = classes[anchor].item()
+        if own not in pairs or (compared.branches == 4 and pairs == [own]):
+            raise InputError(
+                f"image {anchor} cannot be compared: it needs another of its class"
+                + (", and another class of two images" if compared.branches == 4 else "")
+            )
+        positive = draw.choice(companions[own][companions[own] != anchor])
+        if compared.branches == 2:
+            return [int(positive)]
+        other = draw.choice([label for label in pairs if label != own])
+        return [int(positive), *draw.choice(companions[other], 2, replace=False).tolist()]
+
+    means = [
+        np.mean([compared.attention(anchor, *others(anchor))[:, 0] for _ in range(comparisons)], axis=0)
+        for anchor in shown
+    ]
+    return np.stack(means, axis=1)
 
 
 def upsample(maps: npt.ArrayLike, size: tuple[int, int]) -> Array:
@@ -234,10 +295,8 @@ def _weights(layer: Any, query_keys: Tensor) -> Array:
         map_a, map_p = QF.scaled_dot_product_maps(*branches)
         weights: Any = (map_p.mean(1), map_a.mean(1))  # the values of a are weighted by the map of p
     elif layer.branches == 2:
-        weights = QF.cross_similarity(*branches, backend=layer.backend)
+        weights = QF.cross_similarity(*branches)
     else:
         a, p, n, n2 = branches
-        weights = QF.quadruplet_cross_similarity(
-            a, p, n, n2, float(layer.gain), matrices=layer.matrices, backend=layer.backend
-        )
+        weights = QF.quadruplet_cross_similarity(a, p, n, n2, float(layer.gain), matrices=layer.matrices)
     return torch.cat(list(weights)).numpy()
