@@ -145,8 +145,12 @@ class Comparison:
         if len(images) != self.branches:
             names = ", ".join(BRANCHES[self.branches])
             raise InputError(f"this network compares {self.branches} images ({names}), got {len(images)}")
+        return self._attend([[image] for image in images])[:, :, 0]
+
+    def _attend(self, images: Sequence[Sequence[int]]) -> Array:
+        """Weights (levels, branches, B, N) of B comparisons, each by itself; numbers of images by branch."""
         levels = zip(self._attention, self.query_keys, strict=True)
-        return np.stack([_weights(layer, query_keys[list(images)]) for layer, query_keys in levels])
+        return np.stack([_weights(layer, query_keys[torch.tensor(images)]) for layer, query_keys in levels])
 
     def grid(self, tokens: Array) -> Array:
         """Values of an image's tokens (..., N) on their grid (..., g, g)."""
@@ -237,26 +241,24 @@ def mean_attention(
         InputError: If a wanted image has no companion of its class, or a quadruplet no other class of two images.
     """
     draw, classes = np.random.default_rng(seed), np.asarray(labels)
-    companions = {label: np.flatnonzero(classes == label) for label in np.unique(classes).tolist()}
-    pairs = [label for label, members in companions.items() if len(members) > 1]
+    members = {label: np.flatnonzero(classes == label) for label in np.unique(classes).tolist()}
+    pairs = [label for label, images in members.items() if len(images) > 1]
 
-    def others(anchor: int) -> list[int]:
+    def branches(anchor: int) -> list[int]:
         own = classes[anchor].item()
-        if own not in pairs or (compared.branches == 4 and pairs == [own]):
-            raise InputError(
-                f"image {anchor} cannot be compared: it needs another of its class"
-                + (", and another class of two images" if compared.branches == 4 else "")
-            )
-        positive = draw.choice(companions[own][companions[own] != anchor])
+        others = [label for label in pairs if label != own]
+        if own not in pairs or (compared.branches == 4 and not others):
+            more = ", and another class of two images" if compared.branches == 4 else ""
+            raise InputError(f"image {anchor} cannot be compared: that needs a second image of its class{more}")
+        positive = int(draw.choice(members[own][members[own] != anchor]))
         if compared.branches == 2:
-            return [int(positive)]
-        other = draw.choice([label for label in pairs if label != own])
-        return [int(positive), *draw.choice(companions[other], 2, replace=False).tolist()]
+            return [anchor, positive]
+        return [anchor, positive, *draw.choice(members[draw.choice(others)], 2, replace=False).tolist()]
 
-    means = [
-        np.mean([compared.attention(anchor, *others(anchor))[:, 0] for _ in range(comparisons)], axis=0)
-        for anchor in shown
-    ]
+    means = []
+    for anchor in shown:
+        drawn = [branches(anchor) for _ in range(comparisons)]
+        means.append(compared._attend(list(zip(*drawn, strict=True)))[:, 0].mean(1))
     return np.stack(means, axis=1)
 
 
@@ -289,14 +291,14 @@ def upsample(maps: npt.ArrayLike, size: tuple[int, int]) -> Array:
 
 @torch.no_grad()
 def _weights(layer: Any, query_keys: Tensor) -> Array:
-    """Attention weights (branches, N) of the query-keys (branches, N, C) of one comparison at one level."""
-    branches = query_keys.unsqueeze(1)
+    """Attention weights (branches, B, N) of the query-keys (branches, B, N, C) of B comparisons at one level."""
     if isinstance(layer, ScaledDotProductCrossAttention):
-        map_a, map_p = QF.scaled_dot_product_maps(*branches)
+        map_a, map_p = QF.scaled_dot_product_maps(*query_keys)
         weights: Any = (map_p.mean(1), map_a.mean(1))  # the values of a are weighted by the map of p
     elif layer.branches == 2:
-        weights = QF.cross_similarity(*branches)
+        weights = QF.cross_similarity(*query_keys, scope="sample")
     else:
-        a, p, n, n2 = branches
-        weights = QF.quadruplet_cross_similarity(a, p, n, n2, float(layer.gain), matrices=layer.matrices)
-    return torch.cat(list(weights)).numpy()
+        a, p, n, n2 = query_keys
+        gain = float(layer.gain)
+        weights = QF.quadruplet_cross_similarity(a, p, n, n2, gain, matrices=layer.matrices, scope="sample")
+    return torch.stack(list(weights)).numpy()
