@@ -91,7 +91,9 @@ def _jobs(kinds: Sequence[str], networks: Sequence[Network], faces: ChosenFaces,
     """A picture of all networks, or of each by itself; the latter are named after them where there are several."""
     for kind in kinds:
         if kind in OF_SEVERAL:
-            yield kind, partial(OF_SEVERAL[kind], networks, faces)
+            comparing = [network for network in networks if network.model.branches > 1]
+            among = comparing if kind == "attention" and len(kinds) > 1 and comparing else networks
+            yield kind, partial(OF_SEVERAL[kind], among, faces)
         elif kind in OF_ONE:
             for network in networks:
                 name = kind if len(networks) == 1 else f"{kind}-{network.name}"

@@ -107,7 +107,7 @@ def embedding(network: Network, faces: ChosenFaces, level: int | None) -> Pictur
         groups["person"] = faces.images.subjects[rows].tolist()
     same = {name: visualize.neighbour_agreement(vectors, of) for name, of in groups.items()}
     points = visualize.project(vectors)
-    titles = {f"{name}\nnearest neighbour of the same: {same[name]:.1%}": of for name, of in groups.items()}
+    titles = {f"{name}\nnearest neighbour of the same: {100 * same[name]:.1f} %": of for name, of in groups.items()}
     arrays = {"points": points, "features": vectors, **{name: np.array(of) for name, of in groups.items()}}
     facts = {"images": len(rows), "nearest_neighbour_of_the_same": same}
     return Picture(visualize.embedding(points, titles), arrays, facts)
@@ -122,7 +122,11 @@ def attention(networks: Sequence[Network], faces: ChosenFaces) -> Picture:
         parts = [pool[start : start + BATCH] for start in range(0, len(pool), BATCH)]
         compared = visualize.compare(network.model, torch.cat([faces.prepared(network.model, part) for part in parts]))
         weights[network.name] = visualize.mean_attention(compared, labels, [pool.index(row) for row in shown])
-    rows = {f"{name}\nlevel {n}": of for name, levels in weights.items() for n, of in enumerate(levels, 1)}
+    rows = {
+        f"{name}\nlevel {n}": visualize.Overlay(of, doublings=True)
+        for name, levels in weights.items()
+        for n, of in enumerate(levels, 1)
+    }
     seen = faces.seen(networks[0].model, shown)
     figure = visualize.attention_rows(seen, rows, column_titles=faces.classes(shown))
     return Picture(figure, weights, {"faces": faces.facts(shown)})

@@ -27,16 +27,18 @@ LUMA = (0.299, 0.587, 0.114)  # shares of red, green and blue in grey (ITU-R BT.
 
 @dataclass(frozen=True)
 class Overlay:
-    """A row of maps that says what its numbers are, or lies over other faces than those at the head of the columns.
+    """A row that says what its numbers are, scales them otherwise, or lies over other faces than those of the columns.
 
     Attributes:
-        maps: (n, h, w), real numbers.
-        unit: What stands beside the colour scale.
+        maps: What the row shows.
+        unit: What stands beside the colour scale of maps.
+        doublings: Whether equal steps of colour are equal factors of the value, which must be positive.
         faces: RGB faces (n, H, W, 3), uint8, to lay them over; None for those of the columns.
     """
 
     maps: npt.ArrayLike
     unit: str = "value"
+    doublings: bool = False
     faces: npt.ArrayLike | None = None
 
 
@@ -49,7 +51,7 @@ def attention_rows(
 
     - attention weights (n, N), N = g·g tokens of a g x g grid, row by row, summing to 1 over the tokens. They are
       drawn times N, so that 1 is what uniform attention would give on any grid;
-    - maps (n, h, w) of real numbers, drawn as they are; an `Overlay` of them names their unit or the faces below them;
+    - maps (n, h, w) of real numbers, drawn as they are; an `Overlay` names their unit;
     - masks (n, H, W) of booleans, drawn as tinted, outlined areas.
 
     All maps of a row share one sequential scale, from the row's lowest to its highest value, given by the colour bar at
@@ -89,7 +91,7 @@ def attention_rows(
         greys = below @ LUMA
         for panel, grey in zip(line, greys, strict=True):
             panel.imshow(grey, "gray", vmin=0, vmax=255)
-        _draw_row(line, label, np.asarray(overlay.maps), greys.shape, overlay.unit)
+        _draw_row(line, label, overlay, greys.shape)
     return figure
 
 
@@ -114,18 +116,20 @@ def _panels(figure: Figure, labels: Sequence[str], titles: Sequence[str]) -> np.
     return panels
 
 
-def _draw_row(panels: Sequence[Axes], label: str, values: np.ndarray, shape: tuple[int, ...], unit: str) -> None:
+def _draw_row(panels: Sequence[Axes], label: str, row: Overlay, shape: tuple[int, ...]) -> None:
+    values = np.asarray(row.maps)
     is_mask, fits = values.dtype == bool, values.shape[:1] == shape[:1]
     if is_mask and values.shape == shape:
         _draw_masks(panels, values)
-    elif not is_mask and fits and values.ndim == 2:
-        _draw_maps(panels, _relative_to_uniform(label, values), UNIFORM, shape)
-    elif not is_mask and fits and values.ndim == 3:
-        if not np.isfinite(values).all():
+    elif not is_mask and fits and values.ndim in (2, 3):
+        maps, unit = (_relative_to_uniform(label, values), UNIFORM) if values.ndim == 2 else (values, row.unit)
+        if not np.isfinite(maps).all():
             raise InputError(
                 f"maps of row {label!r} hold values that are not finite: replace them or leave the row out"
             )
-        _draw_maps(panels, values, unit, shape)
+        if row.doublings and not (maps > 0).all():
+            raise InputError(f"maps of row {label!r} are not all above 0: draw them without doublings")
+        _draw_maps(panels, maps, unit, shape, row.doublings)
     else:
         n, height, width = shape
         raise InputError(
@@ -148,7 +152,10 @@ def _relative_to_uniform(label: str, weights: np.ndarray) -> np.ndarray:
     return relative
 
 
-def _draw_maps(panels: Sequence[Axes], maps: np.ndarray, unit: str, shape: tuple[int, ...]) -> None:
+def _draw_maps(panels: Sequence[Axes], maps: np.ndarray, unit: str, shape: tuple[int, ...], doublings: bool) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    maps = np.log2(maps) if doublings else maps
     low, high = _scale(maps)
     _, height, width = shape
     for panel, values in zip(panels, maps, strict=True):
@@ -162,6 +169,9 @@ def _draw_maps(panels: Sequence[Axes], maps: np.ndarray, unit: str, shape: tuple
             extent=(-0.5, width - 0.5, height - 0.5, -0.5),
         )
     bar = colour_bar(panels[-1], overlay, unit)
+    if doublings:
+        bar.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        bar.yaxis.set_major_formatter(lambda exponent, _: _power_of_two(round(exponent)))
     bar.set_facecolor("0.5")  # the colours as they look on a face of middle grey
 
 
@@ -172,6 +182,10 @@ def _scale(maps: np.ndarray) -> tuple[float, float]:
         margin = abs(low) / 2 or 1.0
         return low - margin, high + margin
     return low, high
+
+
+def _power_of_two(exponent: int) -> str:
+    return f"{2**exponent}" if exponent >= 0 else f"1/{2**-exponent}"
 
 
 def _draw_masks(panels: Iterable[Axes], masks: np.ndarray) -> None:

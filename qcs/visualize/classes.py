@@ -76,7 +76,7 @@ def class_heat_maps(
     anchors = np.repeat(faces[:1], len(distances), axis=0)
     rows = {
         f"{alignment}\nover the {where}": Overlay(
-            shown[f"{alignment}_of_{where}"], UNIFORM, anchors if where == "anchor" else None
+            shown[f"{alignment}_of_{where}"], UNIFORM, True, anchors if where == "anchor" else None
         )
         for alignment in ALIGNMENTS
         for where in ("anchor", "image")

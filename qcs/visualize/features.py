@@ -80,7 +80,7 @@ def discriminative_features(
         )
     image = np.repeat(faces[:1], len(faces), axis=0)
     rows = {
-        name: Overlay(np.concatenate([values.mean(0, keepdims=True), values]), UNIFORM, image)
+        name: Overlay(np.concatenate([values.mean(0, keepdims=True), values]), UNIFORM, True, image)
         for name, values in shown.items()
     }
     titles = [f"{name}{' (own)' if name == classes[0] else ''}" for name in classes[1:]]

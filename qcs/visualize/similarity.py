@@ -23,7 +23,7 @@ MEASURES = {
     "dot product": "dot",
     "Euclidean similarity": "similarity",
 }
-UNITS = {"cosine": "cos", "dot": "q·k / √C", "similarity": "largest distance − distance"}
+UNITS = {"cosine": "cosine of the angle", "dot": "q·k / √C", "similarity": "largest distance − distance"}
 
 
 def similarity_matrices(images: npt.ArrayLike, own: PairMaps, cross: PairMaps, *, level: int = -1) -> Figure:
@@ -57,8 +57,9 @@ def similarity_matrices(images: npt.ArrayLike, own: PairMaps, cross: PairMaps, *
     faces = checked_faces(images)
     if len(faces) != 2:
         raise InputError(f"a pair of images is compared, got {len(faces)}")
-    figure = blank(3 * (SIDE + 0.95) + 1.5, 2 * SIDE + 0.6)
-    grid = figure.subplots(2, 4, width_ratios=(0.5, 1, 1, 1))
+    figure = blank(3 * (SIDE + 1.05) + 1.5, 2 * SIDE + 0.6)
+    figure.set_layout_engine("compressed", wspace=0.12)  # a bar's label keeps clear of the next matrix
+    grid = figure.subplots(2, 4, width_ratios=(0.6, 1, 1, 1))
     for line, face, pair, name in zip(grid, faces, (own, cross), ("first image", "second image"), strict=True):
         _draw_face(line[0], face, name)
         for panel, measure in zip(line[1:], MEASURES.values(), strict=True):
@@ -75,6 +76,7 @@ def similarity_matrices(images: npt.ArrayLike, own: PairMaps, cross: PairMaps, *
 
 def _draw_face(panel: Axes, face: np.ndarray, name: str) -> None:
     panel.imshow(face)
+    panel.set_anchor("W")  # away from the matrix's label
     panel.set(xticks=[], yticks=[])
     panel.spines[:].set_visible(False)
     panel.set_xlabel(name, fontsize=LABEL)
