@@ -102,12 +102,12 @@ def _jobs(kinds: Sequence[str], networks: Sequence[Network], faces: ChosenFaces,
 
 def _networks(weights: Sequence[str]) -> list[Network]:
     networks = [Network(source) for source in weights]
+    if len({network.path.resolve() for network in networks}) < len(networks):
+        raise InputError("the same weights are given twice; give each once")
     names = [network.name for network in networks]
     for network in networks:
         if names.count(network.name) > 1:
             network.name = network.source.strip("/").replace("/", "-")
-    if len({network.name for network in networks}) < len(networks):
-        raise InputError("the same weights are given twice; give each once")
     return networks
 
 

@@ -88,6 +88,8 @@ def attention_rows(
     for line, (label, row) in zip(others, rows.items(), strict=True):
         overlay = row if isinstance(row, Overlay) else Overlay(row)
         below = faces if overlay.faces is None else checked_faces(overlay.faces)
+        if len(below) != len(faces):
+            raise InputError(f"row {label!r} lies over {len(below)} faces: expected {len(faces)}, one per column")
         greys = below @ LUMA
         for panel, grey in zip(line, greys, strict=True):
             panel.imshow(grey, "gray", vmin=0, vmax=255)

@@ -85,7 +85,7 @@ def save(
     arrays: Mapping[str, npt.ArrayLike] | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a figure, and on request the numbers behind it beside it; each file whole or not at all.
+    """Write a figure, and on request the numbers behind it beside it; all of it whole or nothing.
 
     Args:
         figure: What to write.
@@ -118,24 +118,28 @@ def save(
             f"cannot write a picture to {path.name!r}: end its name in one of .{', .'.join(sorted(known))}"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
+    look: dict[str, Any] = dict(format=kind, dpi=DPI, bbox_inches="tight", pad_inches=0.05)
+    files: dict[Path, Callable[[Path], object]] = {path: lambda unfinished: figure.savefig(unfinished, **look)}
     if arrays is not None:
-        _write(path.with_suffix(".npz"), lambda unfinished: _write_arrays(unfinished, arrays))
+        files[path.with_suffix(".npz")] = lambda unfinished: _write_arrays(unfinished, arrays)
     if facts is not None:
         text = json.dumps(facts, indent=2) + "\n"
-        _write(path.with_suffix(".json"), lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
-    look: dict[str, Any] = dict(format=kind, dpi=DPI, bbox_inches="tight", pad_inches=0.05)
-    _write(path, lambda unfinished: figure.savefig(unfinished, **look))
+        files[path.with_suffix(".json")] = lambda unfinished: unfinished.write_text(text, encoding="utf-8")
+    _write(files)
     return path
 
 
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Write under another name first."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _write(files: Mapping[Path, Callable[[Path], object]]) -> None:
+    """Write all under other names first."""
+    unfinished = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in files}
     try:
-        write(unfinished)
-        os.replace(unfinished, path)
+        for path, write in files.items():
+            write(unfinished[path])
+        for path, temporary in unfinished.items():
+            os.replace(temporary, path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        for temporary in unfinished.values():
+            temporary.unlink(missing_ok=True)
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, npt.ArrayLike]) -> None:

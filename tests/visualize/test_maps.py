@@ -11,7 +11,7 @@ from torch import Tensor
 
 import qcs
 from qcs.errors import InputError
-from qcs.visualize import Comparison, compare, upsample
+from qcs.visualize import Comparison, compare, features, mean_attention, upsample
 
 ON_TIMM = dict(backbone="mobilenetv3_small_050", img_size=64, embed_dim=32)
 
@@ -118,6 +118,37 @@ def test_the_heat_map_of_a_dual_network_is_its_attention() -> None:
     compared = compare(network("dcs_nano"), images(2))
     expected = 36 * compared.attention(0, 1)[:, 0]
     np.testing.assert_allclose(compared.heat_map(0, 1), compared.grid(expected), rtol=1e-4)
+
+
+def test_mean_attention_is_the_mean_over_the_comparisons_there_are() -> None:
+    compared = compare(network("dcs_nano"), images(4))
+    mean = mean_attention(compared, [0, 1, 0, 1], [2, 1])  # one companion each: every comparison is the same
+    np.testing.assert_allclose(mean[:, 0], compared.attention(2, 0)[:, 0], atol=1e-6)
+    np.testing.assert_allclose(mean[:, 1], compared.attention(1, 3)[:, 0], atol=1e-6)
+
+
+def test_mean_attention_of_quadruplets_compares_with_another_class() -> None:
+    compared = compare(network("qcs_nano"), images(5))
+    possible = [compared.attention(1, 0, n, n2)[:, 0] for n, n2 in ((2, 3), (3, 2))]  # 4 is alone in its class
+    mean = mean_attention(compared, [0, 0, 1, 1, 2], [1], comparisons=64)[:, 0]
+    np.testing.assert_allclose(mean.sum(-1), 1, atol=1e-5)
+    low, high = np.minimum(*possible), np.maximum(*possible)
+    assert (mean >= low - 1e-6).all() and (mean <= high + 1e-6).all()
+
+
+def test_mean_attention_needs_companions() -> None:
+    compared = compare(network("qcs_nano"), images(4))
+    with pytest.raises(InputError, match=r"image 3 cannot be compared: .* and another class of two images"):
+        mean_attention(compared, [0, 0, 1, 2], [3])
+    with pytest.raises(InputError, match="image 0 cannot be compared"):
+        mean_attention(compared, [0, 0, 1, 2], [0])
+
+
+def test_features_are_what_the_base_classifier_reads() -> None:
+    model, pictures = network("base_nano"), images(3)
+    with torch.no_grad():
+        logits = model(pictures)
+    torch.testing.assert_close(model.base.head(torch.from_numpy(features(model, pictures))), logits)
 
 
 def test_the_network_stays_in_its_mode() -> None:
