@@ -39,7 +39,9 @@ class Network:
     def __init__(self, source: str) -> None:
         self.path = weights_file(source)
         given = Path(source.partition("@")[0])
-        self.name = self.path.parent.name if given.name == "best.safetensors" else given.stem or self.path.parent.name
+        of_run = given.name in ("", "best.safetensors")
+        shown = self.path.resolve().parent.name if of_run else given.name
+        self.name = shown.removesuffix(".safetensors")
         self.source = source
 
     @cached_property

@@ -28,6 +28,12 @@ def class_maps(compared: Comparison) -> dict[str, Array]:
 
     Raises:
         InputError: If there is no other image.
+
+    Example:
+        >>> import qcs, torch
+        >>> from qcs.visualize import class_maps, compare
+        >>> class_maps(compare(qcs.create_model("dcs_nano"), torch.randn(3, 3, 48, 48)))["similarity_of_anchor"].shape
+        (3, 2, 6, 6)
     """
     others = range(1, len(compared))
     if not others:

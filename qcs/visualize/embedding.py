@@ -33,6 +33,12 @@ def project(features: npt.ArrayLike, seed: int = 0) -> Array:
 
     Raises:
         InputError: If scikit-learn is missing, or there are too few images.
+
+    Example:
+        >>> import numpy as np
+        >>> from qcs.visualize import project
+        >>> project(np.eye(5)).shape
+        (5, 2)
     """
     values = np.asarray(features, dtype=np.float32)
     if values.ndim != 2 or len(values) < 3:
@@ -51,6 +57,11 @@ def neighbour_agreement(features: npt.ArrayLike, groups: Sequence[str]) -> float
 
     Raises:
         InputError: If scikit-learn is missing.
+
+    Example:
+        >>> from qcs.visualize import neighbour_agreement
+        >>> neighbour_agreement([[0.0], [1.0], [3.0], [7.0]], ["happy", "happy", "sad", "sad"])
+        0.75
     """
     _sklearn()
     from sklearn.neighbors import NearestNeighbors

@@ -32,6 +32,13 @@ def feature_maps(compared: Comparison, same_class: Sequence[bool]) -> dict[str, 
 
     Raises:
         InputError: If there is no other image, or not one entry for each.
+
+    Example:
+        >>> import qcs, torch
+        >>> from qcs.visualize import compare, feature_maps
+        >>> compared = compare(qcs.create_model("qcs_nano"), torch.randn(3, 3, 48, 48))
+        >>> feature_maps(compared, [True, False])["redundant"].shape
+        (3, 2, 6, 6)
     """
     others = len(compared) - 1
     if others < 1 or len(same_class) != others:

@@ -193,6 +193,12 @@ def features(model: CrossSimilarityNetwork, images: Tensor) -> Array:
 
     Raises:
         InputError: If the images do not fit the network.
+
+    Example:
+        >>> import qcs, torch
+        >>> from qcs.visualize import features
+        >>> features(qcs.create_model("base_nano"), torch.randn(2, 3, 48, 48)).shape
+        (2, 64)
     """
     pooled: Array = model.forward_head(base_tokens(model, images), pre_logits=True).float().cpu().numpy()
     return pooled
@@ -239,6 +245,13 @@ def mean_attention(
 
     Raises:
         InputError: If a wanted image has no companion of its class, or a quadruplet no other class of two images.
+
+    Example:
+        >>> import qcs, torch
+        >>> from qcs.visualize import compare, mean_attention
+        >>> compared = compare(qcs.create_model("qcs_nano"), torch.randn(6, 3, 48, 48))
+        >>> mean_attention(compared, labels=[0, 0, 1, 1, 2, 2], shown=[0, 2]).shape
+        (3, 2, 36)
     """
     draw, classes = np.random.default_rng(seed), np.asarray(labels)
     members = {label: np.flatnonzero(classes == label) for label in np.unique(classes).tolist()}
