@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BATCH = 64
-POOL = 24  # images of each class that attention is averaged over comparisons with
+POOL = 12  # images of each class that attention is averaged over comparisons with
 POINTS = 1000  # images in an embedding: more take minutes and hide one another
 
 

@@ -172,8 +172,9 @@ def _draw_maps(panels: Sequence[Axes], maps: np.ndarray, unit: str, shape: tuple
         )
     bar = colour_bar(panels[-1], overlay, unit)
     if doublings:
-        bar.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-        bar.yaxis.set_major_formatter(lambda exponent, _: _power_of_two(round(exponent)))
+        wide = high - low > 2  # else whole doublings would leave the scale with a number or two
+        bar.yaxis.set_major_locator(MaxNLocator(5, integer=wide))
+        bar.yaxis.set_major_formatter(lambda power, _: _power_of_two(round(power)) if wide else f"{2**power:.2f}")
     bar.set_facecolor("0.5")  # the colours as they look on a face of middle grey
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -104,9 +105,9 @@ def test_the_scale_counts_in_multiples_of_uniform_attention(compared: Comparison
     figure.draw_without_rendering()
     bar = next(bar for panel in figure.axes for bar in panel.child_axes)
     assert bar.get_ylabel() == "attention × N\n(1 = uniform)"
-    labels = {round(tick.get_position()[1]): tick.get_text() for tick in bar.get_yticklabels()}
-    assert labels[0] == "1"
-    assert all(text == ("1/" if power < 0 else "") + str(2 ** abs(power)) for power, text in labels.items())
+    labels = {tick.get_position()[1]: tick.get_text() for tick in bar.get_yticklabels()}
+    assert len(labels) >= 3
+    assert all(float(Fraction(text)) == pytest.approx(2**power, abs=0.006) for power, text in labels.items())
 
 
 def test_what_is_discriminative_depends_on_the_class_of_the_other(compared: Comparison) -> None:
