@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -10,14 +11,12 @@ from rich.table import Table
 from timm.data import resolve_model_data_config
 from torch.utils.data import DataLoader
 
-from qcs.data import eval_transform, merge, read
-from qcs.data.dataset import LabelledImages
-from qcs.data.readers import SPLITS
+from qcs.data import eval_transform
 from qcs.engine.crop import warn_of_other_crop
 from qcs.engine.evaluation import Evaluation, evaluate
+from qcs.engine.known_images import check_split, known_images
 from qcs.engine.run_folder import RunFolder, weights_file, writing
-from qcs.errors import InputError
-from qcs.models import CrossSimilarityNetwork, load_model
+from qcs.models import load_model
 
 
 def evaluate_data(
@@ -34,19 +33,11 @@ def evaluate_data(
     Raises:
         InputError: If weights or data cannot be read, or they share no class.
     """
-    if split not in (*SPLITS, "all"):
-        raise InputError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}, or all")
+    check_split(split)
     path = weights_file(weights)
     model = load_model(path)
-    split, images = _chosen(_read(data, image_root, data_format, model), split, data)
-    warn_of_other_crop(path, images, data)
-    known = images.with_classes(model.class_names)
-    if len(known) < len(images):
-        _say(
-            console,
-            f"left out {len(images) - len(known):,} of {len(images):,} images: their classes are not among those of "
-            f"the network, {', '.join(model.class_names)}",
-        )
+    split, known = known_images(model, data, split, image_root, data_format, partial(_say, console))
+    warn_of_other_crop(path, known, data)
     device = Accelerator().device
     batches = DataLoader(known.with_transform(eval_transform(resolve_model_data_config(model))), batch_size=256)
     result = evaluate(model.to(device), batches, model.class_names, device)
@@ -58,24 +49,6 @@ def evaluate_data(
 
 def _say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _read(
-    data: str, image_root: str | None, data_format: str | None, model: CrossSimilarityNetwork
-) -> dict[str, LabelledImages]:
-    """The data; labels that are numbers without names stand for the network's classes."""
-    splits = read(data, image_root, format=data_format)
-    nameless = all(name.isdecimal() for name in next(iter(splits.values())).classes)
-    return read(data, image_root, model.class_names, format=data_format) if nameless else splits
-
-
-def _chosen(splits: dict[str, LabelledImages], name: str, data: str) -> tuple[str, LabelledImages]:
-    """The split of that name, or all images; data without splits has only those."""
-    if name == "all" or list(splits) == ["all"]:
-        return "all", merge(splits)
-    if name not in splits:
-        raise InputError(f"{data} has no {name} split; it has {', '.join(splits)}; choose with --split, or 'all'")
-    return name, splits[name]
 
 
 def _print(result: Evaluation, title: str, console: Console) -> None:

@@ -1,8 +1,37 @@
-"""Pictures of what a network does: confusion matrices, training curves and attention over faces."""
+"""Pictures of what a network does, and the numbers behind them."""
 
-from qcs.visualize.attention import attention_rows
+from qcs.visualize.attention import Overlay, attention_rows
+from qcs.visualize.cam import activation_maps
+from qcs.visualize.classes import class_heat_maps, class_maps
 from qcs.visualize.confusion import confusion_matrices
 from qcs.visualize.curves import loss_curves
+from qcs.visualize.embedding import embedding, neighbour_agreement, project
+from qcs.visualize.faces import faces_as_seen
+from qcs.visualize.features import discriminative_features, feature_maps
 from qcs.visualize.figure import save
+from qcs.visualize.maps import Comparison, PairMaps, compare, features, mean_attention, upsample
+from qcs.visualize.similarity import similarity_matrices
 
-__all__ = ["attention_rows", "confusion_matrices", "loss_curves", "save"]
+__all__ = [
+    "Comparison",
+    "Overlay",
+    "PairMaps",
+    "activation_maps",
+    "attention_rows",
+    "class_heat_maps",
+    "class_maps",
+    "compare",
+    "confusion_matrices",
+    "discriminative_features",
+    "embedding",
+    "faces_as_seen",
+    "feature_maps",
+    "features",
+    "loss_curves",
+    "mean_attention",
+    "neighbour_agreement",
+    "project",
+    "save",
+    "similarity_matrices",
+    "upsample",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,20 +20,38 @@ if TYPE_CHECKING:
 CELL = 1.15  # inches: side of a face
 MAP_COLOURS = "magma"  # sequential, even in lightness, told apart with any colour vision
 MASK_COLOUR = PALETTE[4]
+UNIFORM = "attention × N\n(1 = uniform)"
 OPACITY = 0.55  # of a map: the face below it stays readable
 LUMA = (0.299, 0.587, 0.114)  # shares of red, green and blue in grey (ITU-R BT.601)
 
 
+@dataclass(frozen=True)
+class Overlay:
+    """A row that says what its numbers are, scales them otherwise, or lies over other faces than those of the columns.
+
+    Attributes:
+        maps: What the row shows.
+        unit: What stands beside the colour scale of maps.
+        doublings: Whether equal steps of colour are equal factors of the value, which must be positive.
+        faces: RGB faces (n, H, W, 3), uint8, to lay them over; None for those of the columns.
+    """
+
+    maps: npt.ArrayLike
+    unit: str = "value"
+    doublings: bool = False
+    faces: npt.ArrayLike | None = None
+
+
 def attention_rows(
-    images: npt.ArrayLike, rows: Mapping[str, npt.ArrayLike], *, column_titles: Sequence[str] | None = None
+    images: npt.ArrayLike, rows: Mapping[str, npt.ArrayLike | Overlay], *, column_titles: Sequence[str] | None = None
 ) -> Figure:
     """Draw faces in columns and, below them, rows of maps laid over the greyed faces.
 
-    A row is one of three, told apart by shape and type:
+    A row is one of these, told apart by shape and type:
 
     - attention weights (n, N), N = g·g tokens of a g x g grid, row by row, summing to 1 over the tokens. They are
       drawn times N, so that 1 is what uniform attention would give on any grid;
-    - maps (n, h, w) of real numbers, drawn as they are;
+    - maps (n, h, w) of real numbers, drawn as they are; an `Overlay` names their unit;
     - masks (n, H, W) of booleans, drawn as tinted, outlined areas.
 
     All maps of a row share one sequential scale, from the row's lowest to its highest value, given by the colour bar at
@@ -57,7 +76,7 @@ def attention_rows(
         >>> [panel.get_title() for panel in figure.axes if panel.get_title()]
         ['happy', 'sad']
     """
-    faces = _faces(images)
+    faces = checked_faces(images)
     if not rows:
         raise InputError("no row to draw over the faces: give at least one, as {label: weights}")
     if column_titles is not None and len(column_titles) != len(faces):
@@ -66,15 +85,20 @@ def attention_rows(
     first, *others = _panels(figure, ["face", *rows], column_titles or [""] * len(faces))
     for panel, face in zip(first, faces, strict=True):
         panel.imshow(face)
-    greys = faces @ LUMA
     for line, (label, row) in zip(others, rows.items(), strict=True):
+        overlay = row if isinstance(row, Overlay) else Overlay(row)
+        below = faces if overlay.faces is None else checked_faces(overlay.faces)
+        if len(below) != len(faces):
+            raise InputError(f"row {label!r} lies over {len(below)} faces: expected {len(faces)}, one per column")
+        greys = below @ LUMA
         for panel, grey in zip(line, greys, strict=True):
             panel.imshow(grey, "gray", vmin=0, vmax=255)
-        _draw_row(line, label, np.asarray(row), greys.shape)
+        _draw_row(line, label, overlay, greys.shape)
     return figure
 
 
-def _faces(images: npt.ArrayLike) -> np.ndarray:
+def checked_faces(images: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+    """RGB faces (n, H, W, 3), uint8, at least one."""
     faces = np.asarray(images)
     if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[-1] != 3 or len(faces) == 0:
         raise InputError(f"images are {faces.dtype} {faces.shape}: expected uint8 (n, H, W, 3) with at least one image")
@@ -94,18 +118,20 @@ def _panels(figure: Figure, labels: Sequence[str], titles: Sequence[str]) -> np.
     return panels
 
 
-def _draw_row(panels: Sequence[Axes], label: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
+def _draw_row(panels: Sequence[Axes], label: str, row: Overlay, shape: tuple[int, ...]) -> None:
+    values = np.asarray(row.maps)
     is_mask, fits = values.dtype == bool, values.shape[:1] == shape[:1]
     if is_mask and values.shape == shape:
         _draw_masks(panels, values)
-    elif not is_mask and fits and values.ndim == 2:
-        _draw_maps(panels, _relative_to_uniform(label, values), "attention × N\n(1 = uniform)", shape)
-    elif not is_mask and fits and values.ndim == 3:
-        if not np.isfinite(values).all():
+    elif not is_mask and fits and values.ndim in (2, 3):
+        maps, unit = (_relative_to_uniform(label, values), UNIFORM) if values.ndim == 2 else (values, row.unit)
+        if not np.isfinite(maps).all():
             raise InputError(
                 f"maps of row {label!r} hold values that are not finite: replace them or leave the row out"
             )
-        _draw_maps(panels, values, "value", shape)
+        if row.doublings and not (maps > 0).all():
+            raise InputError(f"maps of row {label!r} are not all above 0: draw them without doublings")
+        _draw_maps(panels, maps, unit, shape, row.doublings)
     else:
         n, height, width = shape
         raise InputError(
@@ -128,7 +154,10 @@ def _relative_to_uniform(label: str, weights: np.ndarray) -> np.ndarray:
     return relative
 
 
-def _draw_maps(panels: Sequence[Axes], maps: np.ndarray, unit: str, shape: tuple[int, ...]) -> None:
+def _draw_maps(panels: Sequence[Axes], maps: np.ndarray, unit: str, shape: tuple[int, ...], doublings: bool) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    maps = np.log2(maps) if doublings else maps
     low, high = _scale(maps)
     _, height, width = shape
     for panel, values in zip(panels, maps, strict=True):
@@ -142,6 +171,10 @@ def _draw_maps(panels: Sequence[Axes], maps: np.ndarray, unit: str, shape: tuple
             extent=(-0.5, width - 0.5, height - 0.5, -0.5),
         )
     bar = colour_bar(panels[-1], overlay, unit)
+    if doublings:
+        wide = high - low > 2  # else whole doublings would leave the scale with a number or two
+        bar.yaxis.set_major_locator(MaxNLocator(5, integer=wide))
+        bar.yaxis.set_major_formatter(lambda power, _: _power_of_two(round(power)) if wide else f"{2**power:.2f}")
     bar.set_facecolor("0.5")  # the colours as they look on a face of middle grey
 
 
@@ -152,6 +185,10 @@ def _scale(maps: np.ndarray) -> tuple[float, float]:
         margin = abs(low) / 2 or 1.0
         return low - margin, high + margin
     return low, high
+
+
+def _power_of_two(exponent: int) -> str:
+    return f"{2**exponent}" if exponent >= 0 else f"1/{2**-exponent}"
 
 
 def _draw_masks(panels: Iterable[Axes], masks: np.ndarray) -> None:

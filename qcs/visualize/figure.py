@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from qcs.errors import InputError
 
@@ -73,16 +78,24 @@ def colour_bar(panel: Axes, image: AxesImage, label: str) -> Axes:
     return bar
 
 
-def save(figure: Figure, path: str | Path) -> Path:
-    """Write a figure to disk, whole or not at all.
+def save(
+    figure: Figure,
+    path: str | Path,
+    *,
+    arrays: Mapping[str, npt.ArrayLike] | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a figure, and on request the numbers behind it beside it; all of it whole or nothing.
 
     Args:
         figure: What to write.
         path: Where to; the suffix chooses the format (.png, .pdf, .svg, ...). Missing folders are made, and a file
             already there is replaced.
+        arrays: Name to array, for a `.npz` archive of the picture's name.
+        facts: Names and single numbers, for a `.json` file of the picture's name.
 
     Returns:
-        The path written.
+        The path of the picture.
 
     Raises:
         InputError: If matplotlib writes no such format.
@@ -93,8 +106,9 @@ def save(figure: Figure, path: str | Path) -> Path:
         >>> from qcs.visualize import confusion_matrices, save
         >>> figure = confusion_matrices({"ours": [[9, 1], [2, 8]]}, ["happy", "sad"])
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save(figure, f"{folder}/pictures/confusion.png").name
-        'confusion.png'
+        ...     path = save(figure, f"{folder}/pictures/confusion.png", facts={"split": "test"})
+        ...     sorted(file.name for file in path.parent.iterdir())
+        ['confusion.json', 'confusion.png']
     """
     path = Path(path)
     kind = path.suffix.lower().removeprefix(".")
@@ -104,10 +118,31 @@ def save(figure: Figure, path: str | Path) -> Path:
             f"cannot write a picture to {path.name!r}: end its name in one of .{', .'.join(sorted(known))}"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        figure.savefig(unfinished, format=kind, dpi=DPI, bbox_inches="tight", pad_inches=0.05)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    look: dict[str, Any] = dict(format=kind, dpi=DPI, bbox_inches="tight", pad_inches=0.05)
+    files: dict[Path, Callable[[Path], object]] = {path: lambda unfinished: figure.savefig(unfinished, **look)}
+    if arrays is not None:
+        files[path.with_suffix(".npz")] = lambda unfinished: _write_arrays(unfinished, arrays)
+    if facts is not None:
+        text = json.dumps(facts, indent=2) + "\n"
+        files[path.with_suffix(".json")] = lambda unfinished: unfinished.write_text(text, encoding="utf-8")
+    _write(files)
     return path
+
+
+def _write(files: Mapping[Path, Callable[[Path], object]]) -> None:
+    """Write all under other names first."""
+    unfinished = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in files}
+    try:
+        for path, write in files.items():
+            write(unfinished[path])
+        for path, temporary in unfinished.items():
+            os.replace(temporary, path)
+    finally:
+        for temporary in unfinished.values():
+            temporary.unlink(missing_ok=True)
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, npt.ArrayLike]) -> None:
+    contents: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+    with path.open("wb") as file:  # given a name, numpy would change it
+        np.savez_compressed(file, **contents)

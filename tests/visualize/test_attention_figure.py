@@ -7,7 +7,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from qcs.errors import InputError
-from qcs.visualize import attention_rows
+from qcs.visualize import Overlay, attention_rows
 
 RANDOM = np.random.default_rng(0)
 FACES = RANDOM.integers(0, 256, (3, 24, 20, 3), dtype=np.uint8)
@@ -72,6 +72,26 @@ def test_a_map_of_zeros_has_a_scale() -> None:
     assert row[0].images[1].get_clim() == (-1, 1)
 
 
+def test_an_overlay_names_its_unit_and_lies_over_other_faces() -> None:
+    others = 255 - FACES
+    figure = attention_rows(FACES, {"m": Overlay(MAPS, "share", faces=others)})
+    _, row = grid(figure.axes)
+    for panel, face, values in zip(row, others, MAPS, strict=True):
+        np.testing.assert_allclose(drawn(panel, 0), face @ [0.299, 0.587, 0.114])
+        np.testing.assert_array_equal(drawn(panel, 1), values)
+    assert [bar.get_ylabel() for panel in figure.axes for bar in panel.child_axes] == ["share"]
+
+
+def test_doublings_of_uniform_attention_have_steps_of_equal_factors() -> None:
+    figure = attention_rows(FACES, {"w": Overlay(WEIGHTS, doublings=True)})
+    _, row = grid(figure.axes)
+    for panel, weights in zip(row, WEIGHTS, strict=True):
+        np.testing.assert_allclose(drawn(panel, 1), np.log2(49 * weights.reshape(7, 7)))
+    figure.draw_without_rendering()
+    labels = [tick.get_text() for tick in row[-1].child_axes[0].get_yticklabels()]
+    assert {"1/4", "1", "4"} <= set(labels)
+
+
 def test_masks_are_tinted_and_outlined_where_they_have_an_edge() -> None:
     _, (part, empty, full) = grid(attention_rows(FACES, {"occluded": MASKS}).axes)
     tint, outline = part.collections
@@ -112,6 +132,9 @@ def test_labels_keep_clear_of_the_faces() -> None:
         (FACES, {"w": 2 * WEIGHTS}, "do not sum to 1"),
         (FACES, {"w": np.full((3, 49), np.nan)}, "do not sum to 1"),
         (FACES, {"m": np.full((3, 7, 7), np.inf)}, "not finite"),
+        (FACES, {"m": Overlay(MAPS, doublings=True)}, "row 'm' are not all above 0: draw them without doublings"),
+        (FACES, {"m": Overlay(MAPS, faces=FACES[..., 0])}, r"expected uint8 \(n, H, W, 3\)"),
+        (FACES, {"m": Overlay(MAPS, faces=FACES[:2])}, "row 'm' lies over 2 faces: expected 3, one per column"),
         (FACES, {"w": np.float64(1)}, r"row 'w' is float64 \(\)"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -123,6 +124,22 @@ def test_a_save_that_fails_keeps_the_old_picture_and_leaves_nothing_else(
         save(loss_curves({"base": BASE}), target)
     assert target.read_bytes() == b"the old picture"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_numbers_lie_beside_the_picture(tmp_path: Path) -> None:
+    path = save(
+        loss_curves({"base": BASE}), tmp_path / "a.b.png", arrays={"loss": [1.5, 2.5]}, facts={"runs": ["base"]}
+    )
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.b.json", "a.b.npz", "a.b.png"]
+    with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+        assert {name: arrays[name].tolist() for name in arrays} == {"loss": [1.5, 2.5]}
+    assert json.loads(path.with_suffix(".json").read_text()) == {"runs": ["base"]}
+
+
+def test_numbers_that_cannot_be_written_leave_no_picture_either(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        save(loss_curves({"base": BASE}), tmp_path / "curves.png", arrays={"loss": [1.5]}, facts={"runs": {1, 2}})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["curves", "curves.docx"])

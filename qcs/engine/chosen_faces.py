@@ -1,0 +1,113 @@
+"""Which faces a picture shows: drawn at random by class, the same for every kind of picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from timm.data import resolve_model_data_config
+from torch import Tensor
+
+from qcs.data import eval_transform
+from qcs.data.dataset import LabelledImages
+from qcs.data.labels import canonical
+from qcs.errors import InputError
+from qcs.models import CrossSimilarityNetwork
+from qcs.visualize import faces_as_seen
+
+
+class ChosenFaces:
+    """Faces of each class in a random order.
+
+    Args:
+        images: What to choose from.
+        anchor: Class of the face that others are compared with; None for the first class of two images.
+        seed: Decides the order.
+
+    Attributes:
+        images: What is chosen from.
+        by_class: Positions of each class's images in random order; classes without images are left out.
+
+    Example:
+        >>> import numpy as np
+        >>> faces = LabelledImages(np.zeros((5, 48, 48), np.uint8), [0, 1, 1, 2, 1], ["neutral", "happy", "sad"])
+        >>> chosen = ChosenFaces(faces, anchor=None, seed=0)
+        >>> chosen.classes(chosen.against_classes())
+        ['happy', 'neutral', 'happy', 'sad']
+    """
+
+    def __init__(self, images: LabelledImages, anchor: str | None, seed: int) -> None:
+        order = np.random.default_rng(seed).permutation(len(images))
+        found = {name: order[images.labels[order] == label].tolist() for label, name in enumerate(images.classes)}
+        self.images = images
+        self.by_class: dict[str, list[int]] = {name: rows for name, rows in found.items() if rows}
+        self._anchor = anchor
+
+    @property
+    def anchor(self) -> str:
+        """Class of the face that others are compared with.
+
+        Raises:
+            InputError: If it has fewer than two images, or no class has two.
+        """
+        pairs = [name for name, rows in self.by_class.items() if len(rows) > 1]
+        if not pairs:
+            raise InputError("no class has two images to compare; give more images")
+        if self._anchor is None:
+            return pairs[0]
+        name = canonical(self._anchor)
+        if name not in pairs:
+            count = len(self.by_class.get(name, ()))
+            raise InputError(
+                f"the anchor's class {self._anchor!r} has {count} images here, two are compared; choose one of "
+                f"{', '.join(pairs)}"
+            )
+        return name
+
+    def pair(self) -> list[int]:
+        """The anchor and another image of its class."""
+        return self.by_class[self.anchor][:2]
+
+    def against_classes(self) -> list[int]:
+        """The anchor, then an image of every class; that of its own is another one."""
+        return [
+            self.by_class[self.anchor][0],
+            *(rows[1 if name == self.anchor else 0] for name, rows in self.by_class.items()),
+        ]
+
+    def against_six(self) -> list[int]:
+        """The anchor, then two more of its class and four of others, as far as there are so many."""
+        own = self.by_class[self.anchor]
+        others = [rows for name, rows in self.by_class.items() if name != self.anchor]
+        mixed = [rows[turn] for turn in range(4) for rows in others if turn < len(rows)]
+        return [*own[:3], *mixed[:4]]
+
+    def some_of_each(self, count: int, least: int = 1) -> list[int]:
+        """Up to `count` images of each class that has at least `least`, class by class."""
+        return [row for rows in self.by_class.values() if len(rows) >= least for row in rows[:count]]
+
+    def some(self, count: int) -> list[int]:
+        """Up to `count` images, of each class in proportion."""
+        share = min(1.0, count / len(self.images))
+        return [row for rows in self.by_class.values() for row in rows[: max(1, round(share * len(rows)))]]
+
+    def classes(self, rows: Sequence[int]) -> list[str]:
+        """Class of each of these images."""
+        return [self.images.classes[label] for label in self.images.labels[list(rows)]]
+
+    def prepared(self, model: CrossSimilarityNetwork, rows: Sequence[int]) -> Tensor:
+        """These images as the network takes them (n, C, H, W), where it is."""
+        transform = eval_transform(resolve_model_data_config(model))
+        tensors = [transform(self.images.image(row)) for row in rows]
+        return torch.stack(tensors).to(model.base.cls_token.device)
+
+    def seen(self, model: CrossSimilarityNetwork, rows: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """These images to draw maps over (n, S, S, 3)."""
+        return faces_as_seen([self.images.image(row) for row in rows], resolve_model_data_config(model)["crop_pct"])
+
+    def facts(self, rows: Sequence[int]) -> list[dict[str, str]]:
+        """Name and class of each of these images, for JSON."""
+        names = [str(self.images.names[row]) for row in rows]
+        return [{"image": name, "class": label} for name, label in zip(names, self.classes(rows), strict=True)]

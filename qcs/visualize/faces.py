@@ -1,0 +1,41 @@
+"""The faces below the maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from torchvision.transforms import v2
+
+from qcs.errors import InputError
+
+
+def faces_as_seen(images: Sequence[Image.Image], crop_pct: float = 1.0) -> npt.NDArray[np.uint8]:
+    """The part of each image that a network sees, at the resolution of the largest image, not of the network.
+
+    As `qcs.data.eval_transform` does, the whole image is squeezed into a square of which the middle is kept.
+
+    Args:
+        images: Grey or colour, of any sizes.
+        crop_pct: Side of the middle over that of the square, as in the network's `pretrained_cfg`.
+
+    Returns:
+        RGB faces (n, S, S, 3) to draw maps over.
+
+    Raises:
+        InputError: If there is no image.
+
+    Example:
+        >>> from PIL import Image
+        >>> from qcs.visualize import faces_as_seen
+        >>> faces_as_seen([Image.new("L", (60, 48)), Image.new("RGB", (90, 112))]).shape
+        (2, 112, 112, 3)
+    """
+    if not images:
+        raise InputError("no face to draw: give at least one image")
+    side = max(max(image.size) for image in images)
+    whole = round(side / crop_pct)
+    seen = v2.Compose([v2.Resize((whole, whole)), v2.CenterCrop(side)])
+    return np.stack([np.asarray(seen(image.convert("RGB"))) for image in images])
