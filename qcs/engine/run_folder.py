@@ -21,7 +21,7 @@ class RunFolder:
 
     `config.json` (every setting), `metrics.json` (a record per epoch), `tensorboard/`, `checkpoints/` (until the run is
     finished), `best.safetensors` (highest validation accuracy), `last.safetensors`, `validation.json` and `test.json`
-    (per class, confusion matrix), pictures.
+    (per class, confusion matrix), `test_predictions.npz` (probabilities of each test image), pictures.
 
     Args:
         path: The folder.
