@@ -59,6 +59,7 @@ class Run:
         results: Its evaluations by set.
         predictions: What it predicted of each test image; None where that is not known.
         images: The test images, in the same order; None where they are not there.
+        source: Where the data is now; None where it is not there.
         groups: Which group each test image is of, by column of the list that says so.
         missing: What could not be shown, and why.
     """
@@ -70,6 +71,7 @@ class Run:
     results: dict[str, Evaluation] = field(default_factory=dict)
     predictions: Predictions | None = None
     images: LabelledImages | None = None
+    source: Path | None = None
     groups: Groups = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
@@ -136,6 +138,8 @@ def _look_at_images(run: Run, where: Where, test_images: Test) -> None:
     if shown := run.predictions:
         run.images = images and run.attempt(lambda: _matched(images, shown), None)
         run.groups = _groups(run.config, where, shown)
+    if run.images:
+        run.source = Path(_source(run.config, where)["data"])
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -64,14 +64,16 @@ class GroupResult:
     Attributes:
         name: What the group is called.
         images: How many images it has.
+        people: How many people are on them; None where that is not known.
         accuracy: Share of its images classified correctly, with its interval.
         balanced: Mean over the classes that it has, with a bootstrap interval.
         gap: Accuracy less that of all other images.
-        balanced_gap: Balanced accuracy less that of all other images.
+        balanced_gap: Balanced accuracy less that of all other images, over the classes that both have.
     """
 
     name: str
     images: int
+    people: int | None
     accuracy: Estimate
     balanced: Estimate
     gap: Estimate
@@ -88,12 +90,14 @@ def compare_groups(shown: Predictions, groups: npt.NDArray[np.str_]) -> list[Gro
 
 def _result(shown: Predictions, name: str, inside: npt.NDArray[np.bool_]) -> GroupResult:
     draw = (len(shown.labels), shown.subjects)
-    balanced = balanced_accuracy(shown, inside)
+    both = np.intersect1d(shown.labels[inside], shown.labels[~inside])
+    sides = (balanced_accuracy(shown, inside, both), balanced_accuracy(shown, ~inside, both))
     return GroupResult(
         name=name,
         images=int(inside.sum()),
+        people=None if shown.subjects is None else len(np.unique(shown.subjects[inside])),
         accuracy=accuracy_of(shown, inside),
-        balanced=bootstrap(balanced, *draw),
+        balanced=bootstrap(balanced_accuracy(shown, inside), *draw),
         gap=bootstrap(difference(accuracy(shown, inside), accuracy(shown, ~inside)), *draw),
-        balanced_gap=bootstrap(difference(balanced, balanced_accuracy(shown, ~inside)), *draw),
+        balanced_gap=bootstrap(difference(*sides), *draw),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -108,14 +109,14 @@ def _figures(run: Run, found: tuple[str, Evaluation] | None) -> list[dict[str, s
             more = f"mean over {len(result.per_class)} classes"
         add("Balanced accuracy", percent(result.balanced_accuracy), more)
         if shown:
-            add("Calibration error", percent(calibration(shown).error), "expected, over 15 bins")
+            add("Calibration error", percent(calibration(shown).error), "expected (ECE)")
         add(f"{split.capitalize()} images", number(result.images), f"{number(result.images - right)} errors")
     if run.history:
         best = max(run.history, key=lambda record: record.get("validation_accuracy", 0.0))
-        add("Best epoch", f"{best['epoch']:.0f}", f"of {len(run.history)}, on validation images")
+        add("Best epoch", f"{best['epoch']:.0f}", f"of {len(run.history)}")
         if "seconds" in run.history[-1]:
             rate = run.history[-1].get("images_per_second")
-            add("Training", duration(run.history[-1]["seconds"]), f"{rate:,.0f} images per second" if rate else "")
+            add("Training", duration(run.history[-1]["seconds"]), f"{rate:,.0f} images/s" if rate else "")
     return figures
 
 
@@ -224,6 +225,14 @@ def _data(run: Run) -> dict[str, Any]:
     rows["all"] = [sum(counts.values()) for counts in sets.values()]
     chosen = run.record.get("model_chosen_on", "images that are not known")
     told = f"Trained on {run.config.get('data')}; the weights are those of the epoch that was best on {chosen}."
-    path = Path(str(run.config.get("data")))
-    sha256: str | None = manifest(path)["files"][path.name] if path.is_file() else None
-    return {"sets": list(sets), "rows": rows, "told": told, "sha256": sha256}
+    hashes = run.attempt(lambda: _hashes(run.source), {}) if run.source else {}
+    return {"sets": list(sets), "rows": rows, "told": told, "hashes": hashes}
+
+
+@cache
+def _hashes(path: Path) -> dict[str, str]:
+    """Of a file and the splits in it; a folder may take minutes to read."""
+    if not path.is_file():
+        return {}
+    found = manifest(path)
+    return {path.name: found["files"][path.name], **found.get("splits", {})}

@@ -85,9 +85,12 @@ def accuracy(shown: Predictions, chosen: npt.NDArray[np.bool_] | None = None) ->
     return statistic
 
 
-def balanced_accuracy(shown: Predictions, chosen: npt.NDArray[np.bool_] | None = None) -> Statistic:
-    """Mean accuracy over the classes that have chosen images."""
-    of_class = _among(shown, chosen)[:, None] * (shown.labels[:, None] == np.unique(shown.labels))
+def balanced_accuracy(
+    shown: Predictions, chosen: npt.NDArray[np.bool_] | None = None, classes: npt.ArrayLike | None = None
+) -> Statistic:
+    """Mean accuracy over the classes that have chosen images, or over those of the given indices that do."""
+    present = np.unique(shown.labels) if classes is None else np.asarray(classes)
+    of_class = _among(shown, chosen)[:, None] * (shown.labels[:, None] == present)
     right = of_class * shown.correct[:, None]
 
     def statistic(weights: Weights) -> npt.NDArray[np.float64]:

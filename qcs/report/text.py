@@ -11,13 +11,13 @@ from qcs.report.statistics import Estimate
 
 
 def percent(value: float | None) -> str:
-    """A share in [0, 1] in percent.
+    r"""A share in [0, 1] in percent.
 
     Example:
         >>> percent(0.12345), percent(None)
-        ('12.3 %', '–')
+        ('12.3\xa0%', '–')
     """
-    return "–" if value is None or math.isnan(value) else f"{100 * value:.1f} %"
+    return "–" if value is None or math.isnan(value) else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
 
 
 def points(value: float) -> str:
@@ -49,11 +49,11 @@ def probability(p: float) -> str:
 
 
 def over_seeds(values: Sequence[float]) -> str:
-    """Mean and standard deviation of shares, in percent; a single one as it is.
+    r"""Mean and standard deviation of shares, in percent; a single one as it is.
 
     Example:
         >>> over_seeds([0.7, 0.8]), over_seeds([0.7]), over_seeds([])
-        ('75.0 ± 7.1 %', '70.0 %', '–')
+        ('75.0 ± 7.1\xa0%', '70.0\xa0%', '–')
     """
     if not values:
         return "–"
@@ -61,7 +61,7 @@ def over_seeds(values: Sequence[float]) -> str:
     if len(values) == 1:
         return percent(mean)
     deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    return f"{100 * mean:.1f} ± {100 * deviation:.1f} %"
+    return f"{100 * mean:.1f} ± {100 * deviation:.1f}\N{NO-BREAK SPACE}%"
 
 
 def duration(seconds: float) -> str:
@@ -106,15 +106,15 @@ def verdict(pair: Pair) -> str:
     if pair.adjusted >= 0.05:
         return (
             f"On these images the difference in accuracy between {pair.first.name} and {pair.second.name} is within "
-            f"what chance makes of equally good networks (p = {probability(pair.adjusted)})."
+            f"what chance makes of equally good networks (p\N{NO-BREAK SPACE}{_equals(pair.adjusted)})."
         )
+    by = points(abs(pair.accuracy.value)).lstrip("+")
     return (
-        f"On these images {better.name} is more accurate than {worse.name}, by "
-        f"{points(abs(pair.accuracy.value)).lstrip('+')} percentage points (p {_equals(pair.adjusted)}); other seeds "
-        "may differ."
+        f"On these images {better.name} is more accurate than {worse.name}, by {by} percentage points "
+        f"(p\N{NO-BREAK SPACE}{_equals(pair.adjusted)}); other seeds may differ."
     )
 
 
 def _equals(p: float) -> str:
-    written = probability(p)
-    return written if written.startswith("<") else f"= {written}"
+    written = probability(p) if p < 0.001 else f"= {probability(p)}"
+    return written.replace(" ", "\N{NO-BREAK SPACE}")

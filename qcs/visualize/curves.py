@@ -69,13 +69,13 @@ def loss_curves(
         _check(name, history)
     if not measures or not set(measures) <= MEASURES.keys():
         raise InputError(f"cannot draw {', '.join(measures) or 'nothing'}: choose among {', '.join(MEASURES)}")
-    figure = blank(4.5 * len(measures), 3.6)
+    figure = blank(4.5 * len(measures), 3.6) if len(measures) > 1 else blank(3.6, 3.4)
     panels = figure.subplots(1, len(measures), squeeze=False)[0]
     for panel, measure in zip(panels, measures, strict=True):
         for history, colour in zip(histories.values(), PALETTE, strict=False):
             _draw(panel, history, measure, MEASURES[measure].scale, colour)
         _finish(panel, measure, MEASURES[measure].unit)
-    _legend(figure, panels[0], histories, columns=5 if len(measures) > 1 else 3)
+    _legend(figure, panels[0], histories, columns=5 if len(measures) > 1 else 2)
     return figure
 
 

@@ -43,7 +43,7 @@ def reliability_diagram(accuracy: npt.ArrayLike, counts: npt.ArrayLike) -> Figur
     width = 100 / len(heights)
     middles = width * (np.arange(len(heights)) + 0.5)
     held = images > 0
-    figure = blank(4.6, 4.2)
+    figure = blank(3.6, 3.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.bar(middles[held], 100 * heights[held], 0.9 * width, color=PALETTE[0])
     upper.plot([0, 100], [0, 100], "--", color="0.3", linewidth=1)
