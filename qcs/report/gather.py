@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -120,7 +121,7 @@ def _run(folder: Path, name: str, where: Where, test_images: Test) -> Run:
     run.history = run.attempt(lambda: _history(folder / "metrics.json"), [])
     for split in ("validation", "test"):
         if split in run.record["images"] or split == "validation":
-            found = run.attempt(lambda split=split: _evaluation(folder / f"{split}.json"), None)
+            found = run.attempt(partial(_evaluation, folder / f"{split}.json"), None)
             run.results |= {split: found} if found else {}
     if "test" in run.results:
         _look_at_images(run, where, test_images)
@@ -132,7 +133,7 @@ def _run(folder: Path, name: str, where: Where, test_images: Test) -> Run:
 def _look_at_images(run: Run, where: Where, test_images: Test) -> None:
     """Predictions of single test images, the images and their groups: only of a run that is finished and tested."""
     images = run.attempt(lambda: test_images(run.config), None)
-    run.predictions = run.attempt(lambda: _kept(run.path / FILE), None)
+    run.predictions = run.attempt(lambda: _kept(run.path / FILE, run.results["test"]), None)
     if images and not run.predictions:
         run.predictions = run.attempt(lambda: _predicted(run.path, images, run.results["test"]), None)
     if shown := run.predictions:
@@ -183,9 +184,12 @@ def _evaluation(path: Path) -> Evaluation:
 
 
 def _source(config: dict[str, Any], where: Where) -> dict[str, Any]:
-    if where.data is None:
-        return {name: config.get(name) for name in ("data", "image_root", "data_format")}
-    return {"data": where.data, "image_root": where.image_root, "data_format": where.data_format}
+    """Arguments for reading the data of a run."""
+    source = {name: config.get(name) for name in ("data", "image_root", "data_format")}
+    if where.data is not None:
+        source["image_root"] = None  # it went with the other data
+    given = {"data": where.data, "image_root": where.image_root, "data_format": where.data_format}
+    return {**source, **{name: value for name, value in given.items() if value is not None}}
 
 
 def _test_images(data: Any, image_root: Any, data_format: Any) -> LabelledImages:
@@ -198,12 +202,18 @@ def _test_images(data: Any, image_root: Any, data_format: Any) -> LabelledImages
     return splits["test"]
 
 
-def _kept(path: Path) -> Predictions | None:
+def _kept(path: Path, tested: Evaluation) -> Predictions | None:
     """Those that the run kept, if it did: runs of before did not."""
     try:
-        return Predictions.load(path)
+        kept = Predictions.load(path)
     except FileNotFoundError:
         return None
+    counts = np.zeros_like(tested.confusion)
+    if kept.classes == tested.classes:
+        np.add.at(counts, (kept.labels, kept.predicted), 1)
+    if not np.array_equal(counts, tested.confusion):
+        raise InputError(f"{path.name} is not what the run's test result counts; it may be of another run")
+    return kept
 
 
 def _predicted(folder: Path, images: LabelledImages, tested: Evaluation) -> Predictions:

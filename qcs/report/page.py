@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from qcs.engine.run_folder import write_text
+from qcs.errors import InputError
 from qcs.report import text
 from qcs.report.compare import Configuration, configurations, differing, pairs, seed_tests
 from qcs.report.gather import Run, Where, gather
@@ -40,9 +41,11 @@ def write_report(paths: Sequence[str | Path], output: str | Path, where: Where =
         The runs, with what could not be shown of them.
 
     Raises:
-        InputError: If one is no run, or the groups asked for cannot be read.
+        InputError: If one is no run, the groups asked for cannot be read, or the output is no HTML file.
         OSError: If the file cannot be written.
     """
+    if Path(output).suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"the report is one HTML file: its name must end in .html, got {output}")
     runs = gather(paths, where)
     write_text(Path(output), render(runs))
     return runs
@@ -104,4 +107,9 @@ def _row(each: Configuration, figures: dict[str, Any]) -> dict[str, Any]:
 def _shared_curves(runs: Sequence[Run]) -> list[Markup]:
     """Curves of all runs together, where there are enough colours."""
     histories = {run.name: run.history for run in runs if run.history}
-    return curves(histories, "all runs") if 1 < len(histories) <= len(PALETTE) else []
+    if not 1 < len(histories) <= len(PALETTE):
+        return []
+    try:
+        return curves(histories, "all runs")
+    except InputError:  # a history has nothing to draw, as its own run's part says
+        return []

@@ -41,13 +41,9 @@ def plain() -> Iterator[None]:
     """Draws text as text, taking nothing in it for mathematics."""
     from matplotlib import rc_context
 
-    settings = {
-        "svg.fonttype": "none",
-        "text.parse_math": False,
-        "svg.hashsalt": "qcs",
-        "font.sans-serif": "DejaVu Sans",
-    }
-    with rc_context(settings):
+    with rc_context(
+        {"svg.fonttype": "none", "text.parse_math": False, "svg.hashsalt": "qcs", "font.sans-serif": ["DejaVu Sans"]}
+    ):
         yield
 
 

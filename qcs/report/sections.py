@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from qcs.report.gather import Run, shown_result
 from qcs.report.groups import compare_groups
 from qcs.report.pictures import drawing, face, pixels
 from qcs.report.statistics import accuracy_of, balanced_accuracy, bootstrap, calibration, share
-from qcs.report.text import duration, number, percent
+from qcs.report.text import duration, number, percent, setting
 
 ERRORS = 24  # faces in the gallery
 PER_CLASS = 10  # faces of each class that are compared for the picture of attention
+EPOCHS = 3  # of comparing them
 FACES = 8  # of them shown, one of each class
 SIDE = 96  # pixels of a face in that picture
 
@@ -82,10 +83,9 @@ def curves(histories: dict[str, list[dict[str, float]]], of: str) -> list[Markup
 
 
 def _about(run: Run) -> str:
-    seed = run.config.get("seed")
-    versions = run.record.get("versions", {})
-    made = f", made with qcs {versions['qcs']}, torch {versions['torch']}" if {"qcs", "torch"} <= set(versions) else ""
-    return f"{run.config.get('model')} on {run.data}, seed {seed}{made}"
+    versions = run.record.get("versions")
+    made = f", with {setting(versions)}" if isinstance(versions, dict) else ""
+    return f"{run.config.get('model')} on {run.data}, seed {run.config.get('seed')}{made}"
 
 
 def _figures(run: Run, found: tuple[str, Evaluation] | None) -> list[dict[str, str]]:
@@ -182,7 +182,8 @@ def _errors(run: Run) -> list[dict[str, Any]]:
     surest = wrong[np.argsort(-shown.confidence[wrong], kind="stable")][:ERRORS]
 
     def picture(row: int) -> str | None:
-        return run.attempt(lambda: face(run.images.image(row)), None) if run.images else None
+        images = run.images
+        return run.attempt(lambda: face(images.image(row)), None) if images else None
 
     return [
         {
@@ -208,7 +209,7 @@ def _attention(run: Run) -> Markup | None:
         raise InputError("attention needs test images of two classes, two of each")
     rows = np.concatenate([np.flatnonzero(labels == label)[:PER_CLASS] for label in kinds])
     faces = run.images.subset(rows)
-    weights = mean_attention(model, faces)
+    weights = mean_attention(model, faces, epochs=EPOCHS)
     first = [int(np.flatnonzero(faces.labels == label)[0]) for label in kinds][:FACES]
     figure = visualize.attention_rows(
         np.stack([pixels(faces.image(row), SIDE) for row in first]),
@@ -219,13 +220,13 @@ def _attention(run: Run) -> Markup | None:
 
 
 def _data(run: Run) -> dict[str, Any]:
-    sets = {name: counts for name, counts in run.record["images"].items() if isinstance(counts, dict)}
+    sets = run.record["images"]
     names = list(dict.fromkeys(name for counts in sets.values() for name in counts))
     rows = {name: [counts.get(name, 0) for counts in sets.values()] for name in names}
     rows["all"] = [sum(counts.values()) for counts in sets.values()]
     chosen = run.record.get("model_chosen_on", "images that are not known")
     told = f"Trained on {run.config.get('data')}; the weights are those of the epoch that was best on {chosen}."
-    hashes = run.attempt(lambda: _hashes(run.source), {}) if run.source else {}
+    hashes = run.attempt(partial(_hashes, run.source), None) if run.source else None
     return {"sets": list(sets), "rows": rows, "told": told, "hashes": hashes}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -199,7 +200,7 @@ def _among(shown: Predictions, chosen: npt.NDArray[np.bool_] | None) -> npt.NDAr
     return np.ones(len(shown.labels), np.float32) if chosen is None else chosen.astype(np.float32)
 
 
-def _ratio(part: npt.NDArray[np.floating], whole: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+def _ratio(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Their quotient; NaN of nothing."""
     result = np.full(np.shape(part), np.nan)
     np.divide(part, whole, out=result, where=np.asarray(whole) > 0)
