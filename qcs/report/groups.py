@@ -15,6 +15,7 @@ from qcs.errors import InputError
 from qcs.report.statistics import Estimate, accuracy, accuracy_of, balanced_accuracy, bootstrap, difference
 
 DEFAULT = "group"
+FEW = 10  # people, or images where people are not known: an interval drawn from fewer says too little
 NOT_STATED = "not stated"
 NAMES = ("path", "image_name", "img_path", "name")  # columns that say which image a line is about
 
@@ -69,6 +70,7 @@ class GroupResult:
         balanced: Mean over the classes that it has, with a bootstrap interval.
         gap: Accuracy less that of all other images.
         balanced_gap: Balanced accuracy less that of all other images, over the classes that both have.
+        few: Whether too few people or images stand on either side of the gaps to conclude anything from them.
     """
 
     name: str
@@ -78,6 +80,7 @@ class GroupResult:
     balanced: Estimate
     gap: Estimate
     balanced_gap: Estimate
+    few: bool
 
 
 def compare_groups(shown: Predictions, groups: npt.NDArray[np.str_]) -> list[GroupResult]:
@@ -90,6 +93,7 @@ def compare_groups(shown: Predictions, groups: npt.NDArray[np.str_]) -> list[Gro
 
 def _result(shown: Predictions, name: str, inside: npt.NDArray[np.bool_]) -> GroupResult:
     draw = (len(shown.labels), shown.subjects)
+    units = np.arange(len(inside)) if shown.subjects is None else shown.subjects
     both = np.intersect1d(shown.labels[inside], shown.labels[~inside])
     sides = (balanced_accuracy(shown, inside, both), balanced_accuracy(shown, ~inside, both))
     return GroupResult(
@@ -100,4 +104,5 @@ def _result(shown: Predictions, name: str, inside: npt.NDArray[np.bool_]) -> Gro
         balanced=bootstrap(balanced_accuracy(shown, inside), *draw),
         gap=bootstrap(difference(accuracy(shown, inside), accuracy(shown, ~inside)), *draw),
         balanced_gap=bootstrap(difference(*sides), *draw),
+        few=min(len(np.unique(units[side])) for side in (inside, ~inside)) < FEW,
     )

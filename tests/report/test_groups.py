@@ -73,3 +73,12 @@ def test_people_are_counted_where_they_are_known() -> None:
 
 def test_one_group_alone_has_nothing_to_be_compared_with() -> None:
     assert compare_groups(predictions([0, 1, 2]), np.array(["all"] * 3)) == []
+
+
+def test_groups_of_few_people_are_marked_whatever_their_images() -> None:
+    people = [str(row if row < 30 else 30 + row % 2) for row in range(60)]
+    groups = np.array(["many"] * 30 + ["two"] * 30)
+    known = compare_groups(predictions([0, 1, 2] * 20, subjects=people), groups)
+    assert [each.people for each in known] == [30, 2]
+    assert all(each.few for each in known)  # the gap of the one is the gap of the other
+    assert not any(each.few for each in compare_groups(predictions([0, 1, 2] * 20), groups))
