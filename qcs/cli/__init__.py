@@ -7,8 +7,7 @@ import warnings
 
 import typer
 
-from qcs.cli import data, train, use, visualize, zoo
-from qcs.cli.shared import fail, report
+from qcs.cli import data, report, shared, train, use, visualize, zoo
 from qcs.errors import InputError
 
 app = typer.Typer(
@@ -21,6 +20,7 @@ for command in (
     train.train,
     use.evaluate,
     use.predict,
+    report.report,
     visualize.visualize,
     zoo.models,
     zoo.push,
@@ -35,12 +35,12 @@ app.add_typer(data.app, name="data")
 def main() -> None:
     """Run the command line; bad input ends in one clear line and a non-zero status."""
     threading.excepthook = lambda _: None  # TensorBoard's writer raises its error again where it is caught
-    warnings.showwarning = lambda message, *place: report("yellow", "warning", str(message))
+    warnings.showwarning = lambda message, *place: shared.report("yellow", "warning", str(message))
     try:
         app(prog_name="qcs")
     except InputError as error:
         # From a process that loads images it comes with that process's traceback, which ends in the message.
-        fail(str(error).rpartition("InputError: ")[2], 1)
+        shared.fail(str(error).rpartition("InputError: ")[2], 1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        fail(f"{where}{error.strerror or error}", 1)
+        shared.fail(f"{where}{error.strerror or error}", 1)

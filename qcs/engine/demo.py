@@ -5,25 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from PIL import Image
 from rich.console import Console
-from timm.data import resolve_model_data_config
 
 from qcs import visualize
-from qcs.data import eval_transform
 from qcs.data.dataset import LabelledImages
 from qcs.data.synthetic import SyntheticFaces, synthetic_faces
+from qcs.engine.attention import mean_attention
 from qcs.engine.config import TrainConfig
 from qcs.engine.run_folder import RunFolder
 from qcs.engine.train import RunResult, train
 from qcs.errors import InputError
 from qcs.models import load_model
-from qcs.samplers import QuadrupletSampler
 
 BRANCHES = {"base_nano": 1, "qcs_nano": 4}
 EPOCHS = 6
+ATTENDED = 140  # faces compared with one another for the picture of attention
 COUNTS = {"train": 6000, "validation": 700, "test": 1400}
 
 
@@ -85,7 +81,8 @@ def _draw(folder: Path, results: dict[str, RunResult], faces: SyntheticFaces) ->
     visualize.save(visualize.confusion_matrices(matrices, faces.classes), folder / "confusion.png")
     histories = {model: result.history for model, result in results.items()}
     visualize.save(visualize.loss_curves(histories), folder / "curves.png")
-    attention = mean_attention(results["qcs_nano"].folder / "best.safetensors", faces)
+    some = LabelledImages(faces.images[:ATTENDED], faces.labels[:ATTENDED], faces.classes)
+    attention = mean_attention(load_model(results["qcs_nano"].folder / "best.safetensors"), some)
     shown = [int(np.flatnonzero(faces.labels == label)[0]) for label in range(len(faces.classes))]
     rows = {
         **{f"attention, level {level}": weights[shown] for level, weights in enumerate(attention, start=1)},
@@ -93,27 +90,3 @@ def _draw(folder: Path, results: dict[str, RunResult], faces: SyntheticFaces) ->
     }
     picture = visualize.attention_rows(faces.images[shown], rows, column_titles=faces.classes)
     visualize.save(picture, folder / "attention.png")
-
-
-def mean_attention(weights: Path, faces: SyntheticFaces, count: int = 140, epochs: int = 6) -> npt.NDArray[np.float32]:
-    """Cross-similarity attention of the first `count` faces, averaged over many comparisons with the others.
-
-    One comparison shows what two particular images share; the mean shows where a network looks in a face.
-
-    Returns:
-        Attention (levels, count, N) over each level's tokens.
-    """
-    model = load_model(weights)
-    prepare = eval_transform(resolve_model_data_config(model))
-    images = torch.stack([prepare(Image.fromarray(pixels)) for pixels in faces.images[:count]])
-    sampler = QuadrupletSampler(faces.labels[:count], batch_size=20)
-    total, seen = torch.zeros(()), torch.zeros(count)
-    for epoch in range(epochs):
-        sampler.set_epoch(epoch)
-        for indices in sampler:
-            with torch.inference_mode():
-                out = model(*images[indices].chunk(4), return_attention=True)
-            by_face = torch.zeros(len(out.attention), count, out.attention.shape[-1])
-            total = total + by_face.index_add(1, torch.tensor(indices), out.attention.flatten(1, 2))
-            seen = seen.index_add(0, torch.tensor(indices), torch.ones(len(indices)))
-    return (total / seen[:, None]).numpy()

@@ -69,6 +69,7 @@ def evaluate(
     batches: Iterable[tuple[Tensor, Tensor]],
     classes: tuple[str, ...],
     device: torch.device | str = "cpu",
+    collected: list[Tensor] | None = None,
 ) -> Evaluation:
     """Evaluate the base classifier; under several processes, each with its share of the batches, over all of them.
 
@@ -77,6 +78,7 @@ def evaluate(
         batches: Images (B, C, H, W) with labels (B,).
         classes: Class names in index order.
         device: Where the network is.
+        collected: Takes this process's logits (B, K) of each batch, where they are wanted.
 
     Returns:
         The evaluation of all batches.
@@ -88,6 +90,8 @@ def evaluate(
     for images, labels in batches:
         labels = labels.to(device)
         logits = model(images.to(device)).float()
+        if collected is not None:
+            collected.append(logits)
         confusion.update(logits, labels)
         loss.update(F.cross_entropy(logits, labels), weight=len(labels))
     model.train(was_training)

@@ -21,7 +21,7 @@ class RunFolder:
 
     `config.json` (every setting), `metrics.json` (a record per epoch), `tensorboard/`, `checkpoints/` (until the run is
     finished), `best.safetensors` (highest validation accuracy), `last.safetensors`, `validation.json` and `test.json`
-    (per class, confusion matrix), pictures.
+    (per class, confusion matrix), `test_predictions.npz` (probabilities of each test image), pictures.
 
     Args:
         path: The folder.
@@ -69,17 +69,22 @@ class RunFolder:
         path = self.path / "config.json"
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(record["config"], dict) and isinstance(record["images"]["train"], dict):
+            counts = [count for images in record["images"].values() for count in images.values()]
+            if isinstance(record["config"], dict) and "train" in record["images"] and all(map(_is_count, counts)):
                 return dict(record)
         except FileNotFoundError as error:
             raise InputError(f"{self.path} is no run folder: it has no {path.name}") from error
-        except (ValueError, KeyError, TypeError):
+        except (AttributeError, ValueError, KeyError, TypeError):
             pass
         raise InputError(f"{path} does not hold the settings of a run")
 
     def write_json(self, name: str, content: Any) -> Path:
         """Write `name` as JSON, whole or not at all."""
         return write_text(self.path / name, json.dumps(content, indent=2) + "\n")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and value >= 0
 
 
 def weights_file(source: str | Path) -> Path:

@@ -33,6 +33,8 @@ from qcs.engine.display import TrainingDisplay
 from qcs.engine.evaluation import Evaluation, evaluate
 from qcs.engine.hardware import keep_freed_memory, native_precision, use_plain_attention
 from qcs.engine.loading import Batches, batches_to_evaluate, batches_to_train, branch_sampler, in_groups
+from qcs.engine.predictions import FILE as PREDICTIONS
+from qcs.engine.predictions import Predictions, in_order
 from qcs.engine.resuming import restore, training_state
 from qcs.engine.run_folder import RunFolder, writing
 from qcs.engine.running import RunningMeans
@@ -406,8 +408,12 @@ class _Training:
         model = load_model(self.folder.best).to(self.accelerator.device)
         results = {"validation": evaluate(model, self.validation, model.class_names, self.accelerator.device)}
         if self.data.test is not None:
+            logits: list[torch.Tensor] = []
             batches = self._to_evaluate(self.data.test)
-            results["test"] = evaluate(model, batches, model.class_names, self.accelerator.device)
+            results["test"] = evaluate(model, batches, model.class_names, self.accelerator.device, logits)
+            predictions = Predictions.of(self.data.test, in_order(logits))
+            if self.accelerator.is_main_process:
+                predictions.save(self.folder.path / PREDICTIONS)
         if self.accelerator.is_main_process:
             self._report(best_epoch, results)
             self.checkpoints.discard()

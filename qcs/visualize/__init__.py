@@ -10,6 +10,7 @@ from qcs.visualize.faces import faces_as_seen
 from qcs.visualize.features import discriminative_features, feature_maps
 from qcs.visualize.figure import save
 from qcs.visualize.maps import Comparison, PairMaps, compare, features, mean_attention, upsample
+from qcs.visualize.reliability import reliability_diagram
 from qcs.visualize.similarity import similarity_matrices
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "mean_attention",
     "neighbour_agreement",
     "project",
+    "reliability_diagram",
     "save",
     "similarity_matrices",
     "upsample",

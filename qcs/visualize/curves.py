@@ -23,6 +23,12 @@ class _Quantity(NamedTuple):
     marker: str
 
 
+class _Measure(NamedTuple):
+    unit: str
+    scale: float  # from the history to the unit
+
+
+MEASURES = {"loss": _Measure("cross entropy", 1), "accuracy": _Measure("% of images", 100)}
 QUANTITIES = (
     _Quantity("train_base", "training, base", "-", "o"),
     _Quantity("train_cross", "training, cross", "--", "s"),
@@ -30,7 +36,9 @@ QUANTITIES = (
 )
 
 
-def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+def loss_curves(
+    histories: Mapping[str, Sequence[Mapping[str, float]]], measures: Sequence[str] = tuple(MEASURES)
+) -> Figure:
     """Draw the losses (left) and accuracies (right) of training runs, one colour per run.
 
     Solid lines are the base classifier on the training set, dashed ones the cross classifier, dotted ones the
@@ -41,12 +49,13 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figur
         histories: Run name to its epochs, each a mapping with `epoch` (from 1) and any of `train_base_loss`,
             `train_cross_loss`, `validation_loss`, `train_base_accuracy`, `train_cross_accuracy` and
             `validation_accuracy` (0 to 1). Other keys are ignored.
+        measures: `loss` and `accuracy`, or one of them.
 
     Returns:
-        The figure: two panels and one legend below them.
+        The figure: a panel per measure and one legend below them.
 
     Raises:
-        InputError: If there is no run, more runs than colours, or a run with nothing to draw.
+        InputError: If there is no run, more runs than colours, a run with nothing to draw, or an unknown measure.
 
     Example:
         >>> from qcs.visualize import loss_curves
@@ -58,14 +67,15 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figur
         raise InputError(f"cannot draw {len(histories)} runs: give 1 to {len(PALETTE)}, as {{name: history}}")
     for name, history in histories.items():
         _check(name, history)
-    figure = blank(9, 3.6)
-    losses, accuracies = figure.subplots(1, 2)
-    for history, colour in zip(histories.values(), PALETTE, strict=False):
-        _draw(losses, history, "loss", 1, colour)
-        _draw(accuracies, history, "accuracy", 100, colour)
-    _finish(losses, "loss", "cross entropy")
-    _finish(accuracies, "accuracy", "% of images")
-    _legend(figure, losses, histories)
+    if not measures or not set(measures) <= MEASURES.keys():
+        raise InputError(f"cannot draw {', '.join(measures) or 'nothing'}: choose among {', '.join(MEASURES)}")
+    figure = blank(4.5 * len(measures), 3.6) if len(measures) > 1 else blank(3.6, 3.4)
+    panels = figure.subplots(1, len(measures), squeeze=False)[0]
+    for panel, measure in zip(panels, measures, strict=True):
+        for history, colour in zip(histories.values(), PALETTE, strict=False):
+            _draw(panel, history, measure, MEASURES[measure].scale, colour)
+        _finish(panel, measure, MEASURES[measure].unit)
+    _legend(figure, panels[0], histories, columns=5 if len(measures) > 1 else 2)
     return figure
 
 
@@ -105,11 +115,11 @@ def _finish(panel: Axes, title: str, unit: str) -> None:
     panel.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: Figure, panel: Axes, histories: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+def _legend(figure: Figure, panel: Axes, histories: Mapping[str, Sequence[Mapping[str, float]]], columns: int) -> None:
     """Key to colours (runs) and to line styles (quantities), on lines without points: no curve is both."""
     for name, colour in zip(histories, PALETTE, strict=False):
         panel.plot([], [], color=colour, linewidth=4, label=name)
     for quantity in QUANTITIES:
         if any(_holds(history, quantity) for history in histories.values()):
             panel.plot([], [], quantity.line, marker=quantity.marker, markersize=4, color="0.3", label=quantity.label)
-    figure.legend(loc="outside lower center", ncols=5, fontsize=SMALL, frameon=False, handlelength=3)
+    figure.legend(loc="outside lower center", ncols=columns, fontsize=SMALL, frameon=False, handlelength=3)

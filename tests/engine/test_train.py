@@ -28,6 +28,7 @@ from qcs.errors import InputError
 from qcs.losses import JointLoss
 from qcs.models.weights import read_config
 
+TEST_FILES = {"test.json", "test_predictions.npz"}
 FILES = {
     "config.json",
     "metrics.json",
@@ -63,7 +64,7 @@ def test_each_kind_of_data_ends_in_a_complete_run_folder(tmp_path: Path, kind: s
     config = toy.settings(kinds[kind](), model="qcs_nano", output=str(tmp_path / "run"), fraction=0.5)
     result = train(config)
     assert result.folder == tmp_path / "run"
-    assert {path.name for path in result.folder.iterdir()} == FILES | {"test.json"}
+    assert {path.name for path in result.folder.iterdir()} == FILES | TEST_FILES
     check_configuration(result.folder, config)
     check_metrics(result)
     for name, count in (("validation", 12), ("test", 15)):
@@ -145,10 +146,10 @@ def spy_on_evaluate(monkeypatch: pytest.MonkeyPatch, accuracies: list[float] | N
     """Sizes of the sets that training evaluates, in turn; with `accuracies`, what it is told of validation sets."""
     sizes: list[int] = []
 
-    def spy(model: nn.Module, batches: Any, classes: tuple[str, ...], device: Any) -> Evaluation:
+    def spy(model: nn.Module, batches: Any, classes: tuple[str, ...], *others: Any) -> Evaluation:
         sizes.append(len(batches.dataset))
         if accuracies is None or len(sizes) > len(accuracies):
-            return evaluate(model, batches, classes, device)
+            return evaluate(model, batches, classes, *others)
         right = round(100 * accuracies[len(sizes) - 1])
         return Evaluation(np.diag([right, 0, 0]) + np.diag([100 - right, 0], 1), 1.0, classes)
 
@@ -322,7 +323,7 @@ def test_two_processes_train_one_network_and_end_together(tmp_path: Path) -> Non
     losses = [line for line in done.stdout.splitlines() if line.startswith("loss")]
     assert len(losses) == 2
     assert losses[0] == losses[1]
-    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES | {"test.json"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES | TEST_FILES
     assert done.stdout.count("run folder") == 1
 
 

@@ -169,3 +169,11 @@ def test_importing_needs_no_matplotlib_and_drawing_no_display_state() -> None:
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[2])
+
+
+def test_one_measure_can_be_drawn_alone() -> None:
+    (panel,) = loss_curves({"QCS": CROSS}, ("accuracy",)).axes
+    assert panel.get_title() == "accuracy"
+    assert [points(line) for line in curves(panel)] == [[(1, 30), (2, 60)], [(1, 70), (2, 70)], [(1, 35), (2, 50)]]
+    with pytest.raises(InputError, match="cannot draw speed: choose among loss, accuracy"):
+        loss_curves({"QCS": CROSS}, ("speed",))

@@ -1,0 +1,115 @@
+"""The page: one HTML file that holds everything it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from qcs.engine.run_folder import write_text
+from qcs.errors import InputError
+from qcs.report import text
+from qcs.report.compare import Configuration, configurations, differing, pairs, seed_tests
+from qcs.report.gather import Run, Where, gather
+from qcs.report.pictures import plain
+from qcs.report.sections import curves, run_context
+from qcs.report.statistics import BINS, ROUNDS, calibration
+from qcs.version import __version__
+from qcs.visualize.figure import PALETTE
+
+FIGURES = {
+    "Test accuracy": lambda run: run.results["test"].accuracy if "test" in run.results else None,
+    "Balanced accuracy": lambda run: run.results["test"].balanced_accuracy if "test" in run.results else None,
+    "Calibration error": lambda run: calibration(run.predictions).error if run.predictions else None,
+    "Validation accuracy": lambda run: run.results["validation"].accuracy if "validation" in run.results else None,
+}
+
+
+def write_report(paths: Sequence[str | Path], output: str | Path, where: Where = Where()) -> list[Run]:  # noqa: B008
+    """Write the report of some runs.
+
+    Args:
+        paths: Run folders.
+        output: HTML file to write.
+        where: Where their images are, and what says which groups these are of.
+
+    Returns:
+        The runs, with what could not be shown of them.
+
+    Raises:
+        InputError: If one is no run, the groups asked for cannot be read, or the output is no HTML file.
+        OSError: If the file cannot be written.
+    """
+    if Path(output).suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"the report is one HTML file: its name must end in .html, got {output}")
+    runs = gather(paths, where)
+    write_text(Path(output), render(runs))
+    return runs
+
+
+def render(runs: Sequence[Run]) -> str:
+    """The page of some runs, as HTML."""
+    environment = Environment(
+        loader=PackageLoader("qcs.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for write in (text.percent, text.points, text.number, text.probability, text.setting, text.tone, text.verdict):
+        environment.globals[write.__name__] = write
+    style = files("qcs.report").joinpath("templates/style.css").read_text(encoding="utf-8")
+    with plain():
+        return environment.get_template("report.html").render(
+            title=f"Report of {runs[0].name}" if len(runs) == 1 else f"Report of {len(runs)} runs",
+            subtitle=_subtitle(runs),
+            runs=[run_context(run, f"run-{place}") for place, run in enumerate(runs, start=1)],
+            comparison=_comparison(runs) if len(runs) > 1 else None,
+            style=Markup(style),
+            version=__version__,
+            rounds=text.number(ROUNDS),
+            bins=BINS,
+        )
+
+
+def _subtitle(runs: Sequence[Run]) -> str:
+    data = ", ".join(dict.fromkeys(run.data for run in runs))
+    models = ", ".join(dict.fromkeys(str(run.config.get("model")) for run in runs))
+    return f"{models} on {data}"
+
+
+def _comparison(runs: Sequence[Run]) -> dict[str, Any]:
+    found = configurations(runs)
+    figures = {name: figure for name, figure in FIGURES.items() if any(each.measured(figure) for each in found)}
+    return {
+        "figures": list(figures),
+        "repeated": any(len(each.runs) > 1 for each in found),
+        "rows": [_row(each, figures) for each in found],
+        "differing": differing(found),
+        "pairs": pairs(found),
+        "seeds": seed_tests(found),
+        "curves": _shared_curves(runs),
+    }
+
+
+def _row(each: Configuration, figures: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "runs": ", ".join(run.name for run in each.runs),
+        "cells": [text.over_seeds(each.measured(figure)) for figure in figures.values()],
+    }
+
+
+def _shared_curves(runs: Sequence[Run]) -> list[Markup]:
+    """Curves of all runs together, where there are enough colours."""
+    histories = {run.name: run.history for run in runs if run.history}
+    if not 1 < len(histories) <= len(PALETTE):
+        return []
+    try:
+        return curves(histories, "all runs")
+    except InputError:  # a history has nothing to draw, as its own run's part says
+        return []

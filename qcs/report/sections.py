@@ -1,0 +1,239 @@
+"""What the page says of one run, part by part."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from qcs import visualize
+from qcs.data.manifest import manifest
+from qcs.engine.attention import mean_attention
+from qcs.engine.evaluation import Evaluation
+from qcs.engine.predictions import Predictions
+from qcs.engine.run_folder import RunFolder
+from qcs.errors import InputError
+from qcs.models import load_model
+from qcs.report.gather import Run, shown_result
+from qcs.report.groups import compare_groups
+from qcs.report.pictures import drawing, face, pixels
+from qcs.report.statistics import accuracy_of, balanced_accuracy, bootstrap, calibration, share
+from qcs.report.text import duration, number, percent, setting
+
+ERRORS = 24  # faces in the gallery
+PER_CLASS = 10  # faces of each class that are compared for the picture of attention
+EPOCHS = 3  # of comparing them
+FACES = 8  # of them shown, one of each class
+SIDE = 96  # pixels of a face in that picture
+
+TITLES = {
+    "curves": "Curves",
+    "classes": "Classes",
+    "confusion": "Confusion",
+    "calibration": "Calibration",
+    "groups": "Groups",
+    "errors": "Errors",
+    "attention": "Attention",
+    "data": "Data",
+    "settings": "Settings",
+}
+
+
+def run_context(run: Run, place: str) -> dict[str, Any]:
+    """All that the page shows of a run; what is not known is empty.
+
+    Args:
+        run: The run.
+        place: Its anchor on the page.
+    """
+    found = shown_result(run)
+    parts: dict[str, Any] = {
+        **dict.fromkeys(TITLES),
+        "id": place,
+        "name": run.name,
+        "about": _about(run),
+        "figures": _figures(run, found),
+        "curves": _curves(run),
+        "settings": run.config,
+        "data": _data(run),
+    }
+    if found:
+        result = found[1]
+        parts |= {"set": found[0], "classes": _classes(result), "class_names": result.classes}
+        parts["confusion"] = _confusion(result)
+    if run.predictions:
+        parts |= {"calibration": _calibration(run.predictions, run.name), "groups": _groups(run)}
+        parts |= {"errors": _errors(run), "wrong": int((~run.predictions.correct).sum())}
+    if run.images and run.predictions:
+        parts["attention"] = run.attempt(lambda: _attention(run), None)
+    parts["missing"] = run.missing
+    parts["sections"] = [(name, title) for name, title in TITLES.items() if parts.get(name)]
+    return parts
+
+
+def curves(histories: dict[str, list[dict[str, float]]], of: str) -> list[Markup]:
+    """Losses and accuracies over the epochs, a drawing of each."""
+    return [
+        drawing(visualize.loss_curves(histories, (measure,)), f"{measure} over the epochs of {of}")
+        for measure in ("loss", "accuracy")
+    ]
+
+
+def _about(run: Run) -> str:
+    versions = run.record.get("versions")
+    made = f", with {setting(versions)}" if isinstance(versions, dict) else ""
+    return f"{run.config.get('model')} on {run.data}, seed {run.config.get('seed')}{made}"
+
+
+def _figures(run: Run, found: tuple[str, Evaluation] | None) -> list[dict[str, str]]:
+    figures = []
+
+    def add(name: str, value: str, more: str = "") -> None:
+        figures.append({"name": name, "value": value, "range": more})
+
+    if found:
+        split, result = found
+        shown = run.predictions
+        right = int(np.trace(result.confusion))
+        exact = accuracy_of(shown) if shown else share(right, result.images)
+        add(
+            f"{split.capitalize()} accuracy", percent(result.accuracy), f"{percent(exact.low)} to {percent(exact.high)}"
+        )
+        if shown:
+            spread = bootstrap(balanced_accuracy(shown), len(shown.labels), shown.subjects)
+            more = f"{percent(spread.low)} to {percent(spread.high)}"
+        else:
+            more = f"mean over {len(result.per_class)} classes"
+        add("Balanced accuracy", percent(result.balanced_accuracy), more)
+        if shown:
+            add("Calibration error", percent(calibration(shown).error), "expected (ECE)")
+        add(f"{split.capitalize()} images", number(result.images), f"{number(result.images - right)} errors")
+    if run.history:
+        best = max(run.history, key=lambda record: record.get("validation_accuracy", 0.0))
+        add("Best epoch", f"{best['epoch']:.0f}", f"of {len(run.history)}")
+        if "seconds" in run.history[-1]:
+            rate = run.history[-1].get("images_per_second")
+            add("Training", duration(run.history[-1]["seconds"]), f"{rate:,.0f} images/s" if rate else "")
+    return figures
+
+
+def _curves(run: Run) -> list[Markup]:
+    return run.attempt(lambda: curves({run.name: run.history}, run.name), []) if run.history else []
+
+
+def _classes(result: Evaluation) -> list[dict[str, Any]]:
+    counts = result.confusion
+    rows = []
+    for i, name in enumerate(result.classes):
+        right, images, taken = int(counts[i, i]), int(counts[i].sum()), int(counts[:, i].sum())
+        wrong = np.where(np.arange(len(counts)) == i, 0, counts[i])
+        most = int(wrong.argmax())
+        rows.append(
+            {
+                "name": name,
+                "images": images,
+                "recall": share(right, images) if images else None,
+                "precision": right / taken if taken else None,
+                "f1": 2 * right / (images + taken) if images else None,
+                "taken_for": f"{result.classes[most]} ({number(wrong[most])})" if wrong[most] else "–",
+            }
+        )
+    return rows
+
+
+def _confusion(result: Evaluation) -> list[dict[str, Any]]:
+    def cell(count: int, images: int) -> dict[str, Any]:
+        part = count / images if images else None
+        return {"count": count, "share": part, "text": "" if not count else f"{100 * count / images:.1f}"}
+
+    rows = zip(result.classes, result.confusion.tolist(), strict=True)
+    return [{"name": name, "cells": [cell(count, sum(row)) for count in row]} for name, row in rows]
+
+
+def _calibration(shown: Predictions, name: str) -> dict[str, Any]:
+    found = calibration(shown)
+    confidence, accuracy = float(shown.confidence.mean()), float(shown.correct.mean())
+    gap = confidence - accuracy
+    tendency = "too sure of itself" if gap > 0.01 else "too cautious" if gap < -0.01 else "about as sure as it is right"
+    return {
+        "drawing": drawing(
+            visualize.reliability_diagram(found.accuracy, found.counts),
+            f"Reliability of {name}: expected calibration error {percent(found.error)}",
+        ),
+        "told": f"The network is {tendency}: on average {percent(confidence)} sure and {percent(accuracy)} right. Its "
+        f"expected calibration error is {percent(found.error)}.",
+    }
+
+
+def _groups(run: Run) -> dict[str, Any]:
+    assert run.predictions is not None
+    found = {column: compare_groups(run.predictions, groups) for column, groups in run.groups.items()}
+    run.missing += [f"all test images are of one group by {column}" for column, results in found.items() if not results]
+    return {column: results for column, results in found.items() if results}
+
+
+def _errors(run: Run) -> list[dict[str, Any]]:
+    shown = run.predictions
+    assert shown is not None
+    wrong = np.flatnonzero(~shown.correct)
+    surest = wrong[np.argsort(-shown.confidence[wrong], kind="stable")][:ERRORS]
+
+    def picture(row: int) -> str | None:
+        images = run.images
+        return run.attempt(lambda: face(images.image(row)), None) if images else None
+
+    return [
+        {
+            "face": picture(row),
+            "name": str(shown.names[row]),
+            "truth": shown.classes[shown.labels[row]],
+            "predicted": shown.classes[shown.predicted[row]],
+            "confidence": float(shown.confidence[row]),
+        }
+        for row in surest.tolist()
+    ]
+
+
+def _attention(run: Run) -> Markup | None:
+    """The maps of a network that compares; a base network has none."""
+    assert run.images is not None
+    model = load_model(RunFolder(run.path).best)
+    if model.branches == 1:
+        return None
+    labels = run.images.labels
+    kinds = [label for label in np.unique(labels).tolist() if (labels == label).sum() > 1]
+    if len(kinds) < 2:
+        raise InputError("attention needs test images of two classes, two of each")
+    rows = np.concatenate([np.flatnonzero(labels == label)[:PER_CLASS] for label in kinds])
+    faces = run.images.subset(rows)
+    weights = mean_attention(model, faces, epochs=EPOCHS)
+    first = [int(np.flatnonzero(faces.labels == label)[0]) for label in kinds][:FACES]
+    figure = visualize.attention_rows(
+        np.stack([pixels(faces.image(row), SIDE) for row in first]),
+        {f"level {level}": each[first] for level, each in enumerate(weights, start=1)},
+        column_titles=[faces.classes[faces.labels[row]] for row in first],
+    )
+    return drawing(figure, f"Attention of {run.name} over faces, at {len(weights)} levels")
+
+
+def _data(run: Run) -> dict[str, Any]:
+    sets = run.record["images"]
+    names = list(dict.fromkeys(name for counts in sets.values() for name in counts))
+    rows = {name: [counts.get(name, 0) for counts in sets.values()] for name in names}
+    rows["all"] = [sum(counts.values()) for counts in sets.values()]
+    chosen = run.record.get("model_chosen_on", "images that are not known")
+    told = f"Trained on {run.config.get('data')}; the weights are those of the epoch that was best on {chosen}."
+    hashes = run.attempt(partial(_hashes, run.source), None) if run.source else None
+    return {"sets": list(sets), "rows": rows, "told": told, "hashes": hashes}
+
+
+@cache
+def _hashes(path: Path) -> dict[str, str]:
+    """Of a file and the splits in it; a folder may take minutes to read."""
+    if not path.is_file():
+        return {}
+    found = manifest(path)
+    return {path.name: found["files"][path.name], **found.get("splits", {})}
