@@ -43,9 +43,9 @@ def _peak_here(name: str, case: Case) -> int:
     run = _ready(name, case)
     # The kernel's own high-water mark: `ru_maxrss` starts at the peak of the process that started this one.
     CLEAR.write_text("5")
-    before = _high_water()
+    before = high_water()
     run()
-    return _high_water() - before
+    return high_water() - before
 
 
 def _ready(name: str, case: Case) -> Run:
@@ -55,7 +55,8 @@ def _ready(name: str, case: Case) -> Run:
     return run
 
 
-def _high_water() -> int:
+def high_water() -> int:
+    """The largest memory that this process has had, in bytes."""
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
