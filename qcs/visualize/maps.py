@@ -236,6 +236,8 @@ def _weights(layer: Any, query_keys: Tensor) -> Array:
     elif layer.branches == 2:
         weights = QF.cross_similarity(*branches, backend=layer.backend)
     else:
-        gain = float(layer.gain)
-        weights = QF.quadruplet_cross_similarity(*branches, gain, matrices=layer.matrices, backend=layer.backend)
+        a, p, n, n2 = branches
+        weights = QF.quadruplet_cross_similarity(
+            a, p, n, n2, float(layer.gain), matrices=layer.matrices, backend=layer.backend
+        )
     return torch.cat(list(weights)).numpy()
