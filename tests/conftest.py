@@ -1,12 +1,18 @@
-"""Shared fixtures: threads, seeds and the optional research data beside the repository."""
+"""Shared fixtures: threads, seeds, a browser, and the optional research data beside the repository."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from browser import chromium
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,3 +36,10 @@ def shared_data() -> Path:
     if not (folder / "ferplus.npz").exists():
         pytest.skip(f"research data not found at {folder}; set QCS_DATA to its folder")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium for `browser.opened`; closed after each module, for while it is open no other event loop can run."""
+    with chromium() as started:
+        yield started
