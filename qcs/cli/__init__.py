@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from qcs.cli import data, train, use, zoo
+from qcs.cli import data, serve, train, use, zoo
 from qcs.cli.shared import fail, report
 from qcs.errors import InputError
 
@@ -21,6 +21,7 @@ for command in (
     train.train,
     use.evaluate,
     use.predict,
+    serve.serve,
     zoo.models,
     zoo.push,
     zoo.convert,

@@ -32,10 +32,10 @@ def setting(help: str, default: str = "the recipe's") -> Any:
     return typer.Option(help=help, show_default=default)
 
 
-def needs(*modules: str) -> None:
+def needs(*modules: str, extra: str = "train") -> None:
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
-        raise InputError(f"this command needs {', '.join(missing)}; run: pip install 'qcs[train]'")
+        raise InputError(f"this command needs {', '.join(missing)}; run: pip install 'qcs[{extra}]'")
 
 
 @contextmanager

@@ -13,9 +13,7 @@ BOX, TEXT = "#56B4E9", "#000000"  # light blue of Okabe and Ito, seen on skin wi
 LEAST_TEXT = 12  # pixels
 
 
-def annotate(
-    image: Image.Image, labels: Iterable[tuple[Face, str]], *, landmarks: bool = False
-) -> Image.Image:
+def annotate(image: Image.Image, labels: Iterable[tuple[Face, str]], *, landmarks: bool = False) -> Image.Image:
     """Draws boxes and labels into a copy of a picture.
 
     Lines and letters grow with the picture, so that they look alike however it is shown.

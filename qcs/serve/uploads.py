@@ -14,10 +14,10 @@ from qcs.data.dataset import eight_bit
 from qcs.errors import InputError
 
 MOST_IMAGES = 4
-MOST_BYTES = 10 * 2**20  # of one file
+MEGABYTES = 10  # of 2**20 bytes, of one file
 MOST_PIXELS = 40_000_000  # of one image: a few kilobytes can state any number of them
 LONGEST_SIDE = 2048  # pixels: what larger images are shrunk to, so that an answer takes seconds
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP")  # MPO: JPEGs of some phones
+FORMATS = ("JPEG", "PNG", "WEBP")
 KINDS = "JPEG, PNG or WebP"
 
 
@@ -75,8 +75,8 @@ def read_image(name: str, content: bytes) -> Image.Image:
         >>> read_image("wide.png", file.getvalue()).size
         (2048, 1024)
     """
-    if len(content) > MOST_BYTES:
-        raise InputError(f"{name} is larger than {MOST_BYTES // 2**20} MB; shrink it or choose another")
+    if len(content) > MEGABYTES * 2**20:
+        raise InputError(f"{name} is larger than {MEGABYTES} MB; shrink it or choose another")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as file:
             if file.width * file.height <= MOST_PIXELS:
@@ -105,5 +105,3 @@ def _content(file: dict[str, str]) -> bytes:
         return base64.b64decode(encoded, validate=True)
     except binascii.Error as error:
         raise InputError(f"{file['name']} did not arrive whole; drop it again") from error
-
-
