@@ -1,4 +1,4 @@
-"""Faces drawn into their picture: a box and a label each, and landmarks if wanted."""
+"""Faces drawn into their picture: a box and a label each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BOX, TEXT = "#56B4E9", "#000000"  # light blue of Okabe and Ito, seen on skin wi
 LEAST_TEXT = 12  # pixels
 
 
-def annotate(image: Image.Image, labels: Iterable[tuple[Face, str]], *, landmarks: bool = False) -> Image.Image:
+def annotate(image: Image.Image, labels: Iterable[tuple[Face, str]]) -> Image.Image:
     """Draws boxes and labels into a copy of a picture.
 
     Lines and letters grow with the picture, so that they look alike however it is shown.
@@ -21,7 +21,6 @@ def annotate(image: Image.Image, labels: Iterable[tuple[Face, str]], *, landmark
     Args:
         image: The picture.
         labels: Faces and what to write above each.
-        landmarks: Also mark eyes, nose and mouth, each with a dot.
 
     Returns:
         The picture in colour, with its size.
@@ -37,8 +36,6 @@ def annotate(image: Image.Image, labels: Iterable[tuple[Face, str]], *, landmark
     font = ImageFont.load_default(max(LEAST_TEXT, max(image.size) / 50))
     for face, text in labels:
         draw.rectangle(face.box, outline=BOX, width=line)
-        for place in face.landmarks if landmarks else ():
-            draw.circle(place, 1.5 * line, fill=BOX, outline=TEXT)
         _label(draw, face, text, font, line)
     return drawn
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from qcs.engine.predict import Prediction
 from qcs.errors import InputError
 from qcs.faces import FaceDetector
 from qcs.faces.align import DEFAULT
@@ -21,7 +22,7 @@ from qcs.serve.uploads import read_uploads
 from qcs.visualize.maps import Comparison
 
 # What the branches of a quadruplet are to one another, in plain words.
-ROLES = ("anchor", "same expression", "another expression", "that other expression")
+ROLES = ("anchor", "same expression", "another expression", "same as 3")
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,23 @@ def _image(seen: Seen) -> dict[str, Any]:
     """A face and what is read in it."""
     return {
         "name": seen.name,
-        "faces": seen.faces,
         "picture": photo(seen.picture),
+        "size": seen.picture.size,
+        "found": [_found(shown) for shown in seen.found],
         "face": photo(seen.face),
         "label": seen.label,
         "probabilities": sorted(seen.probabilities.items(), key=lambda row: -row[1]),
+    }
+
+
+def _found(shown: Prediction) -> dict[str, Any]:
+    """Where a face is, and what is read in it."""
+    place: Any = shown.face
+    return {
+        "box": place.box,
+        "landmarks": place.landmarks,
+        "label": shown.label,
+        "share": shown.probabilities[shown.label],
     }
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from qcs.data import eval_transform
 from qcs.engine.predict import Prediction, classify, face_side, predict_faces
 from qcs.errors import InputError
-from qcs.faces import Face, FaceDetector, Picture, align, annotate
+from qcs.faces import FaceDetector, Picture, align
 from qcs.faces.align import DEFAULT
 from qcs.models import CrossSimilarityNetwork
 from qcs.serve.uploads import Upload
@@ -30,8 +30,8 @@ class Seen:
 
     Attributes:
         name: Of the file.
-        picture: The whole image, with all faces found marked in it.
-        faces: Number of faces found; None if the image was taken as one.
+        picture: The whole image.
+        found: The faces found in it, the largest first; none if the image was taken as one.
         face: The face compared, the largest: (SHOWN, SHOWN), exactly the part that the network gets.
         pixels: The same as the network gets it (C, H, W).
         probabilities: Probability of every class by name.
@@ -39,7 +39,7 @@ class Seen:
 
     name: str
     picture: Image.Image
-    faces: int | None
+    found: tuple[Prediction, ...]
     face: Image.Image
     pixels: Tensor
     probabilities: dict[str, float]
@@ -105,27 +105,22 @@ def comparison(
 
 def _whole(model: CrossSimilarityNetwork, upload: Upload, probabilities: dict[str, float]) -> Seen:
     """An image that is one face."""
-    return _seen(model, upload.name, upload.image, None, lambda _: upload.image, probabilities)
+    return _seen(model, upload.name, upload.image, (), lambda _: upload.image, probabilities)
 
 
 def _in_picture(model: CrossSimilarityNetwork, picture: Picture, found: Sequence[Prediction], crop: str) -> Seen:
     """The first of the faces found in a picture."""
-    places = [(shown.face, f"{shown.label} {shown.probabilities[shown.label]:.0%}") for shown in found if shown.face]
-    marked = annotate(picture.image, places, landmarks=True)
-    (largest, _), *_ = places
-    cut = partial(_cut, picture.image, largest, crop)
-    return _seen(model, picture.path, marked, len(found), cut, found[0].probabilities)
-
-
-def _cut(image: Image.Image, face: Face, crop: str, side: int) -> Image.Image:
-    return align(image, face, side, crop)
+    largest = found[0].face
+    assert largest is not None  # they were found
+    cut = partial(align, picture.image, largest, crop=crop)
+    return _seen(model, picture.path, picture.image, tuple(found), cut, found[0].probabilities)
 
 
 def _seen(
     model: CrossSimilarityNetwork,
     name: str,
     picture: Image.Image,
-    faces: int | None,
+    found: tuple[Prediction, ...],
     cut: Callable[[int], Image.Image],
     probabilities: dict[str, float],
 ) -> Seen:
@@ -135,4 +130,4 @@ def _seen(
     for_the_eye = {**config, "input_size": (3, SHOWN, SHOWN), "mean": (0, 0, 0), "std": (1, 1, 1)}
     colours = eval_transform(for_the_eye)(cut(round(side * SHOWN / min(config["input_size"][1:]))))
     face = Image.fromarray(colours.permute(1, 2, 0).mul(255).round().clamp(0, 255).to(torch.uint8).numpy())
-    return Seen(name, picture.convert("RGB"), faces, face, eval_transform(config)(cut(side)), probabilities)
+    return Seen(name, picture, found, face, eval_transform(config)(cut(side)), probabilities)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from qcs.serve.templates import render, text
@@ -25,17 +26,20 @@ def page(answer: Callable[[Any, bool], str], about: str) -> Any:
     import gradio as gr
 
     with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks:
-        gr.HTML(render("head.html", about=about))
-        drop = gr.HTML(
+        html = partial(gr.HTML, apply_default_css=False)
+        html(render("head.html", about=about))
+        drop = html(
             [],
             html_template=text("drop.html"),
             js_on_load=text("drop.js"),
             most_images=MOST_IMAGES,
             megabytes=MEGABYTES,
         )
-        cut_out = gr.Checkbox(label="Each image is a face already, cut out: take it as it is")
-        shown = gr.HTML(elem_id="answer", min_height=120)
-        gr.HTML(render("foot.html"))
+        cut_out = gr.Checkbox(
+            label="Each image is a face already, cut out: take it as it is", container=False, elem_id="cut-out"
+        )
+        shown = html(elem_id="answer", min_height=120)
+        html(render("foot.html"))
         gr.on(
             [drop.submit, cut_out.change],
             answer,

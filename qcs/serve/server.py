@@ -102,7 +102,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.create_server(place[:2], family=family)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
         raise InputError(
             f"cannot listen on {host}, port {port}: {reason}; choose another --port, or another --host of this machine"
         ) from error
