@@ -138,7 +138,11 @@ def _relative(compared: Comparison, *images: int) -> Array:
 
 
 def _map_row(maps: Array, seen: Sequence[Seen]) -> dict[str, Any]:
-    """Maps (n, g, g) over their faces, on one scale."""
-    low, high = float(maps.min()), float(maps.max())
-    faces = [photo(over_face(one.face, values, low, high)) for one, values in zip(seen, maps, strict=True)]
-    return {"faces": faces, "low": f"{low:.2f}", "high": f"{high:.2f}"}
+    """Maps (n, g, g) over their faces, on one scale.
+
+    Equal steps of colour are equal factors: attention reaches from thousandths of the uniform to tens of times it.
+    """
+    doublings = np.log2(maps)
+    low, high = float(doublings.min()), float(doublings.max())
+    faces = [photo(over_face(one.face, values, low, high)) for one, values in zip(seen, doublings, strict=True)]
+    return {"faces": faces, "low": f"{2**low:.1g}", "high": f"{2**high:.2g}"}
