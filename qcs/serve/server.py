@@ -40,13 +40,14 @@ def serve(weights: str | None, host: str, port: int, crop: str, console: Console
         InputError: If there are no weights, the crop is unknown or nothing can listen there.
     """
     template(crop)
-    model = local_model(weights)
-    answer = Answer(model, MTCNN(), crop, Accelerator().device)
-    with _listening(host, port) as listener, _scratch():
-        address = _address(host, listener.getsockname()[1])
-        app = application(answer, _about(model))
-        console.print(f"{address} shows what {_name(model)} sees; Ctrl-C ends it", markup=False, highlight=False)
-        _run(app, listener)
+    with suppress(KeyboardInterrupt), _ended_by_any_signal():  # the way it is meant to end
+        model = local_model(weights)
+        answer = Answer(model, MTCNN(), crop, Accelerator().device)
+        with _listening(host, port) as listener, _scratch():
+            address = _address(host, listener.getsockname()[1])
+            app = application(answer, _about(model))
+            console.print(f"{address} shows what {_name(model)} sees; Ctrl-C ends it", markup=False, highlight=False)
+            _run(app, listener)
 
 
 def is_loopback(host: str) -> bool:
@@ -84,16 +85,23 @@ def application(answer: Answer, about: str) -> Any:
     return Guard(app)
 
 
+@contextmanager
+def _ended_by_any_signal() -> Iterator[None]:
+    """Ended by others, or by its terminal's closing, it tidies up as after Ctrl-C."""
+    ends = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {end: signal.signal(end, signal.default_int_handler) for end in ends}
+    try:
+        yield
+    finally:
+        for end, handler in before.items():
+            signal.signal(end, handler)
+
+
 def _run(app: Any, listener: socket.socket) -> None:
     import uvicorn
 
-    # Ended by others, by the terminal's closing as well, it tidies up as after Ctrl-C.
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.default_int_handler)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE, proxy_headers=False)
-    with suppress(KeyboardInterrupt):  # the way it is meant to end
-        uvicorn.Server(config).run(sockets=[listener])
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 @contextmanager
