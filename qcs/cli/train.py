@@ -38,6 +38,7 @@ def train(
     schedule: Annotated[str | None, setting("exponential or cosine.")] = None,
     lr_decay: Annotated[float | None, setting("Factor per epoch, exponential schedule.", "0.98")] = None,
     layer_decay: Annotated[float | None, setting("Learning rate's factor per layer towards the stem.", "1")] = None,
+    weight_decay: Annotated[float | None, setting("Decoupled weight decay (AdamW).", "0")] = None,
     sam_rho: Annotated[float | None, setting("Radius of SAM; 0 switches it off.")] = None,
     fraction: Annotated[float | None, setting("Share of the set used as anchors per epoch, 0 to 1.")] = None,
     balance: Annotated[str | None, setting("Anchors: none (shuffle) or class (balanced).")] = None,
@@ -54,6 +55,7 @@ def train(
     patience: Annotated[int | None, setting("Epochs without improvement before the end.", "all epochs")] = None,
     checkpoint_minutes: Annotated[float | None, setting("Minutes between checkpoints in an epoch.", "5")] = None,
     precision: Annotated[str | None, setting("fp32, bf16 (autocast), or auto: bf16 where it is native.")] = None,
+    compile: Annotated[bool | None, setting("Compile the backbone: slow start, faster steps.", "no")] = None,
     in_chans: Annotated[int | None, setting("Channels inside the network, 3 or 1 (grey).", "3")] = None,
     model_arg: Annotated[
         list[str] | None, setting("Argument of the network as NAME=VALUE, as scope=sample; repeatable.", "none")

@@ -51,6 +51,8 @@ class TrainConfig:
         lr_decay: Factor per epoch of the exponential schedule.
         layer_decay: Factor of the learning rate per layer, from the heads back to the stem, in (0, 1]; 1 gives all
             layers the same.
+        weight_decay: Decoupled weight decay (AdamW); 0, as published, is plain Adam. Biases, norms, slopes and the
+            network's position embeddings are left alone.
         sam_rho: Radius of SAM; 0 switches it off and halves the work.
         distillation: Weights of the optional terms "kl" and "l2", see `JointLoss`.
         label_smoothing: Share of a label spread over all classes, in [0, 1).
@@ -68,6 +70,7 @@ class TrainConfig:
         erasing: Smallest and largest share of the area that random erasing blanks; None for none.
         color_jitter: Largest change of brightness, contrast, saturation and hue, see `qcs.data.Augmentation`.
         precision: `"fp32"`, `"bf16"` for autocast to bfloat16, or `"auto"` for bf16 where the processor has it.
+        compile: Compile the backbone with `torch.compile`: minutes of preparation, then faster steps; needs a C++ compiler.
         validation_fraction: Share of the training images held out, per class, where the data has no validation split.
         checkpoint_minutes: Time between checkpoints within an epoch, in minutes; each epoch ends with one.
         workers: Processes that load images; 0 loads in the main process.
@@ -103,6 +106,7 @@ class TrainConfig:
     schedule: Literal["exponential", "cosine"] = "exponential"
     lr_decay: float = 0.98
     layer_decay: float = 1.0
+    weight_decay: float = 0.0
     sam_rho: float = 0.05
     distillation: dict[str, float] | None = None
     label_smoothing: float = 0.0
@@ -119,6 +123,7 @@ class TrainConfig:
     erasing: tuple[float, float] | None = (0.02, 0.1)
     color_jitter: tuple[float, float, float, float] = (0.2, 0.2, 0.2, 0.1)
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    compile: bool = False
     validation_fraction: float = 0.1
     checkpoint_minutes: float = 5.0
     workers: int = 0
@@ -136,6 +141,7 @@ class TrainConfig:
             "lr": (1e-12, math.inf),
             "lr_decay": (1e-12, 1),
             "layer_decay": (1e-12, 1),
+            "weight_decay": (0, math.inf),
             "sam_rho": (0, math.inf),
             "accumulate": (1, math.inf),
             "ema": (0, 1 - 1e-9),

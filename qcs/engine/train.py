@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast, broadcast_object_list, gather_object, set_seed
 from rich.console import Console
 from timm.data import resolve_model_data_config
-from timm.optim import param_groups_layer_decay
+from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from timm.utils import ModelEmaV3
 
 import qcs
@@ -150,13 +150,15 @@ class _Training:
         self.ema = ModelEmaV3(self.model, decay=config.ema, use_warmup=True) if config.ema else None
         self.take_step = TrainingStep(
             self.network,
-            SAM(torch.optim.Adam(self._parameters(), lr=config.lr), config.sam_rho),
+            SAM(torch.optim.AdamW(self._parameters(), lr=config.lr, weight_decay=config.weight_decay), config.sam_rho),
             self._loss(),
             self.accelerator,
             bf16=self.precision == "bf16",
             clip_grad=config.clip_grad,
             ema=self.ema,
         )
+        if config.compile:
+            self.model.backbone.compile()
         self.history: list[dict[str, float]] = []
         self.means = RunningMeans()
         self.first_batch = 0  # of the next epoch; above 0 in the epoch that a run resumes in
@@ -196,9 +198,12 @@ class _Training:
 
     def _parameters(self) -> Any:
         """What is trained, in groups where the learning rate differs by layer."""
-        if self.config.layer_decay == 1:
-            return [p for p in self.network.parameters() if p.requires_grad]
-        return param_groups_layer_decay(self.model, weight_decay=0.0, layer_decay=self.config.layer_decay)
+        decay, exempt = self.config.weight_decay, self.model.no_weight_decay()
+        if self.config.layer_decay != 1:
+            return param_groups_layer_decay(self.model, decay, exempt, layer_decay=self.config.layer_decay)
+        if decay:
+            return param_groups_weight_decay(self.model, decay, exempt)
+        return [p for p in self.network.parameters() if p.requires_grad]
 
     def _run_epochs(self) -> None:
         self._started = self._saved = time.perf_counter()

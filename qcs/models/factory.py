@@ -94,7 +94,7 @@ def list_models(pattern: str = "*", *, tags: bool = False) -> list[str]:
     Example:
         >>> import qcs
         >>> qcs.list_models("qcs*")
-        ['qcs', 'qcs_ir50', 'qcs_nano']
+        ['qcs', 'qcs_ir50', 'qcs_nano', 'qcs_small']
     """
     names = [name for module in ("any_backbone", "ir", "zoo") for name in timm.list_models(module=module)]
     if tags:

@@ -19,8 +19,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from qcs.errors import InputError
+from qcs.layers import PReLU
 from qcs.models.pretrained import build
 from qcs.models.recompute import recompute
+
+
+class Subsample(nn.Module):
+    """Takes every `stride`-th row and column; the max-pool with kernel 1 of the original, without its search.
+
+    Args:
+        stride: In pixels.
+    """
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Feature map (B, C, H, W) to (B, C, H / stride, W / stride)."""
+        return x if self.stride == 1 else F.avg_pool2d(x, 1, self.stride)
+
+    def extra_repr(self) -> str:
+        return f"stride={self.stride}"
 
 
 class IRUnit(nn.Module):
@@ -36,13 +56,13 @@ class IRUnit(nn.Module):
         super().__init__()
         self.shortcut: nn.Module
         if in_chs == out_chs:
-            self.shortcut = nn.MaxPool2d(1, stride)
+            self.shortcut = Subsample(stride)
         else:
             conv = nn.Conv2d(in_chs, out_chs, 1, stride, bias=False)
             self.shortcut = nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(out_chs)))
         self.norm1 = nn.BatchNorm2d(in_chs)
         self.conv1 = nn.Conv2d(in_chs, out_chs, 3, 1, 1, bias=False)
-        self.act = nn.PReLU(out_chs)
+        self.act = PReLU(out_chs)
         self.conv2 = nn.Conv2d(out_chs, out_chs, 3, stride, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(out_chs)
 
@@ -113,7 +133,7 @@ class IRNet(nn.Module):
         self.grad_checkpointing = False
         self.resize = NearestResize(img_size)
         conv = nn.Conv2d(in_chans, stem_width, 3, stem_stride, 1, bias=False)
-        self.stem = nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(stem_width), act=nn.PReLU(stem_width)))
+        self.stem = nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(stem_width), act=PReLU(stem_width)))
         self.stages = nn.Sequential()
         self.feature_info: list[dict[str, Any]] = []
         before, reduction = stem_width, stem_stride
@@ -235,13 +255,14 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
 default_cfgs = generate_default_cfgs(
     {
         "ir50.untrained": _cfg(),
+        "ir_small.untrained": _cfg(input_size=(3, 48, 48)),
         "ir_nano.untrained": _cfg(input_size=(3, 48, 48)),
     }
 )
 
 
 def _create_ir(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
-    features = dict(feature_cls="getter", out_indices=(0, 1, 2))
+    features = dict(feature_cls="getter", out_indices=(-3, -2, -1))
     model: nn.Module = build(IRNet, variant, pretrained, feature_cfg=features, **kwargs)
     return model
 
@@ -250,6 +271,13 @@ def _create_ir(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
 def ir50(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """First three stages of IR-50 (ArcFace); images of any size are resampled to 112 pixels."""
     return _create_ir("ir50", pretrained, **{"img_size": 112, **kwargs})
+
+
+@register_model
+def ir_small(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """An IR network of four stages for 48-pixel faces; its maps are those of the last three."""
+    args = dict(depths=(2, 2, 2, 1), widths=(32, 64, 128, 256), strides=(2, 2, 2, 1), stem_width=32, img_size=48)
+    return _create_ir("ir_small", pretrained, **{**args, **kwargs})
 
 
 @register_model

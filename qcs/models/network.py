@@ -20,6 +20,7 @@ from qcs.branches import BRANCHES, BranchLogits
 from qcs.errors import InputError
 from qcs.functional import Backend, Matrices, check_option
 from qcs.layers import ContrastiveResidualDistillation, DualCrossModule, QuadrupletCrossModule, TokenTransformer
+from qcs.layers.branch_norm import branches_at_once, split_by_branch
 from qcs.layers.cross_module import Attention, Residual
 from qcs.layers.processes import SCOPES, LayerScope
 from qcs.layers.residual_distillation import Connection
@@ -116,6 +117,7 @@ class CrossSimilarityNetwork(nn.Module):
         grid_size = choose_grid(backbone, built, grid_size, backbone_args)
         self.backbone: Any = built.extractor
         self.backbone_frozen = False
+        self._branch_by_branch = not split_by_branch(self.backbone)
         self.img_size = None if built.resamples else built.side
         # Defaults that come from timm's metadata are kept: another version's may differ, these weights need them.
         self.model_args.update(img_size=img_size or self.img_size, grid_size=grid_size)
@@ -216,6 +218,7 @@ class CrossSimilarityNetwork(nn.Module):
             trunk.set_grad_checkpointing(enable)
         except (AttributeError, AssertionError) as error:
             raise InputError(f"{self.model_args['backbone']} cannot recompute its activations") from error
+        self._branch_by_branch = enable or not split_by_branch(self.backbone)  # timm recomputes outside the split
         for module in self.modules():
             if isinstance(module, TokenTransformer):
                 module.grad_checkpointing = enable
@@ -305,13 +308,16 @@ class CrossSimilarityNetwork(nn.Module):
     def _branch_maps(self, images: list[Tensor]) -> list[Tensor]:
         """Feature maps (branches * B, C, H, W) of every level.
 
-        In training each branch passes the backbone by itself: it is normalised by its own batch statistics, and the
-        running statistics see a, p, n, n2 in turn. Everything after the backbone is batch-independent.
+        In training each branch is normalised by its own batch statistics, and the running statistics see a, p, n, n2 in
+        turn, as if it passed the backbone by itself. Everything after the backbone is batch-independent.
         """
         if not self.backbone.training:
             return feature_maps(self.backbone, torch.cat(images))
-        branches = [feature_maps(self.backbone, x) for x in images]
-        return [torch.cat(level) for level in zip(*branches, strict=True)]
+        if self._branch_by_branch:
+            branches = [feature_maps(self.backbone, x) for x in images]
+            return [torch.cat(level) for level in zip(*branches, strict=True)]
+        with branches_at_once(self.backbone, len(images)):
+            return feature_maps(self.backbone, torch.cat(images))
 
     def _compare(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Cross features (branches * B, N, C) and attention (levels, branches, B, N / levels) of base features."""

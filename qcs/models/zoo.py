@@ -18,6 +18,9 @@ from qcs.models.network import CrossSimilarityNetwork
 from qcs.models.pretrained import build, resolve
 
 IR50: dict[str, Any] = dict(backbone="ir50", img_size=112, grid_size=7, embed_dim=768, base_depth=2)
+SMALL: dict[str, Any] = dict(
+    backbone="ir_small", img_size=48, grid_size=6, embed_dim=128, base_depth=1, num_heads=4, mlp_ratio=2.0
+)
 NANO: dict[str, Any] = dict(
     backbone="ir_nano", img_size=48, grid_size=6, embed_dim=64, base_depth=1, num_heads=2, mlp_ratio=2.0
 )
@@ -80,12 +83,12 @@ def _published_cfg(name: str) -> dict[str, Any]:
 
 TAGS = ("raf_db", "ferplus", "affectnet7", "affectnet8")
 _IR50_NAMES = [f"{family}_ir50.{tag}" for family in ("base", "dcs", "qcs") for tag in TAGS]
-_NANO_NAMES = [f"{family}_nano.untrained" for family in ("base", "dcs", "qcs")]
+_SMALL_NAMES = [f"{family}_{size}.untrained" for size in ("small", "nano") for family in ("base", "dcs", "qcs")]
 
 default_cfgs = generate_default_cfgs(
     {
         **{name: _published_cfg(name) for name in _IR50_NAMES},
-        **{name: network_cfg(input_size=(3, 48, 48)) for name in _NANO_NAMES},
+        **{name: network_cfg(input_size=(3, 48, 48)) for name in _SMALL_NAMES},
     }
 )
 
@@ -140,6 +143,24 @@ def dcs_ir50(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
 def base_ir50(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
     """The base network on IR50 alone: the baseline, and what QCS and DCS are at inference."""
     return create_network("base_ir50", pretrained, **{**IR50, "branches": 1, **kwargs})
+
+
+@register_model
+def qcs_small(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
+    """Quadruplet Cross Similarity for 48-pixel faces, of two million parameters at inference."""
+    return create_network("qcs_small", pretrained, **{**SMALL, "branches": 4, **kwargs})
+
+
+@register_model
+def dcs_small(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
+    """Dual Cross Similarity for 48-pixel faces, of two million parameters at inference."""
+    return create_network("dcs_small", pretrained, **{**SMALL, "branches": 2, **kwargs})
+
+
+@register_model
+def base_small(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
+    """The base network of `qcs_small` and `dcs_small` alone: their baseline."""
+    return create_network("base_small", pretrained, **{**SMALL, "branches": 1, **kwargs})
 
 
 @register_model

@@ -149,4 +149,4 @@ def test_checkpointing_changes_neither_gradients_nor_running_statistics() -> Non
 
 
 def test_names_are_those_of_the_library_too() -> None:
-    assert qcs.list_models("ir*") == timm.list_models("ir*", module="ir") == ["ir50", "ir_nano"]
+    assert qcs.list_models("ir*") == timm.list_models("ir*", module="ir") == ["ir50", "ir_nano", "ir_small"]

@@ -16,8 +16,9 @@ import qcs
 from qcs.errors import InputError
 from qcs.models import CrossSimilarityNetwork
 
-NETWORKS = [name for name in qcs.list_models() if name not in ("ir50", "ir_nano")]
-BACKBONES = ["ir50", "ir_nano"]
+BACKBONES = ["ir50", "ir_nano", "ir_small"]
+NETWORKS = [name for name in qcs.list_models() if name not in BACKBONES]
+BACKBONES = ["ir50", "ir_nano", "ir_small"]
 # The big networks take seconds for what their small siblings, of the same code, show too.
 SIZES = [pytest.param(name, marks=() if "nano" in name else pytest.mark.slow) for name in qcs.list_models()]
 BIG_ON_META = pytest.mark.parametrize("name", qcs.list_models())
