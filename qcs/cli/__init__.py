@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from qcs.cli import data, report, shared, train, use, visualize, zoo
+from qcs.cli import data, report, serve, shared, train, use, visualize, zoo
 from qcs.errors import InputError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ for command in (
     use.evaluate,
     use.predict,
     report.report,
+    serve.serve,
     visualize.visualize,
     zoo.models,
     zoo.push,

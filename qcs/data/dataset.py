@@ -182,7 +182,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         with Image.open(path) as file:
             file.load()  # before it is closed
             ImageOps.exif_transpose(file, in_place=True)
-            return _eight_bit(file)
+            return eight_bit(file)
     except Exception as error:  # decoders of damaged files raise far more kinds than OSError
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
@@ -190,7 +190,8 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         ) from error
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
+def eight_bit(image: Image.Image) -> Image.Image:
+    """An opened image as grey ("L") or colour ("RGB"), see `open_image`."""
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers without a known range, expected 8 or 16 bits")
     if image.mode.startswith("I"):  # 16-bit grey; a plain conversion would clip nearly everything to white

@@ -6,6 +6,7 @@ from qcs.engine.evaluation import Evaluation as Evaluation
 from qcs.engine.evaluation import evaluate as evaluate
 from qcs.engine.predict import PicturePrediction as PicturePrediction
 from qcs.engine.predict import Prediction as Prediction
+from qcs.engine.predict import classify as classify
 from qcs.engine.predict import predict as predict
 from qcs.engine.predict import predict_faces as predict_faces
 from qcs.engine.recipes import RECIPES as RECIPES

@@ -14,7 +14,7 @@ from PIL import Image
 from timm.data import resolve_model_data_config
 
 from qcs.data import eval_transform
-from qcs.data.dataset import Transform, open_image
+from qcs.data.dataset import open_image
 from qcs.errors import InputError
 from qcs.faces import MTCNN, Face, FaceDetector, Picture, align, template
 from qcs.faces.align import DEFAULT
@@ -87,11 +87,9 @@ def predict(
     Raises:
         InputError: If a file is not a readable image and `on_unreadable` is None.
     """
-    transform = eval_transform(resolve_model_data_config(model))
-    model = model.to(device).eval()
     for start in range(0, len(paths), BATCH):
         opened = list(_open(paths[start : start + BATCH], on_unreadable))
-        rows = _classify(model, transform, [image for _, image in opened], device)
+        rows = classify(model, [image for _, image in opened], device)
         for (path, _), probabilities in zip(opened, rows, strict=True):
             yield Prediction(path, probabilities)
 
@@ -122,18 +120,51 @@ def predict_faces(
     Raises:
         InputError: If the crop is unknown, or a package is missing.
     """
-    config = resolve_model_data_config(model)
-    transform = eval_transform(config)
-    side = round(min(config["input_size"][1:]) / config["crop_pct"])  # what the transform would resize to anyway
+    side = face_side(model)
     template(crop)  # an unknown one is an error even where no face is found
     detector = detector or MTCNN()
-    model = model.to(device).eval()
     pictures = iter(pictures)
     while group := list(itertools.islice(pictures, together)):
         found = [_cut_out(picture, detector, side, crop) for picture in group]
-        rows = iter(_classify(model, transform, [image for faces in found for _, image in faces], device))
+        rows = iter(classify(model, [image for faces in found for _, image in faces], device))
         for picture, faces in zip(group, found, strict=True):
             yield PicturePrediction(picture, tuple(Prediction(picture.path, next(rows), face) for face, _ in faces))
+
+
+def classify(
+    model: CrossSimilarityNetwork, faces: Sequence[Image.Image], device: torch.device | str = "cpu"
+) -> list[dict[str, float]]:
+    """Classify faces that are cut out already and in memory.
+
+    Args:
+        model: As for `predict`.
+        faces: Images that each show one face and nothing else.
+        device: Where to compute.
+
+    Returns:
+        Probability of every class by name for each face, in order.
+
+    Example:
+        >>> import qcs
+        >>> model = qcs.create_model("qcs_nano", num_classes=3)
+        >>> [round(sum(row.values()), 4) for row in classify(model, [Image.new("L", (60, 70))])]
+        [1.0]
+    """
+    transform = eval_transform(resolve_model_data_config(model))
+    model = model.to(device).eval()
+    rows: list[dict[str, float]] = []
+    for start in range(0, len(faces), BATCH):
+        batch = torch.stack([transform(face) for face in faces[start : start + BATCH]]).to(device)
+        with torch.inference_mode():
+            probabilities = model(batch).float().softmax(-1).tolist()
+        rows += [dict(zip(model.class_names, row, strict=True)) for row in probabilities]
+    return rows
+
+
+def face_side(model: CrossSimilarityNetwork) -> int:
+    """Side in pixels at which faces are cut out for a network: what its transform would resize them to anyway."""
+    config = resolve_model_data_config(model)
+    return round(min(config["input_size"][1:]) / config["crop_pct"])
 
 
 def _cut_out(picture: Picture, detector: FaceDetector, side: int, crop: str) -> list[tuple[Face, Image.Image]]:
@@ -143,19 +174,6 @@ def _cut_out(picture: Picture, detector: FaceDetector, side: int, crop: str) -> 
         with contextlib.suppress(InputError):
             cut.append((face, align(picture.image, face, side, crop)))
     return cut
-
-
-def _classify(
-    model: CrossSimilarityNetwork, transform: Transform, images: Sequence[Image.Image], device: torch.device | str
-) -> list[dict[str, float]]:
-    """Probabilities by class for each image."""
-    rows: list[dict[str, float]] = []
-    for start in range(0, len(images), BATCH):
-        batch = torch.stack([transform(image) for image in images[start : start + BATCH]]).to(device)
-        with torch.inference_mode():
-            probabilities = model(batch).float().softmax(-1).tolist()
-        rows += [dict(zip(model.class_names, row, strict=True)) for row in probabilities]
-    return rows
 
 
 def _open(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qcs.export.loaded import Loaded, Pixels
+from qcs.onnx_runtime import onnxruntime
 
 SUFFIX = ".onnx"
 PRECISIONS = ("fp32",)
@@ -33,11 +34,10 @@ def write(network: nn.Module, images: Tensor, path: Path, precision: str, descri
 
 def load(path: Path) -> Loaded:
     """Read a file into ONNX Runtime on the CPU, with as many threads as PyTorch has."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
+    runtime = onnxruntime()
+    options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(images: Pixels) -> Pixels:
         logits: Pixels = session.run(None, {"images": images})[0]

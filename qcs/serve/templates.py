@@ -1,0 +1,37 @@
+"""The HTML of the page: files beside this one, filled in with everything escaped."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+FOLDER = Path(__file__).parent / "page"
+
+
+def render(name: str, **values: Any) -> str:
+    """A template filled in.
+
+    Example:
+        >>> print(render("problem.html", problem="<b>.png is no image"))
+        <p class="qcs-problem" role="alert">&lt;b&gt;.png is no image</p>
+    """
+    return _environment().get_template(name).render(values)
+
+
+def text(name: str) -> str:
+    """A file as it is."""
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,182 @@
+"""The page in a real browser: faces in, predictions and maps out; nothing stored, nothing fetched, a clean end."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from browser import PHONE, opened
+from fixed_faces import needs_extra
+from PIL import Image
+
+import qcs
+from qcs import cli
+from qcs.data.synthetic import synthetic_faces
+from qcs.errors import InputError
+from qcs.models import save_model
+from qcs.serve.uploads import MEGABYTES
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+needs_gradio = pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="needs pip install 'qcs[serve]'")
+
+
+class Served(NamedTuple):
+    """A running page, and folders where whatever it stored would be."""
+
+    process: subprocess.Popen[str]
+    address: str
+    home: Path
+    temporary: Path
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """`qcs serve` with fresh weights, on a free port."""
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    home.mkdir(), temporary.mkdir()
+    weights = save_model(qcs.create_model("qcs_nano"), tmp_path / "weights.safetensors")
+    kept = {name: value for name, value in os.environ.items() if name not in ("CI", "XDG_CACHE_HOME")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qcs", "serve", str(weights), "--port", "0"],
+        env={**kept, "HOME": str(home), "TMPDIR": str(temporary), "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        started = re.match(r"(http://127\.0\.0\.1:\d+) shows what qcs_nano sees; Ctrl-C ends it\n", line)
+        assert started, line + process.communicate()[1]
+        yield Served(process, started[1], home, temporary)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def drawn_faces(folder: Path, count: int) -> list[Path]:
+    """Image files of drawn faces."""
+    files = [folder / f"face{number}.png" for number in range(count)]
+    for file, image in zip(files, synthetic_faces(count, size=96).images, strict=True):
+        Image.fromarray(image).save(file)
+    return files
+
+
+def files_below(folder: Path) -> list[str]:
+    return [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.slow
+@needs_extra
+@needs_gradio
+def test_the_page_reads_and_compares_faces_refuses_what_is_too_much_and_leaves_nothing(
+    served: Served, browser: Browser, tmp_path: Path
+) -> None:
+    files = drawn_faces(tmp_path, 5)
+    big = tmp_path / "big.jpg"
+    big.write_bytes(bytes(MEGABYTES * 2**20 + 1))
+    blank = tmp_path / "blank.png"
+    Image.new("RGB", (96, 96), "grey").save(blank)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(files[0].read_bytes()[:300])
+
+    with opened(browser, served.address, PHONE, "dark") as watched:
+        page = watched.page
+        add = page.locator(".qcs-drop input").set_input_files
+
+        def see(text: str) -> None:
+            page.get_by_text(text).first.wait_for(timeout=60_000)
+
+        refused = page.locator(".qcs-drop + .qcs-problem")
+
+        add(files[:2])
+        see("Two by two: cross-similarity")
+        see("With 2 more it is shown here")
+        assert page.locator(".qcs-photo rect").count() == page.locator(".qcs-shares").count() == 2
+        assert page.locator(".qcs-matrix:visible").count() == 3
+
+        add(blank)
+        see("no face found in blank.png; choose a photo with an upright face")
+        assert page.locator(".qcs-shares").count() == 0
+        page.get_by_label("Each image is a face already").check()
+        see("With 1 more it is shown here")
+        page.get_by_label("Remove blank.png").click()
+
+        add(big)
+        refused.get_by_text("big.jpg is larger than 10 MB; shrink it or choose another.").wait_for()
+        add(broken)
+        see("broken.png is no image that can be read; expected JPEG, PNG or WebP")
+        page.get_by_label("Remove broken.png").click()
+
+        add(files[2:])
+        refused.get_by_text("face4.png: at most 4 images; remove one first.").wait_for()
+        see("Attention: what counts when all four are compared")
+        assert page.locator(".qcs-chosen li").count() == page.locator(".qcs-shares").count() == 4
+
+        assert not watched.scrolls_sideways and sum(watched.background) < 150
+        assert [url for url in watched.requests if not url.startswith(served.address)] == []
+        assert watched.errors == []
+
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{served.address}/gradio_api/upload", data=files[0].read_bytes())
+        served.process.send_signal(signal.SIGINT)
+        out, err = served.process.communicate(timeout=30)
+    assert (served.process.returncode, out, err) == (0, "", "")
+    assert files_below(served.temporary) == [] and not list(served.temporary.glob("qcs-*"))
+    assert [name for name in files_below(served.home) if "matplotlib" not in name] == []
+
+
+@pytest.mark.slow
+@needs_extra
+@needs_gradio
+def test_when_its_terminal_closes_it_tidies_up_as_well(served: Served) -> None:
+    served.process.send_signal(signal.SIGHUP)
+    assert served.process.wait(timeout=30) == 0
+    assert not list(served.temporary.glob("qcs-*"))
+
+
+@needs_extra
+@needs_gradio
+def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
+    from qcs.serve.server import serve
+
+    weights = save_model(qcs.create_model("qcs_nano"), tmp_path / "weights.safetensors")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            InputError, match=f"^cannot listen on 127.0.0.1, port {port}: Address already in use; choose"
+        ):
+            serve(str(weights), "127.0.0.1", port, "fer2013", cli.shared.console)
+
+
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)])
+def test_a_host_that_others_reach_is_warned_of(
+    host: str, warned: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    called = []
+    monkeypatch.setattr("qcs.cli.serve.needs", lambda *names, extra: None)
+    monkeypatch.setattr("qcs.serve.server.serve", lambda *arguments: called.append(arguments[1]))
+    cli.serve.serve(host=host)
+    assert called == [host]
+    assert ("whoever reaches 0.0.0.0 can use the page" in capsys.readouterr().err) is warned
+
+
+def test_without_the_extra_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gradio" else known(name))
+    with pytest.raises(InputError, match=r"^this command needs gradio; run: pip install 'qcs\[serve\]'$"):
+        cli.serve.serve()

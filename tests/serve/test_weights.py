@@ -1,0 +1,43 @@
+"""The page answers with weights on this machine: the user's, or those embedded in the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import qcs
+from qcs.errors import InputError
+from qcs.models import pretrained, save_model
+from qcs.serve.weights import local_model
+
+
+def test_weights_are_those_of_a_file_or_a_run(tmp_path: Path) -> None:
+    model: Any = qcs.create_model("dcs_nano", num_classes=3)
+    file = save_model(model, tmp_path / "best.safetensors")
+    for source in (file, tmp_path):
+        loaded = local_model(str(source))
+        assert (loaded.branches, loaded.num_classes, loaded.training) == (2, 3, False)
+
+
+def test_embedded_weights_are_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretrained, "EMBEDDED", tmp_path)
+    model: Any = qcs.create_model("qcs_nano")
+    name, _ = pretrained.resolve("qcs_nano", {})
+    save_model(model, tmp_path / f"{name}.safetensors")
+    loaded = local_model(None)
+    assert loaded.pretrained_cfg["architecture"] == "qcs_nano" and not loaded.training
+    assert all((loaded.state_dict()[key] == value).all() for key, value in model.state_dict().items())
+
+
+def test_without_any_the_error_says_how_to_make_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretrained, "EMBEDDED", tmp_path)
+    with pytest.raises(InputError, match=r"^no weights to answer with: .*; give a run folder or a weights file"):
+        local_model(None)
+
+
+@pytest.mark.parametrize("source", ["hf-hub:org/name", "local-dir:folder"])
+def test_weights_elsewhere_are_refused(source: str) -> None:
+    with pytest.raises(InputError, match=f"on this machine only, got {source}"):
+        local_model(source)
