@@ -95,7 +95,10 @@ def _page(row: ModelSummary) -> str:
 
 def _recipes(name: str) -> str:
     recipes = {title: values for title, values in RECIPES.items() if values.get("model") == name}
-    lines = [f"| setting | {' | '.join(f'`--recipe {title}`' for title in recipes)} |", "|---" * (1 + len(recipes)) + "|"]
+    lines = [
+        f"| setting | {' | '.join(f'`--recipe {title}`' for title in recipes)} |",
+        "|---" * (1 + len(recipes)) + "|",
+    ]
     for setting in SHOWN:
         if any(setting in values for values in recipes.values()):
             lines.append(f"| `{setting}` | {' | '.join(_shown(values, setting) for values in recipes.values())} |")

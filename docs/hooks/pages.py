@@ -13,9 +13,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import checkpoint_pages
 import command_line
-import public
+import public_names
 
 ROOT = Path(__file__).resolve().parents[2]
+
+# The docstring of the module itself; its names follow one by one.
+ABOUT = """::: {}
+    options:
+      members: false
+      show_root_heading: false
+      show_root_toc_entry: false"""
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -31,11 +38,10 @@ def _start() -> dict[str, str]:
 
 
 def _reference() -> dict[str, str]:
-    pages = {f"reference/{page}.md": _reference_page(page) for page in public.PAGES}
+    pages = {f"reference/{page}.md": _reference_page(page) for page in public_names.PAGES}
     return {"reference/command-line.md": command_line.page(), **pages}
 
 
 def _reference_page(page: str) -> str:
-    members = [f"::: {module}.{name}" for module in public.PAGES[page] for name in public.public_names(module)]
-    about = f"::: {page}\n    options:\n      members: false\n      show_root_heading: false\n      show_root_toc_entry: false"
-    return "\n\n".join((f"# {page}", about, *members))
+    members = [f"::: {module}.{name}" for module in public_names.PAGES[page] for name in public_names.names_of(module)]
+    return "\n\n".join((f"# {page}", ABOUT.format(page), *members))

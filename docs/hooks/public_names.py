@@ -25,7 +25,7 @@ PAGES = {
 }
 
 
-def public_names(module_name: str) -> list[str]:
+def names_of(module_name: str) -> list[str]:
     """Names that a module offers, without the modules among them.
 
     Those in its `__all__`, or else what it defines and what it imports under the same name again (`X as X`).
