@@ -10,18 +10,18 @@ from qcs.models.zoo import PUBLISHED, REPORTED_ACCURACY
 
 FAMILIES = {"dcs": "Dual Cross Similarity, two branches", "qcs": "Quadruplet Cross Similarity, four branches"}
 DATA = {
-    "raf_db": ("RAF-DB", "15,339 photographs from the web; given out by its authors for non-commercial research"),
-    "ferplus": ("FERPlus", "FER2013's 48-pixel photographs from the web, labelled again by ten people each"),
-    "affectnet7": ("AffectNet-7", "photographs from the web without contempt; given out for research on request"),
-    "affectnet8": ("AffectNet-8", "photographs from the web with contempt; given out for research on request"),
+    "raf_db": ("RAF-DB", "15,339 photographs from the web, given out by its authors for non-commercial research"),
+    "ferplus": ("FERPlus", "the 48-pixel photographs of FER2013, labelled again by ten people each"),
+    "affectnet7": ("AffectNet-7", "photographs from the web, without contempt, given out on request for research"),
+    "affectnet8": ("AffectNet-8", "photographs from the web, with contempt, given out on request for research"),
 }
 SHOWN = ("lr", "batch_size", "epochs", "schedule", "sam_rho", "balance", "negatives", "fraction", "resize", "rotation")
 
 PAGE = """# {family}, {data}
 
-`{name}`: {meaning}, on the IR-50 backbone, for the classes of {data} ({about}).
+{meaning}, on the IR-50 backbone, for the classes of {data}: {about}.
 
-| | |
+| | `{name}` |
 |---|---|
 | accuracy that the paper reports | {accuracy:.2%} |
 | parameters | {parameters:.2f} M in training, {inference:.2f} M at inference |
@@ -29,7 +29,7 @@ PAGE = """# {family}, {data}
 | images | {side} × {side} pixels, colour |
 | classes, in order | {classes} |
 | residual stream of the cross modules | `"{residual}"` |
-| dropout | base {base}, cross {cross}, after the attention projection {projection} |
+| dropout | base {base}, cross {cross}; after the attention projection: {projection} |
 
 The weights are the authors' and are not part of this library; the accuracy is theirs and was not measured here.
 
@@ -87,7 +87,7 @@ def _page(row: ModelSummary) -> str:
         residual=differs.get("residual", "normalized"),
         base=differs.get("base_drop_rate", 0),
         cross=differs.get("cross_drop_rate", 0),
-        projection="too" if differs.get("drop_attention_projection") else "none",
+        projection="yes" if differs.get("drop_attention_projection") else "no",
         split=" --split validation" if tag.startswith("affectnet") else "",
         recipes=_recipes(row.name),
     )

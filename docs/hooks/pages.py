@@ -34,7 +34,8 @@ def on_files(files: Files, config: Any) -> Files:
 
 def _start() -> dict[str, str]:
     """README.md is the start page; its links begin one folder higher."""
-    return {"index.md": re.sub(r"\]\(docs/", "](", (ROOT / "README.md").read_text(encoding="utf-8"))}
+    text = re.sub(r"\]\(docs/", "](", (ROOT / "README.md").read_text(encoding="utf-8"))
+    return {"index.md": f"---\nhide: [navigation]\n---\n\n{text}"}
 
 
 def _reference() -> dict[str, str]:
