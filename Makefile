@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check parity kernels benchmarks clean
+.PHONY: demo test check docs parity kernels benchmarks clean
 
 demo: $(VENV)/.installed  ## train two small networks on drawn faces and draw what they look at
 	rm -rf demo
@@ -17,6 +17,10 @@ check: $(VENV)/.installed  ## format, lint and types only
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed  ## the documentation as pages in site/, warnings are errors; needs no network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 parity: $(VENV)/.installed  ## deviations from the golden numbers of the original, by group
 	$(BIN)/python tests/parity.py
@@ -33,4 +37,4 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo runs benchmarks.json .pytest_cache .ruff_cache .mypy_cache .coverage
+	rm -rf $(VENV) demo runs site benchmarks.json .pytest_cache .ruff_cache .mypy_cache .coverage

@@ -13,9 +13,25 @@ from torch import Tensor
 from qcs import ops
 from qcs.errors import InputError
 
+__all__ = [
+    "Backend",
+    "Matrices",
+    "Scope",
+    "bilinear_pooling",
+    "cross_similarity",
+    "euclidean_distance",
+    "quadruplet_cross_similarity",
+    "scaled_dot_product_maps",
+]
+
 Scope = Literal["batch", "sample"]
+"""Where extremal distances are taken: over the whole batch, as published, or within each sample."""
+
 Matrices = Literal["s", "d", "sd"]
+"""What a quadruplet is compared by: similarity, dissimilarity, or both."""
+
 Backend = Literal["reference", "analytic", "triton"]
+"""How the operator runs: the definition, its closed form, or the closed form as GPU kernels."""
 
 
 def euclidean_distance(q: Tensor, k: Tensor, *, backend: Backend | None = None) -> Tensor:

@@ -49,6 +49,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         precision="auto",
     ),
 }
+"""Settings by name: those of the published trainings, and `nano` for small networks on a CPU."""
 
 
 def recipe(name: str) -> dict[str, Any]:

@@ -29,7 +29,10 @@ FORMATS: dict[str, Any] = {
     "torch-export": torch_export,
     "torchscript": torchscript,
 }
+"""What a network can be written as, by name."""
+
 PRECISIONS = ("fp32", "bf16", "int8")
+"""What numbers a file can hold; not every format takes every one."""
 
 
 @dataclass(frozen=True)

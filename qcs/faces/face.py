@@ -10,6 +10,7 @@ from PIL import Image
 from qcs.errors import InputError
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+"""What the five landmarks of a face are, in order."""
 
 Point = tuple[float, float]
 

@@ -1,0 +1,110 @@
+"""A page for each checkpoint of the original implementation, from what the package states about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qcs.engine.recipes import RECIPES
+from qcs.models.summary import ModelSummary, describe_models
+from qcs.models.zoo import PUBLISHED, REPORTED_ACCURACY
+
+FAMILIES = {"dcs": "Dual Cross Similarity, two branches", "qcs": "Quadruplet Cross Similarity, four branches"}
+DATA = {
+    "raf_db": ("RAF-DB", "15,339 photographs from the web, given out by its authors for non-commercial research"),
+    "ferplus": ("FERPlus", "the 48-pixel photographs of FER2013, labelled again by ten people each"),
+    "affectnet7": ("AffectNet-7", "photographs from the web, without contempt, given out on request for research"),
+    "affectnet8": ("AffectNet-8", "photographs from the web, with contempt, given out on request for research"),
+}
+SHOWN = ("lr", "batch_size", "epochs", "schedule", "sam_rho", "balance", "negatives", "fraction", "resize", "rotation")
+
+PAGE = """# {family}, {data}
+
+{meaning}, on the IR-50 backbone, for the classes of {data}: {about}.
+
+| | `{name}` |
+|---|---|
+| accuracy that the paper reports | {accuracy:.2%} |
+| parameters | {parameters:.2f} M in training, {inference:.2f} M at inference |
+| multiply-adds for an image at inference | {gmacs:.2f} · 10⁹ |
+| images | {side} × {side} pixels, colour |
+| classes, in order | {classes} |
+| residual stream of the cross modules | `"{residual}"` |
+| dropout | base {base}, cross {cross}; after the attention projection: {projection} |
+
+The weights are the authors' and are not part of this library; the accuracy is theirs and was not measured here.
+
+## From their file to yours
+
+```
+qcs convert CHECKPOINT.pth --to {name}
+qcs evaluate {name}.safetensors --data DATA{split}
+qcs predict {name}.safetensors photos/
+```
+
+The first line reads the file without running what it may carry, and accounts for every entry
+([how](../checkpoints.md)). The second should come to the accuracy above: if it does not, look at the alignment of the
+faces first. In Python:
+
+<!-- needs a file -->
+```python
+import qcs
+
+model = qcs.load_model("{name}.safetensors")
+```
+
+Without weights, `qcs.create_model("{name}")` gives the same network, freshly drawn.
+
+## How it was trained
+
+{recipes}
+
+Training starts from an IR-50 that recognises faces, and takes its learning rates for granted; see
+[fine-tuning](../tutorials/fine-tune.md). Before you use it on people, read [responsible use](../responsible.md).
+"""
+
+
+def pages() -> dict[str, str]:
+    """Path to text, one for every network whose weights the paper reports about."""
+    found = {row.name: row for family in FAMILIES for row in describe_models(f"{family}_ir50.*")}
+    return {f"checkpoints/{name}.md": _page(found[name]) for name in REPORTED_ACCURACY}
+
+
+def _page(row: ModelSummary) -> str:
+    family, tag = row.name.split("_ir50.")
+    differs = PUBLISHED.get(row.name, {})
+    return PAGE.format(
+        name=row.name,
+        family=family.upper(),
+        meaning=FAMILIES[family],
+        data=DATA[tag][0],
+        about=DATA[tag][1],
+        accuracy=row.accuracy,
+        parameters=row.parameters / 1e6,
+        inference=row.inference / 1e6,
+        gmacs=row.gmacs,
+        side=row.input_size[1],
+        classes=", ".join(row.classes),
+        residual=differs.get("residual", "normalized"),
+        base=differs.get("base_drop_rate", 0),
+        cross=differs.get("cross_drop_rate", 0),
+        projection="yes" if differs.get("drop_attention_projection") else "no",
+        split=" --split validation" if tag.startswith("affectnet") else "",
+        recipes=_recipes(row.name),
+    )
+
+
+def _recipes(name: str) -> str:
+    recipes = {title: values for title, values in RECIPES.items() if values.get("model") == name}
+    lines = [
+        f"| setting | {' | '.join(f'`--recipe {title}`' for title in recipes)} |",
+        "|---" * (1 + len(recipes)) + "|",
+    ]
+    for setting in SHOWN:
+        if any(setting in values for values in recipes.values()):
+            lines.append(f"| `{setting}` | {' | '.join(_shown(values, setting) for values in recipes.values())} |")
+    return "\n".join(lines)
+
+
+def _shown(values: dict[str, Any], setting: str) -> str:
+    value = values.get(setting, "default")
+    return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
