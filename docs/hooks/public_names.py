@@ -22,7 +22,6 @@ PAGES = {
     "qcs.export": ("qcs.export",),
     "qcs.visualize": ("qcs.visualize",),
     "qcs.report": ("qcs.report",),
-    "qcs.serve": ("qcs.serve",),
     "qcs.errors": ("qcs.errors",),
 }
 
