@@ -82,10 +82,10 @@ def _draw(folder: Path, results: dict[str, RunResult], faces: SyntheticFaces) ->
     histories = {model: result.history for model, result in results.items()}
     visualize.save(visualize.loss_curves(histories), folder / "curves.png")
     some = LabelledImages(faces.images[:ATTENDED], faces.labels[:ATTENDED], faces.classes)
-    attention = mean_attention(load_model(results["qcs_nano"].folder / "best.safetensors"), some)
     shown = [int(np.flatnonzero(faces.labels == label)[0]) for label in range(len(faces.classes))]
+    attention = mean_attention(load_model(results["qcs_nano"].folder / "best.safetensors"), some, shown)
     rows = {
-        **{f"attention, level {level}": weights[shown] for level, weights in enumerate(attention, start=1)},
+        **{f"attention, level {level}": weights for level, weights in enumerate(attention, start=1)},
         "expressive regions\n(ground truth)": faces.masks[shown],
     }
     picture = visualize.attention_rows(faces.images[shown], rows, column_titles=faces.classes)

@@ -25,7 +25,6 @@ from qcs.report.text import duration, number, percent, setting
 
 ERRORS = 24  # faces in the gallery
 PER_CLASS = 10  # faces of each class that are compared for the picture of attention
-EPOCHS = 3  # of comparing them
 FACES = 8  # of them shown, one of each class
 SIDE = 96  # pixels of a face in that picture
 
@@ -209,11 +208,11 @@ def _attention(run: Run) -> Markup | None:
         raise InputError("attention needs test images of two classes, two of each")
     rows = np.concatenate([np.flatnonzero(labels == label)[:PER_CLASS] for label in kinds])
     faces = run.images.subset(rows)
-    weights = mean_attention(model, faces, epochs=EPOCHS)
     first = [int(np.flatnonzero(faces.labels == label)[0]) for label in kinds][:FACES]
+    weights = mean_attention(model, faces, first)
     figure = visualize.attention_rows(
         np.stack([pixels(faces.image(row), SIDE) for row in first]),
-        {f"level {level}": each[first] for level, each in enumerate(weights, start=1)},
+        {f"level {level}": each for level, each in enumerate(weights, start=1)},
         column_titles=[faces.classes[faces.labels[row]] for row in first],
     )
     return drawing(figure, f"Attention of {run.name} over faces, at {len(weights)} levels")
