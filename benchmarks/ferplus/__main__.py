@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ferplus run`, `speed` or `tables`."""
+"""`python -m benchmarks.ferplus run`, `speed`, `tables` or `embed`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import typer
 from rich.console import Console
 
 from benchmarks.ferplus import tables
+from benchmarks.ferplus.card import write_card
 from benchmarks.ferplus.data import Data
+from benchmarks.ferplus.embed import embed
 from benchmarks.ferplus.plan import GROUPS, Budget, chosen, runs
 from benchmarks.ferplus.run import RESULTS, Experiment
 from benchmarks.ferplus.speed import speeds
@@ -75,6 +77,18 @@ def write_tables(
     """The page of all tables, from the result files."""
     tables.write(results, output)
     console.print(f"wrote {output}", highlight=False, soft_wrap=True)
+
+
+@app.command("embed")
+def embed_weights(
+    trained: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    name: Annotated[str, typer.Argument(help="Name of the network with its tag, as qcs_small.ferplus.")],
+    data: Folder,
+) -> None:
+    """Put the best weights of a run into the package, measured and halved."""
+    written = embed(trained, name, Data(data))
+    write_card(written.parent)
+    console.print(f"wrote {written}, {written.stat().st_size / 1e6:.2f} MB", highlight=False, soft_wrap=True)
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ ABOUT = """::: {}
 
 def on_files(files: Files, config: Any) -> Files:
     """MkDocs calls this once it has gathered the files of docs/."""
-    for path, text in {**_start(), **_reference(), **checkpoint_pages.pages()}.items():
+    for path, text in {**_start(), **_weights(), **_reference(), **checkpoint_pages.pages()}.items():
         files.append(File.generated(config, path, content=text))
     return files
 
@@ -36,6 +36,11 @@ def _start() -> dict[str, str]:
     """README.md is the start page; its links begin one folder higher."""
     text = re.sub(r"\]\(docs/", "](", (ROOT / "README.md").read_text(encoding="utf-8"))
     return {"index.md": f"---\nhide: [navigation]\n---\n\n{text}"}
+
+
+def _weights() -> dict[str, str]:
+    """The card of the weights in the package lies beside them."""
+    return {"weights.md": (ROOT / "qcs" / "weights" / "README.md").read_text(encoding="utf-8")}
 
 
 def _reference() -> dict[str, str]:

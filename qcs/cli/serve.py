@@ -11,11 +11,8 @@ from qcs.cli.shared import console, needs, report
 
 def serve(
     weights: Annotated[
-        str | None,
-        typer.Argument(
-            help="Run folder, or a .safetensors file written by a run.", show_default="embedded in the package"
-        ),
-    ] = None,
+        str, typer.Argument(help="Run folder, a .safetensors file written by a run, or a network in the package.")
+    ] = "qcs_small",
     host: Annotated[str, typer.Option(help="Address to listen on; the default is reached from this machine only.")] = (
         "127.0.0.1"
     ),

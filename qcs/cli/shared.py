@@ -24,7 +24,12 @@ DataFormat = Annotated[
     str | None,
     typer.Option(help="Format of the data, as raf_db; an unknown name lists all.", show_default="recognised"),
 ]
-Weights = Annotated[str, typer.Argument(help="Run folder, a .safetensors file written by a run, or hf-hub:ORG/NAME.")]
+Weights = Annotated[
+    str,
+    typer.Argument(
+        help="Run folder, a .safetensors file written by a run, hf-hub:ORG/NAME, or qcs_small for those in the package."
+    ),
+]
 
 
 def setting(help: str, default: str = "the recipe's") -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 from qcs.errors import InputError
 from qcs.hub.fetch import local_file
+from qcs.models.pretrained import embedded_weights
 
 OWN = ("config.json", "metrics.json", "tensorboard", "checkpoints", "best.safetensors", "last.safetensors")
 
@@ -88,7 +89,11 @@ def _is_count(value: Any) -> bool:
 
 
 def weights_file(source: str | Path) -> Path:
-    """The weights a user means: a weights file itself, the best ones of a run folder, or those of `hf-hub:ORG/NAME`.
+    """The weights a user means.
+
+    Args:
+        source: A weights file, a run folder (its best ones), `hf-hub:ORG/NAME`, or the name of a network with weights
+            in the package.
 
     Raises:
         InputError: If there are none.
@@ -102,9 +107,11 @@ def weights_file(source: str | Path) -> Path:
                 f"{path} is no run with weights: it has no {best.name}; give a run folder or a weights file"
             )
         return best
-    if not path.exists():
-        raise InputError(f"no run folder or weights file at {path}")
-    return path
+    if path.exists():
+        return path
+    if embedded := embedded_weights(str(source)):
+        return embedded
+    raise InputError(f"no run folder or weights file at {path}, and no network of that name has weights in the package")
 
 
 @contextlib.contextmanager

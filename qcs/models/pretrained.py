@@ -28,6 +28,20 @@ def resolve(variant: str, kwargs: Mapping[str, Any]) -> tuple[str, PretrainedCfg
     return (f"{variant}.{cfg.tag}" if cfg.tag else variant), cfg
 
 
+def embedded_weights(name: str) -> Path | None:
+    """The weights in the package of a network, named with or without tag; None if there are none.
+
+    Example:
+        >>> from qcs.models.pretrained import embedded_weights
+        >>> embedded_weights("qcs_ir50.raf_db") is None
+        True
+    """
+    if Path(name).name != name:  # no name, a path
+        return None
+    path = EMBEDDED / f"{name if '.' in name else resolve(name, {})[0]}.safetensors"
+    return path if path.is_file() else None
+
+
 def build(model_class: Callable[..., nn.Module], variant: str, pretrained: bool, **kwargs: Any) -> Any:
     """Build a network as timm's `build_model_with_cfg` does, with weights from where this library keeps them.
 
@@ -79,17 +93,16 @@ def find_weights(name: str, cfg: PretrainedCfg, cache_dir: str | Path | None = N
         return folder_weights(Path(str(cfg.file)))
     if cfg.file and cfg.source != "hf-hub":  # a repository's configuration names no file of this machine
         return Path(cfg.file)
-    embedded = EMBEDDED / f"{name}.safetensors"
     shipped = get_pretrained_cfg(name, allow_unregistered=True)
     named_by_caller = cfg.hf_hub_id and cfg.hf_hub_id != (shipped and shipped.hf_hub_id)
-    if embedded.is_file() and not named_by_caller:
+    if not named_by_caller and (embedded := embedded_weights(name)):
         return embedded
     if cfg.hf_hub_id:
         return fetch_weights(cfg.hf_hub_id, cfg.hf_hub_filename or WEIGHTS, cache_dir)
     raise InputError(
-        f"no pretrained weights for {name}: none are embedded in the package (no {embedded}), and its configuration "
-        "names no Hub repository (hf_hub_id); make some with 'qcs train', convert a published checkpoint with "
-        "'qcs convert', or load a file with checkpoint_path=..."
+        f"no pretrained weights for {name}: none are embedded in the package (no {EMBEDDED / name}.safetensors), and "
+        "its configuration names no Hub repository (hf_hub_id); make some with 'qcs train', convert a published "
+        "checkpoint with 'qcs convert', or load a file with checkpoint_path=..."
     )
 
 

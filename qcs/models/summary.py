@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from qcs.models.factory import create_model, list_models
 from qcs.models.network import CrossSimilarityNetwork
-from qcs.models.pretrained import EMBEDDED
+from qcs.models.pretrained import embedded_weights
 from qcs.models.zoo import REPORTED_ACCURACY
 
 
@@ -90,7 +90,7 @@ def gmacs(model: nn.Module, input_size: tuple[int, int, int]) -> float:
 
 
 def _weights(name: str) -> str | None:
-    if (EMBEDDED / f"{name}.safetensors").is_file():
+    if embedded_weights(name):
         return "embedded"
     cfg = get_pretrained_cfg(name)
     return cfg.hf_hub_id if cfg is not None else None

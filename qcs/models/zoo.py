@@ -2,7 +2,7 @@
 
 A name is `architecture.tag`: the architecture is code, the tag a set of weights and with it classes, label names,
 residual variant, dropout and preprocessing. timm's configuration holds what timm has a field for; residual variant and
-dropout are arguments (`PUBLISHED`), the accuracy stands in `REPORTED_ACCURACY`.
+dropout are arguments (`OWN_ARGS`), the accuracy stands in `REPORTED_ACCURACY`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ NANO: dict[str, Any] = dict(
     backbone="ir_nano", img_size=48, grid_size=6, embed_dim=64, base_depth=1, num_heads=2, mlp_ratio=2.0
 )
 
-# Where a published network differs from the defaults of `CrossSimilarityNetwork`.
-PUBLISHED: dict[str, dict[str, Any]] = {
+# Where a network, published or in the package, differs from the defaults of `CrossSimilarityNetwork`.
+OWN_ARGS: dict[str, dict[str, Any]] = {
     "dcs_ir50.raf_db": dict(cross_drop_rate=0.2),
     "dcs_ir50.ferplus": dict(cross_drop_rate=0.2, drop_attention_projection=True, residual="identity"),
     "dcs_ir50.affectnet7": dict(cross_drop_rate=0.4),
@@ -36,6 +36,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "qcs_ir50.ferplus": dict(cross_drop_rate=0.2, drop_attention_projection=True),
     "qcs_ir50.affectnet7": dict(cross_drop_rate=0.4),
     "qcs_ir50.affectnet8": dict(drop_attention_projection=True),
+    "qcs_small.ferplus": dict(base_drop_rate=0.1, cross_drop_rate=0.1),
 }
 # Test accuracy that the paper reports for its own weights of these names, in [0, 1].
 REPORTED_ACCURACY: dict[str, float] = {
@@ -87,6 +88,9 @@ _SMALL_NAMES = [f"{family}_{size}.untrained" for size in ("small", "nano") for f
 
 default_cfgs = generate_default_cfgs(
     {
+        "qcs_small.ferplus": network_cfg(
+            input_size=(1, 48, 48), num_classes=8, label_names=CLASSES["ferplus"], crop_pct=48 / 54
+        ),
         **{name: _published_cfg(name) for name in _IR50_NAMES},
         **{name: network_cfg(input_size=(3, 48, 48)) for name in _SMALL_NAMES},
     }
@@ -106,7 +110,7 @@ def create_network(variant: str, pretrained: bool, **kwargs: Any) -> CrossSimila
         variant,
         pretrained,
         kwargs_filter=("global_pool",),
-        **{**PUBLISHED.get(name, {}), **kwargs},
+        **{**OWN_ARGS.get(name, {}), **kwargs},
     )
     model.pretrained_cfg = model.default_cfg = _fitted(model.pretrained_cfg, model)
     return model

@@ -26,11 +26,11 @@ from qcs.serve.weights import local_model
 GRACE = 1  # seconds that open pages get when the server ends
 
 
-def serve(weights: str | None, host: str, port: int, crop: str, console: Console) -> None:
+def serve(weights: str, host: str, port: int, crop: str, console: Console) -> None:
     """Serve the page until Ctrl-C.
 
     Args:
-        weights: A run folder or weights file; None for weights embedded in the package.
+        weights: A run folder, a weights file, or the name of a network with weights in the package.
         host: Name or address to listen on.
         port: Port to listen on; 0 takes a free one.
         crop: How faces are cut out, see `qcs.faces.template`.

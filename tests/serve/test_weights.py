@@ -21,20 +21,20 @@ def test_weights_are_those_of_a_file_or_a_run(tmp_path: Path) -> None:
         assert (loaded.branches, loaded.num_classes, loaded.training) == (2, 3, False)
 
 
-def test_embedded_weights_are_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_stands_for_weights_in_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretrained, "EMBEDDED", tmp_path)
     model: Any = qcs.create_model("qcs_nano")
     name, _ = pretrained.resolve("qcs_nano", {})
     save_model(model, tmp_path / f"{name}.safetensors")
-    loaded = local_model(None)
+    loaded = local_model("qcs_nano")
     assert loaded.pretrained_cfg["architecture"] == "qcs_nano" and not loaded.training
     assert all((loaded.state_dict()[key] == value).all() for key, value in model.state_dict().items())
 
 
-def test_without_any_the_error_says_how_to_make_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_without_any_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretrained, "EMBEDDED", tmp_path)
-    with pytest.raises(InputError, match=r"^no weights to answer with: .*; give a run folder or a weights file"):
-        local_model(None)
+    with pytest.raises(InputError, match="no run folder or weights file at qcs_small, and no network of that name"):
+        local_model("qcs_small")
 
 
 @pytest.mark.parametrize("source", ["hf-hub:org/name", "local-dir:folder"])

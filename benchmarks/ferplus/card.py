@@ -1,0 +1,101 @@
+"""The model card of the weights in the package, made from what the files say of themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qcs.hub.card import USES
+from qcs.models import CrossSimilarityNetwork, load_model
+from qcs.models.weights import read_config
+
+CARD = "README.md"  # beside the weights
+
+HEAD = """# The weights in the package
+
+```python
+import qcs
+
+model = qcs.create_model("qcs_small", pretrained=True).eval()  # no network needed
+```
+
+```
+qcs predict qcs_small photos/ --annotate marked
+```
+
+Made by `python -m benchmarks.ferplus embed`. All figures are of these very files, the base network alone; nothing was
+chosen on test images.
+"""
+
+MEASURES = {
+    "validation": "FERPlus validation, on which the epoch was chosen",
+    "test": "FERPlus test",
+    "flipped": "FERPlus test, averaged with the mirrored image",
+    "unseen": "FERPlus test without copies of training images",
+    "muxspace": "muxspace, never trained on",
+    "blur": "FERPlus test, blurred",
+    "noise": "FERPlus test, noisy",
+    "occlusion": "FERPlus test, partly covered",
+    "low light": "FERPlus test, in little light",
+}
+
+LICENCE = """## Data and licence
+
+Trained on the training images of FERPlus, which are those of FER2013, with the shares of ten annotators' votes as
+targets. The votes have an open licence; the rights in the images, gathered by web search, were never cleared. None of
+the images is in the package. The weights come under the library's licence as far as its authors have a say; ask a
+lawyer before you sell what is built on them.
+
+## Not measured
+
+Labels of age, gender, skin colour or country do not come with these images, so accuracy **per group of people is not
+known**. Measure it on images of your own before you use the network on people (`qcs report --groups`).
+"""
+
+
+def write_card(folder: Path) -> Path:
+    """Write the card of all weights in a folder beside them."""
+    path = folder / CARD
+    path.write_text(card(folder), encoding="utf-8")
+    return path
+
+
+def card(folder: Path) -> str:
+    """The card of all weights in a folder, as Markdown."""
+    sections = [_section(path) for path in sorted(folder.glob("*.safetensors"))]
+    return "\n".join([HEAD, *sections, USES, LICENCE])
+
+
+def _section(path: Path) -> str:
+    info, model = read_config(path)["info"], load_model(path)
+    settings = info["trained_with"]
+    told = (
+        f"## {path.stem}\n\n{_what(model)}; {path.stat().st_size / 1e6:.1f} MB in half precision. Trained for "
+        f"{settings['minutes']:g} minutes on one processor core (shares of the votes as targets, weights of epoch "
+        f"{info['epoch']}, seed {settings['seed']}); the file holds every setting.\n"
+    )
+    rows = [
+        f"| {name} | {info[key]['images']:,} | {info[key]['accuracy']:.2%} | {info[key]['balanced_accuracy']:.2%} |"
+        for key, name in MEASURES.items()
+    ]
+    table = ["| images | number | accuracy | balanced over classes |", "|---|---|---|---|", *rows]
+    return "\n".join(
+        [told, *table, "", _classes(info), f"Expected calibration error: {info['calibration_error']:.3f}.\n"]
+    )
+
+
+def _what(model: CrossSimilarityNetwork) -> str:
+    base = sum(p.numel() for p in model.inference_model().parameters())
+    whole = sum(p.numel() for p in model.parameters())
+    channels, side, _ = model.pretrained_cfg["input_size"]
+    kind = "grey" if channels == 1 else "colour"
+    return (
+        f"{kind.capitalize()} faces of {side} pixels; {whole / 1e6:.2f} M parameters, {base / 1e6:.2f} M at inference"
+    )
+
+
+def _classes(info: dict[str, Any]) -> str:
+    test = info["test"]
+    counts = dict(zip(test["classes"], map(sum, test["confusion"]), strict=True))
+    cells = [f"| {name} | {counts[name]:,} | {share:.1%} |" for name, share in test["per_class_accuracy"].items()]
+    return "\n".join(["| class | test images | recognised |", "|---|---|---|", *cells, ""])

@@ -1,0 +1,69 @@
+"""Weights for the package: half as large, measured as they are, with golden logits and what is known of them inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.data import resolve_model_data_config
+
+from benchmarks.ferplus.data import Data
+from benchmarks.ferplus.measure import evaluation, measure, probabilities
+from qcs.engine.run_folder import RunFolder
+from qcs.errors import InputError
+from qcs.models import CrossSimilarityNetwork, create_model, load_model, save_model
+from qcs.models.golden import GOLDEN_INPUT, golden_logits
+from qcs.models.pretrained import EMBEDDED
+from qcs.models.weights import read_config
+
+
+def embed(run: str | Path, name: str, data: Data, folder: Path = EMBEDDED) -> Path:
+    """Write the best weights of a run into the package under a registered name, in half precision.
+
+    All figures are of the weights as the package has them: rounded to half precision, computed in single precision.
+
+    Args:
+        run: The run folder.
+        name: `architecture.tag`.
+        data: What to measure on.
+        folder: Where to write.
+
+    Raises:
+        InputError: If the run's network is not the one that the name stands for, or its weights do not fit into half
+            precision.
+    """
+    source = RunFolder(run)
+    settings = source.read_config()["config"]
+    model = halved(load_model(source.best), name)
+    validation = data.official["validation"]
+    info = {
+        "trained_with": {**settings, "data": Path(settings["data"]).name, "output": None},
+        "epoch": read_config(source.best)["info"]["epoch"],
+        "data": dict(data.hashes("votes")),
+        "validation": evaluation(probabilities(model, validation), validation).to_dict(),
+        **{key: value for key, value in measure(model, data).items() if key != "predictions"},
+        "golden": {"input": GOLDEN_INPUT, "logits": golden(model)},
+    }
+    return save_model(model.half(), folder / f"{name}.safetensors", info=info)
+
+
+def halved(model: CrossSimilarityNetwork, name: str) -> CrossSimilarityNetwork:
+    """The network that a name stands for, with the weights of another rounded to half precision."""
+    named: Any = create_model(name)
+    differing = {
+        key: (value, model.model_args[key]) for key, value in named.model_args.items() if model.model_args[key] != value
+    }
+    if differing or named.class_names != model.class_names:
+        raise InputError(f"the run's network is not {name}: {differing or model.class_names}")
+    rounded = {k: v.half().to(v.dtype) if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    if not all(bool(torch.isfinite(value).all()) for value in rounded.values()):
+        raise InputError("some weights are too large for half precision")
+    named.load_state_dict(rounded)
+    return named.eval()
+
+
+def golden(model: CrossSimilarityNetwork) -> list[list[float]]:
+    """Golden logits, as they stand in files."""
+    channels, side, _ = resolve_model_data_config(model)["input_size"]
+    return golden_logits(model, channels, side).tolist()

@@ -1,0 +1,64 @@
+"""The weights in the package: whole, small, known, used without a network, and told about as they are."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+
+import qcs
+from benchmarks.ferplus.card import CARD, card
+from qcs.models import pretrained
+from qcs.models.golden import check_golden
+from qcs.models.weights import read_config
+
+FILES = sorted(pretrained.EMBEDDED.glob("*.safetensors"))
+LIMIT = 8e6  # bytes of all weights in the package
+embedded = pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
+
+
+def test_there_are_some_and_they_are_small() -> None:
+    assert "qcs_small.ferplus" in [path.stem for path in FILES]
+    assert sum(path.stat().st_size for path in FILES) < LIMIT
+
+
+@embedded
+def test_they_are_found_by_name_and_answer_as_when_they_were_measured(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "socket", None)  # whoever calls it fails
+    config = read_config(path)
+    channels, side, _ = config["pretrained_cfg"]["input_size"]
+    for name in (path.stem, path.stem.partition(".")[0]):
+        model: Any = timm.create_model(name, pretrained=True)
+        assert check_golden(model, config["info"]["golden"]["logits"], channels, side) < 1e-3
+        assert model.class_names == tuple(config["pretrained_cfg"]["label_names"])
+        assert all(p.dtype == torch.float32 for p in model.parameters())
+    assert pretrained.embedded_weights(path.stem) == path
+
+
+@embedded
+def test_what_they_say_of_themselves_names_no_machine(path: Path) -> None:
+    settings = read_config(path)["info"]["trained_with"]
+    assert "/" not in settings["data"] and settings["output"] is None and settings["init"] is None
+
+
+@embedded
+def test_accuracy_is_that_of_all_official_test_images(path: Path) -> None:
+    test = read_config(path)["info"]["test"]
+    assert test["images"] == 3152
+    assert test["accuracy"] == pytest.approx(sum(row[i] for i, row in enumerate(test["confusion"])) / 3152)
+
+
+@embedded
+def test_other_classes_get_fresh_heads(path: Path) -> None:
+    other: Any = qcs.create_model(path.stem, pretrained=True, num_classes=3)
+    assert other.num_classes == 3
+
+
+def test_the_card_is_of_these_files() -> None:
+    assert (pretrained.EMBEDDED / CARD).read_text(encoding="utf-8") == card(pretrained.EMBEDDED)
