@@ -1,4 +1,4 @@
-"""The demonstration: two networks trained on drawn faces, compared, and what they look at."""
+"""The demonstration: a real photograph; then two networks trained on drawn faces, compared, and what they look at."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from qcs.data.dataset import LabelledImages
 from qcs.data.synthetic import SyntheticFaces, synthetic_faces
 from qcs.engine.attention import mean_attention
 from qcs.engine.config import TrainConfig
+from qcs.engine.photograph import predict_photograph
 from qcs.engine.run_folder import RunFolder
 from qcs.engine.train import RunResult, train
 from qcs.errors import InputError
@@ -24,7 +25,7 @@ COUNTS = {"train": 6000, "validation": 700, "test": 1400}
 
 
 def run_demo(folder: Path, minutes: float, console: Console) -> dict[str, float]:
-    """Train both networks on the same faces, test them on the same unseen ones, and draw three pictures.
+    """Classify the face in a photograph; train both networks on the same drawn faces, test them on unseen ones, draw.
 
     Args:
         folder: Where to write; must not hold an earlier demo.
@@ -39,6 +40,7 @@ def run_demo(folder: Path, minutes: float, console: Console) -> dict[str, float]
     """
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty; choose another folder with --output, or remove it")
+    marked = predict_photograph(folder, console)
     console.print(f"drawing {sum(COUNTS.values()):,} faces of {sum(COUNTS.values()):,} people", highlight=False)
     faces = {split: synthetic_faces(count, seed=seed) for seed, (split, count) in enumerate(COUNTS.items())}
     splits = {name: LabelledImages(drawn.images, drawn.labels, drawn.classes) for name, drawn in faces.items()}
@@ -55,8 +57,9 @@ def run_demo(folder: Path, minutes: float, console: Console) -> dict[str, float]
     _draw(folder, results, faces["test"])
     for model, accuracy in accuracies.items():
         console.print(f"{model}: {accuracy:.2%} of the same {COUNTS['test']:,} unseen faces", highlight=False)
-    for picture in ("attention.png", "confusion.png", "curves.png"):
-        console.print(f"picture {folder / picture}", highlight=False, soft_wrap=True)
+    drawn = [folder / name for name in ("attention.png", "confusion.png", "curves.png")]
+    for picture in [marked, *drawn] if marked else drawn:
+        console.print(f"picture {picture}", highlight=False, soft_wrap=True)
     return accuracies
 
 
