@@ -9,6 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from qcs.errors import InputError
+
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of mallopt, see malloc.h
 
 
@@ -29,11 +31,24 @@ def use_plain_attention(model: nn.Module) -> None:
         attention.fused_attn = False
 
 
+def check_compiler() -> None:
+    """Try out `torch.compile`.
+
+    Raises:
+        InputError: If it cannot work here.
+    """
+    try:
+        torch.compile(torch.neg)(torch.zeros(2))
+    except Exception as error:  # Inductor's own, of many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"torch.compile does not work here, leave out --compile: {reason}") from error
+
+
 def keep_freed_memory() -> None:
     """Let the C library reuse the memory of freed tensors instead of giving it back to the system each time.
 
-    A training step frees and takes the same large tensors over and over; fresh pages cost it a tenth of its time. Only
-    glibc can be told; elsewhere nothing happens.
+    A training step frees and takes the same large tensors over and over, and fresh pages cost time. It holds for the
+    process, which then stays as large as it has ever been. Only glibc can be told; elsewhere nothing happens.
     """
     tune = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if tune is not None:

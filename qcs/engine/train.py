@@ -31,7 +31,7 @@ from qcs.engine.config import TrainConfig
 from qcs.engine.crop import with_crop
 from qcs.engine.display import TrainingDisplay
 from qcs.engine.evaluation import Evaluation, evaluate
-from qcs.engine.hardware import keep_freed_memory, native_precision, use_plain_attention
+from qcs.engine.hardware import check_compiler, keep_freed_memory, native_precision, use_plain_attention
 from qcs.engine.loading import Batches, batches_to_evaluate, batches_to_train, branch_sampler, in_groups
 from qcs.engine.predictions import FILE as PREDICTIONS
 from qcs.engine.predictions import Predictions, in_order
@@ -72,6 +72,8 @@ def train(
     config: TrainConfig, splits: Mapping[str, LabelledImages] | None = None, console: Console | None = None
 ) -> RunResult:
     """Train a network and leave it in a run folder.
+
+    On a CPU the process keeps the memory it frees from then on, see `keep_freed_memory`.
 
     Args:
         config: Every setting.
@@ -131,6 +133,8 @@ class _Training:
         self.accelerator = Accelerator(
             mixed_precision="no", cpu=not torch.accelerator.is_available(), log_with="tensorboard", project_dir="."
         )
+        if config.compile:
+            check_compiler()
         self.precision = native_precision() if config.precision == "auto" else config.precision
         self.console = console if self.accelerator.is_main_process else Console(quiet=True)
         set_seed(config.seed)

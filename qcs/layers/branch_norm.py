@@ -45,7 +45,8 @@ class _PerBranch(nn.Module):
 
     def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
         norm: Any = self
-        norm.num_batches_tracked.add_(1)
+        if norm.num_batches_tracked is not None:  # taken away while activations are recomputed
+            norm.num_batches_tracked.add_(1)
         norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
         unbiased = variance * (count / (count - 1))
         norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)

@@ -31,9 +31,9 @@ class PReLU(nn.PReLU):
 
 @torch.fx.wrap  # torch.fx takes it whole: its branch depends on the tensor
 def prelu(x: Tensor, slope: Tensor) -> Tensor:
-    """`torch.nn.functional.prelu` of feature maps (B, C, H, W), with the gradient that is faster on a CPU."""
+    """`torch.nn.functional.prelu`; of feature maps (B, C, H, W) with the gradient that is faster on a CPU."""
     traced = torch.compiler.is_compiling() or jit.is_tracing()
-    by_hand = x.device.type == "cpu" and torch.is_grad_enabled() and not traced
+    by_hand = x.device.type == "cpu" and x.ndim == 4 and torch.is_grad_enabled() and not traced
     out: Tensor = _PReLU.apply(x, slope) if by_hand else F.prelu(x, slope)
     return out
 

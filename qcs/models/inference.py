@@ -10,6 +10,7 @@ from qcs.models.fold import fold_batch_norm
 from qcs.models.network import CrossSimilarityNetwork
 
 Precision = Literal["fp32", "bf16"]
+IMAGE_SIDE = 32
 
 
 def fast_inference_model(model: CrossSimilarityNetwork, precision: Precision = "fp32") -> CrossSimilarityNetwork:
@@ -33,8 +34,8 @@ def fast_inference_model(model: CrossSimilarityNetwork, precision: Precision = "
         True
     """
     fast = model.inference_model().eval().requires_grad_(False)
-    weight = fast.base.cls_token
-    fold_batch_norm(fast, torch.zeros(2, *fast.pretrained_cfg["input_size"], device=weight.device, dtype=weight.dtype))
+    side = fast.img_size or IMAGE_SIDE  # a backbone that resamples takes any
+    fold_batch_norm(fast, fast.base.cls_token.new_zeros(2, fast.model_args["in_chans"], side, side))
     if precision == "bf16":
         fast.to(torch.bfloat16)
     return fast.to(memory_format=torch.channels_last)

@@ -12,7 +12,9 @@ from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from qcs.layers import branch_norm
 from qcs.layers.branch_norm import branches_at_once, split_by_branch
+from qcs.models.recompute import recompute
 
 EXACT: dict[str, Any] = dict(rtol=1e-10, atol=1e-12)
 
@@ -64,3 +66,30 @@ def test_norms_of_timm_can_be_split_and_keep_their_names(name: str) -> None:
 
 def test_other_norms_over_the_batch_are_not_taken_for_split() -> None:
     assert not split_by_branch(nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm1d(3)))
+
+
+def test_recomputing_leaves_the_statistics_of_all_processes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(branch_norm, "several_processes", lambda: True)
+    monkeypatch.setattr(branch_norm, "mean_over_processes", lambda x: x)
+    monkeypatch.setattr(branch_norm.dist, "get_world_size", lambda: 1)
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).double()
+    split_by_branch(network, world=True)
+    plain = copy.deepcopy(network)
+    images = torch.randn(3, 3, 4, 4, dtype=torch.float64)
+    recompute(network, images).square().sum().backward()
+    plain(images).square().sum().backward()
+    assert_close([p.grad for p in network.parameters()], [p.grad for p in plain.parameters()], **EXACT)
+    assert_close(network.state_dict(), plain.state_dict(), **EXACT)
+
+
+def test_over_processes_the_formula_is_that_of_the_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), BatchNormAct2d(4)).double()
+    split_by_branch(network, world=True)
+    plain = copy.deepcopy(network)
+    parts = [torch.randn(3, 3, 4, 4, dtype=torch.float64) for _ in range(2)]
+    expected = step(plain, parts, at_once=True)
+    monkeypatch.setattr(branch_norm, "several_processes", lambda: True)
+    monkeypatch.setattr(branch_norm, "mean_over_processes", lambda x: x)
+    monkeypatch.setattr(branch_norm.dist, "get_world_size", lambda: 1)
+    assert_close(step(network, parts, at_once=True), expected, **EXACT)
+    assert_close(network.state_dict(), plain.state_dict(), **EXACT)

@@ -60,8 +60,27 @@ def test_under_autocast_the_slope_stays_in_its_own_precision() -> None:
     assert y.dtype == torch.bfloat16 and layer.weight.grad is not None and layer.weight.grad.dtype == torch.float32
 
 
-def test_torch_func_and_compilation_take_it() -> None:
+def test_torch_func_takes_it() -> None:
     layer, x = PReLU(3), torch.randn(2, 3, 4, 4)
     gradient = torch.func.grad(lambda images: layer(images).square().sum())(x)
     expected = torch.where(x > 0, 2 * x, 2 * 0.25**2 * x)
     assert_close(gradient, expected)
+
+
+def test_compiled_it_has_the_same_gradients() -> None:
+    layer, x = PReLU(3), torch.randn(2, 3, 4, 4)
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    gradients = []
+    for run in (layer, compiled):
+        images = x.clone().requires_grad_()
+        layer.zero_grad()
+        run(images).square().sum().backward()
+        gradients.append([images.grad, layer.weight.grad.clone()])
+    assert_close(gradients[1], gradients[0])
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 5)])
+def test_other_shapes_are_pytorchs(shape: tuple[int, ...]) -> None:
+    layer, x = PReLU(3), torch.randn(shape, requires_grad=True)
+    layer(x).sum().backward()
+    assert_close(x.grad, torch.where(x > 0, 1.0, 0.25))

@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 import qcs
-from qcs.models import fast_inference_model
+from qcs.models import CrossSimilarityNetwork, fast_inference_model
 
 
 def trained(name: str, **options: Any) -> Any:
@@ -38,3 +38,10 @@ def test_bfloat16_changes_logits_by_little() -> None:
         exact, rounded = model(images), fast(images.bfloat16())
     assert rounded.dtype == torch.bfloat16
     assert (rounded.float() - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+def test_a_network_made_by_hand_is_taken_too() -> None:
+    model = CrossSimilarityNetwork("resnet10t", img_size=64, embed_dim=16, num_heads=2, base_depth=1).eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert_close(fast_inference_model(model)(images), model(images), rtol=1e-4, atol=1e-5)
