@@ -118,7 +118,7 @@ def training(name: str, ways: dict[str, Way], rounds: int) -> list[Row]:
 
 
 def peak_memory(name: str, way: str) -> float:
-    """Largest memory of a process that takes three steps, in MB."""
+    """Largest memory of a process that takes a step, in MB."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.step", "--memory-of", name, way], capture_output=True, text=True, check=True
     )
@@ -191,9 +191,7 @@ def main() -> None:
         name, label = options.memory_of
         if WAYS[label].reuse:
             keep_freed_memory()
-        step = stepper(name, WAYS[label])
-        for _ in range(3):
-            step()
+        stepper(name, WAYS[label])()
         print(high_water() / 2**20)
         return
     peaks = {name: product_peak(dtype) for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
