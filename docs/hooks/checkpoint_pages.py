@@ -6,7 +6,7 @@ from typing import Any
 
 from qcs.engine.recipes import RECIPES
 from qcs.models.summary import ModelSummary, describe_models
-from qcs.models.zoo import PUBLISHED, REPORTED_ACCURACY
+from qcs.models.zoo import OWN_ARGS, REPORTED_ACCURACY
 
 FAMILIES = {"dcs": "Dual Cross Similarity, two branches", "qcs": "Quadruplet Cross Similarity, four branches"}
 DATA = {
@@ -71,7 +71,7 @@ def pages() -> dict[str, str]:
 
 def _page(row: ModelSummary) -> str:
     family, tag = row.name.split("_ir50.")
-    differs = PUBLISHED.get(row.name, {})
+    differs = OWN_ARGS.get(row.name, {})
     return PAGE.format(
         name=row.name,
         family=family.upper(),

@@ -35,6 +35,7 @@ def on_files(files: Files, config: Any) -> Files:
 def _start() -> dict[str, str]:
     """README.md is the start page; its links begin one folder higher."""
     text = re.sub(r"\]\(docs/", "](", (ROOT / "README.md").read_text(encoding="utf-8"))
+    text = text.replace("](qcs/weights/README.md)", "](weights.md)")
     return {"index.md": f"---\nhide: [navigation]\n---\n\n{text}"}
 
 
