@@ -17,7 +17,7 @@ from qcs.faces.align import DEFAULT
 from qcs.models import CrossSimilarityNetwork
 from qcs.serve.drawing import Array, chart, matrix, over_face, photo, scale
 from qcs.serve.look import Seen, comparison, look
-from qcs.serve.templates import render
+from qcs.serve.rendering import render
 from qcs.serve.uploads import read_uploads
 from qcs.visualize.maps import Comparison
 
