@@ -9,6 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from qcs.report.statistics import adjusted
+
+LEVEL = 0.05  # share of differences called clear that may be none
+
 
 class Spread(NamedTuple):
     """Mean and standard deviation (n - 1) of runs; the deviation of a single run is NaN."""
@@ -23,7 +27,7 @@ class Difference(NamedTuple):
     Attributes:
         mean: Mean difference.
         error: Its standard error over seeds; NaN for one seed.
-        over_runs: p of the paired t test over seeds; NaN for one seed.
+        over_runs: p of the paired t test over seeds; NaN for one seed, and where all differ alike.
         over_images: p of the paired test over test images; NaN where all are alike.
     """
 
@@ -31,11 +35,6 @@ class Difference(NamedTuple):
     error: float
     over_runs: float
     over_images: float
-
-    @property
-    def clear(self) -> bool:
-        """Whether it is more than two standard errors from none."""
-        return bool(abs(self.mean) > 2 * self.error)
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -61,7 +60,7 @@ def difference(
     significant. The test over images answers a weaker question: whether these very networks differ on other images. All
     seeds see the same images, so McNemar's tests of single seeds cannot be pooled as if they were independent: an
     image counts once, by how many more seeds of the one condition than of the other got it right. For one seed that is
-    McNemar's test, in its form for many images.
+    close to McNemar's test, in its form for many images.
 
     Args:
         values: A measure of each seed's run.
@@ -78,6 +77,16 @@ def difference(
         float(stats.ttest_rel(values, others).pvalue) if several else float("nan"),
         float(stats.ttest_1samp(by_image, 0).pvalue) if np.ptp(by_image) > 0 else float("nan"),
     )
+
+
+def clear(probabilities: Sequence[float]) -> list[bool]:
+    """Which differences of a table may be called so: significant after Benjamini and Hochberg's correction; NaN is not.
+
+    Example:
+        >>> clear([0.001, 0.04, 0.2])
+        [True, False, False]
+    """
+    return [p < LEVEL for p in adjusted(np.nan_to_num(probabilities, nan=1).tolist())]
 
 
 def _deviation(values: Sequence[float] | npt.NDArray[np.float64]) -> float:

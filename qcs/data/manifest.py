@@ -14,6 +14,7 @@ import numpy as np
 from qcs.data.readers import load
 from qcs.data.readers.table import datasets
 from qcs.errors import InputError
+from qcs.files import replacing
 
 _BLOCK = 1 << 20  # bytes read at once
 
@@ -67,12 +68,8 @@ def write_manifest(path: str | os.PathLike[str], output: str | os.PathLike[str])
             f"the manifest {output} would lie inside {path} and be part of its own data; write it elsewhere"
         )
     found = manifest(path)
-    unfinished = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(output) as unfinished:
         unfinished.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        os.replace(unfinished, output)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return found
 
 

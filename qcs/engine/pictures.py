@@ -119,34 +119,36 @@ def attention(networks: Sequence[Network], faces: ChosenFaces) -> Picture:
     """Where networks look in the same faces, a row per network and level."""
     pool, shown = faces.some_of_each(POOL, least=2), faces.some_of_each(1, least=2)
     labels = [faces.images.labels[row] for row in pool]
-    weights = {}
+    weights, seen = {}, {}
     for network in networks:
         parts = [pool[start : start + BATCH] for start in range(0, len(pool), BATCH)]
         compared = visualize.compare(network.model, torch.cat([faces.prepared(network.model, part) for part in parts]))
         weights[network.name] = visualize.mean_attention(compared, labels, [pool.index(row) for row in shown])
+        seen[network.name] = faces.seen(network.model, shown)
     rows = {
-        f"{name}\nlevel {n}": visualize.Overlay(of, doublings=True)
+        f"{name}\nlevel {n}": visualize.Overlay(of, doublings=True, faces=seen[name])
         for name, levels in weights.items()
         for n, of in enumerate(levels, 1)
     }
-    seen = faces.seen(networks[0].model, shown)
-    figure = visualize.attention_rows(seen, rows, column_titles=faces.classes(shown))
+    figure = visualize.attention_rows(seen[networks[0].name], rows, column_titles=faces.classes(shown))
     return Picture(figure, weights, {"faces": faces.facts(shown)})
 
 
 def cam(networks: Sequence[Network], faces: ChosenFaces) -> Picture:
     """What in a face speaks for its class to the base network, a row per network."""
     shown = faces.some_of_each(1)
-    names, maps, probability = faces.classes(shown), {}, {}
+    names, maps, seen, probability = faces.classes(shown), {}, {}, {}
     for network in networks:
         images = faces.prepared(network.model, shown)
         targets = [_own_index(network, faces)[label] for label in faces.images.labels[shown]]
         maps[network.name] = visualize.activation_maps(network.model, images, targets)
+        seen[network.name] = faces.seen(network.model, shown)
         with torch.inference_mode():
             shares = network.model.eval()(images).float().softmax(-1).cpu()
         probability[network.name] = [float(row[target]) for row, target in zip(shares, targets, strict=True)]
-    rows = {name: visualize.Overlay(values, "Grad-CAM\n(1 = strongest)") for name, values in maps.items()}
-    figure = visualize.attention_rows(faces.seen(networks[0].model, shown), rows, column_titles=names)
+    unit = "Grad-CAM\n(1 = strongest)"
+    rows = {name: visualize.Overlay(values, unit, faces=seen[name]) for name, values in maps.items()}
+    figure = visualize.attention_rows(seen[networks[0].name], rows, column_titles=names)
     return Picture(figure, maps, {"faces": faces.facts(shown), "probability_of_the_class": probability})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from qcs.data.dataset import LabelledImages
 from qcs.engine.run_folder import writing
 from qcs.errors import InputError
+from qcs.files import replacing
 
 FILE = "test_predictions.npz"
 
@@ -79,14 +79,8 @@ class Predictions:
         }
         if self.subjects is not None:
             columns["subjects"] = self.subjects
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with writing(path):
-            try:
-                with temporary.open("wb") as file:
-                    np.savez_compressed(file, **columns)
-                os.replace(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with writing(path), replacing(path) as unfinished, unfinished.open("wb") as file:
+            np.savez_compressed(file, **columns)
         return path
 
     @classmethod

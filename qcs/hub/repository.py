@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from qcs.engine.run_folder import writing
 from qcs.errors import InputError
+from qcs.files import replacing
 from qcs.hub.card import model_card
 from qcs.hub.fetch import CONFIG, OURS, WEIGHTS, sha256
 from qcs.hub.record import Record, read_record
@@ -75,15 +75,10 @@ def write_repository(publication: Publication, folder: Path) -> None:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is not an empty folder; choose another, or remove it")
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    with writing(folder):
-        try:
-            temporary.mkdir(parents=True)
-            _write_files(publication, temporary)
-            check_repository(temporary)
-            os.replace(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with writing(folder), replacing(folder) as unfinished:
+        unfinished.mkdir(parents=True)
+        _write_files(publication, unfinished)
+        check_repository(unfinished)
 
 
 def check_repository(folder: Path) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from qcs.errors import InputError
+from qcs.files import replacing
 from qcs.hub.fetch import local_file
 from qcs.models.factory import create_model, list_models
 from qcs.models.network import CrossSimilarityNetwork, stated_arguments
@@ -56,17 +56,14 @@ def save_model(model: CrossSimilarityNetwork, path: str | Path, *, info: Mapping
     }
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.touch()
-        mode = temporary.stat().st_mode  # what new files have here; safetensors' own only their owner can read
-        save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(config)})
-        temporary.chmod(mode)
-        os.replace(temporary, path)
+        with replacing(path) as unfinished:
+            unfinished.touch()
+            mode = unfinished.stat().st_mode  # what new files have here; safetensors' own only their owner can read
+            save_file(tensors, unfinished, metadata={METADATA_KEY: json.dumps(config)})
+            unfinished.chmod(mode)
     except SafetensorError as error:  # a full disk or a read-only folder reaches us under this name
         raise OSError(f"cannot write {path}: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -25,7 +25,9 @@ from qcs.report.statistics import (
     welch,
 )
 
-NO_SETTINGS = ("seed", "output", "workers", "checkpoint_minutes")  # runs that differ in these alone are repetitions
+# Runs that differ in these alone are repetitions.
+NO_SETTINGS = ("seed", "output", "image_root", "workers", "checkpoint_minutes")
+TOLD = 3  # settings in a name, where these suffice
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,15 @@ def _settings(run: Run) -> dict[str, Any]:
 def _called(own: dict[str, Any], all_settings: Sequence[dict[str, Any]]) -> str:
     model = str(own.get("model"))
     alike = [settings for settings in all_settings if settings.get("model") == own.get("model")]
+    mine, *others = (_told(settings, alike) for settings in (own, *(each for each in alike if each is not own)))
+    most = next((most for most in range(TOLD, len(mine)) if all(told[:most] != mine[:most] for told in others)), None)
+    return ", ".join([model, *mine[:most]])
+
+
+def _told(own: dict[str, Any], alike: Sequence[dict[str, Any]]) -> list[str]:
+    """The settings that tell it from others of the same network."""
     telling = [name for name in own if any(settings.get(name) != own[name] for settings in alike)]
-    return ", ".join([model, *(f"{name} {own[name]}" for name in telling[:3])])
+    return [f"{name} {own[name]}" for name in telling]
 
 
 def _same_images(one: Run, other: Run) -> bool:

@@ -91,7 +91,8 @@ class Run:
         try:
             return read()
         except (InputError, OSError) as error:
-            self.missing.append(" ".join(str(error).split()))
+            if (line := " ".join(str(error).split())) not in self.missing:  # many images may fail alike
+                self.missing.append(line)
             return default
 
 
@@ -138,7 +139,8 @@ def _look_at_images(run: Run, where: Where, test_images: Test) -> None:
         run.predictions = run.attempt(lambda: _predicted(run.path, images, run.results["test"]), None)
     if shown := run.predictions:
         run.images = images and run.attempt(lambda: _matched(images, shown), None)
-        run.groups = _groups(run.config, where, shown)
+        groups = partial(_groups, run.config, where, shown)
+        run.groups = groups() if where.groups or where.group_list else run.attempt(groups, {})
     if run.images:
         run.source = Path(_source(run.config, where)["data"])
 

@@ -229,10 +229,16 @@ def _data(run: Run) -> dict[str, Any]:
     return {"sets": list(sets), "rows": rows, "told": told, "hashes": hashes}
 
 
-@cache
 def _hashes(path: Path) -> dict[str, str]:
     """Of a file and the splits in it; a folder may take minutes to read."""
     if not path.is_file():
         return {}
+    now = path.stat()
+    return _hashes_of(path, now.st_mtime_ns, now.st_size)
+
+
+@cache
+def _hashes_of(path: Path, changed: int, size: int) -> dict[str, str]:
+    """Read once for all runs, and anew when the file has changed."""
     found = manifest(path)
     return {path.name: found["files"][path.name], **found.get("splits", {})}

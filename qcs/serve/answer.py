@@ -17,8 +17,9 @@ from qcs.faces.align import DEFAULT
 from qcs.models import CrossSimilarityNetwork
 from qcs.serve.drawing import Array, chart, matrix, over_face, photo, scale
 from qcs.serve.look import Seen, comparison, look
-from qcs.serve.templates import render
+from qcs.serve.rendering import render
 from qcs.serve.uploads import read_uploads
+from qcs.visualize.attention import LEAST, LEAST_TOLD, powers_of_two
 from qcs.visualize.maps import Comparison
 
 # What the branches of a quadruplet are to one another, in plain words.
@@ -142,7 +143,7 @@ def _map_row(maps: Array, seen: Sequence[Seen]) -> dict[str, Any]:
 
     Equal steps of colour are equal factors: attention reaches from thousandths of the uniform to tens of times it.
     """
-    doublings = np.log2(maps)
+    doublings = powers_of_two(maps)
     low, high = float(doublings.min()), float(doublings.max())
     faces = [photo(over_face(one.face, values, low, high)) for one, values in zip(seen, doublings, strict=True)]
-    return {"faces": faces, "low": f"{2**low:.1g}", "high": f"{2**high:.2g}"}
+    return {"faces": faces, "low": LEAST_TOLD if low <= LEAST else f"{2**low:.1g}", "high": f"{2**high:.2g}"}

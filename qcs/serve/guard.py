@@ -19,8 +19,9 @@ POLICY = (
 class Guard:
     """An ASGI application around another.
 
-    Answers 404 to what the page does not need and 413 to bodies larger than its images can be, before anything is read
-    of them, and forbids browsers to load anything from elsewhere for the page.
+    Before anything is read of a body, answers 404 to what the page does not need, 413 to bodies larger than its images
+    can be and 411 to those that do not state their length; and forbids browsers to load anything from elsewhere for the
+    page.
 
     Args:
         app: The application to guard.
@@ -57,7 +58,8 @@ def refusal(scope: Any) -> int | None:
         return 404
     if scope["method"] in ("GET", "HEAD"):
         return None
-    length = dict(scope["headers"]).get(b"content-length")  # the server reads no more than it says
-    if length is None:
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length")
+    if length is None or b"transfer-encoding" in headers:  # in chunks the server reads whatever comes, beyond a length
         return 411
     return 413 if int(length) > MOST_BODY else None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from qcs.serve.templates import render, text
+from qcs.serve.rendering import render, text
 from qcs.serve.uploads import MEGABYTES, MOST_IMAGES
 
 TITLE = "qcs: what the network compares"

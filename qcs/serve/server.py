@@ -14,35 +14,38 @@ from typing import Any
 from accelerate import Accelerator
 from rich.console import Console
 
+from qcs.engine.crop import crop_to_predict
 from qcs.errors import InputError
 from qcs.faces import MTCNN, template
-from qcs.models import CrossSimilarityNetwork
+from qcs.models import CrossSimilarityNetwork, load_model
 from qcs.serve.answer import Answer
 from qcs.serve.guard import Guard
 from qcs.serve.page import page
-from qcs.serve.templates import text
-from qcs.serve.weights import local_model
+from qcs.serve.rendering import text
+from qcs.serve.weights import local_weights
 
 GRACE = 1  # seconds that open pages get when the server ends
 
 
-def serve(weights: str, host: str, port: int, crop: str, console: Console) -> None:
+def serve(weights: str, host: str, port: int, crop: str | None, console: Console) -> None:
     """Serve the page until Ctrl-C.
 
     Args:
         weights: A run folder, a weights file, or the name of a network with weights in the package.
         host: Name or address to listen on.
         port: Port to listen on; 0 takes a free one.
-        crop: How faces are cut out, see `qcs.faces.template`.
+        crop: How faces are cut out, see `qcs.faces.template`; None for the way of the training.
         console: Says where the page is.
 
     Raises:
         InputError: If there are no weights, the crop is unknown or nothing can listen there.
     """
-    template(crop)
+    if crop is not None:
+        template(crop)
     with suppress(KeyboardInterrupt), _ended_by_any_signal():  # the way it is meant to end
-        model = local_model(weights)
-        answer = Answer(model, MTCNN(), crop, Accelerator().device)
+        file = local_weights(weights)
+        model = load_model(file)
+        answer = Answer(model, MTCNN(), crop_to_predict(file, crop), Accelerator().device)
         with _listening(host, port) as listener, _scratch():
             address = _address(host, listener.getsockname()[1])
             app = application(answer, _about(model))

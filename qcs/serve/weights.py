@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from qcs.engine.run_folder import weights_file
 from qcs.errors import InputError
-from qcs.models import CrossSimilarityNetwork, load_model
 from qcs.models.factory import SOURCES
 
 
-def local_model(weights: str) -> CrossSimilarityNetwork:
-    """The network to answer with, in evaluation mode.
+def local_weights(weights: str) -> Path:
+    """The file of the weights to answer with.
 
     Args:
         weights: A run folder, a weights file, or the name of a network with weights in the package.
@@ -19,4 +20,4 @@ def local_model(weights: str) -> CrossSimilarityNetwork:
     """
     if weights.startswith(SOURCES):
         raise InputError(f"the page takes weights on this machine only, got {weights}; give a run folder or a file")
-    return load_model(weights_file(weights))
+    return weights_file(weights)

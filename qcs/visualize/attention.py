@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ CELL = 1.15  # inches: side of a face
 MAP_COLOURS = "magma"  # sequential, even in lightness, told apart with any colour vision
 MASK_COLOUR = PALETTE[4]
 UNIFORM = "attention × N\n(1 = uniform)"
+LEAST, LEAST_TOLD = -20, "2⁻²⁰ or less"  # power of two that scales of equal factors begin at, and what they say there
 OPACITY = 0.55  # of a map: the face below it stays readable
 LUMA = (0.299, 0.587, 0.114)  # shares of red, green and blue in grey (ITU-R BT.601)
 
@@ -32,7 +33,8 @@ class Overlay:
     Attributes:
         maps: What the row shows.
         unit: What stands beside the colour scale of maps.
-        doublings: Whether equal steps of colour are equal factors of the value, which must be positive.
+        doublings: Whether equal steps of colour are equal factors of the value, which must not be below 0; values of
+            less than 2⁻²⁰ are drawn as that, and the scale says so.
         faces: RGB faces (n, H, W, 3), uint8, to lay them over; None for those of the columns.
     """
 
@@ -97,6 +99,17 @@ def attention_rows(
     return figure
 
 
+def powers_of_two(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The power of two that each value is, for scales of equal factors; at least `LEAST`, for 0 is none.
+
+    Example:
+        >>> powers_of_two(np.array([4.0, 0.5, 0.0])).tolist()
+        [2.0, -1.0, -20.0]
+    """
+    powers: npt.NDArray[Any] = np.log2(np.maximum(values, 2.0**LEAST))
+    return powers
+
+
 def checked_faces(images: npt.ArrayLike) -> npt.NDArray[np.uint8]:
     """RGB faces (n, H, W, 3), uint8, at least one."""
     faces = np.asarray(images)
@@ -129,8 +142,8 @@ def _draw_row(panels: Sequence[Axes], label: str, row: Overlay, shape: tuple[int
             raise InputError(
                 f"maps of row {label!r} hold values that are not finite: replace them or leave the row out"
             )
-        if row.doublings and not (maps > 0).all():
-            raise InputError(f"maps of row {label!r} are not all above 0: draw them without doublings")
+        if row.doublings and (maps < 0).any():
+            raise InputError(f"maps of row {label!r} hold values below 0: draw them without doublings")
         _draw_maps(panels, maps, unit, shape, row.doublings)
     else:
         n, height, width = shape
@@ -157,7 +170,7 @@ def _relative_to_uniform(label: str, weights: np.ndarray) -> np.ndarray:
 def _draw_maps(panels: Sequence[Axes], maps: np.ndarray, unit: str, shape: tuple[int, ...], doublings: bool) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    maps = np.log2(maps) if doublings else maps
+    maps = powers_of_two(maps) if doublings else maps
     low, high = _scale(maps)
     _, height, width = shape
     for panel, values in zip(panels, maps, strict=True):
@@ -170,7 +183,8 @@ def _draw_maps(panels: Sequence[Axes], maps: np.ndarray, unit: str, shape: tuple
             interpolation="bicubic",
             extent=(-0.5, width - 0.5, height - 0.5, -0.5),
         )
-    bar = colour_bar(panels[-1], overlay, unit)
+    cut = doublings and maps.min() <= LEAST
+    bar = colour_bar(panels[-1], overlay, f"{unit}\n(lowest: {LEAST_TOLD})" if cut else unit)
     if doublings:
         wide = high - low > 2  # else whole doublings would leave the scale with a number or two
         bar.yaxis.set_major_locator(MaxNLocator(5, integer=wide))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qcs.errors import InputError
+from qcs.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,15 +132,9 @@ def save(
 
 def _write(files: Mapping[Path, Callable[[Path], object]]) -> None:
     """Write all under other names first."""
-    unfinished = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in files}
-    try:
+    with ExitStack() as all_written:
         for path, write in files.items():
-            write(unfinished[path])
-        for path, temporary in unfinished.items():
-            os.replace(temporary, path)
-    finally:
-        for temporary in unfinished.values():
-            temporary.unlink(missing_ok=True)
+            write(all_written.enter_context(replacing(path)))
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, npt.ArrayLike]) -> None:

@@ -15,7 +15,11 @@ RIGHT, SOME = [0, 1, 2, 0, 1, 2], [0, 1, 1, 0, 0, 2]
 
 
 def test_runs_that_differ_in_the_seed_alone_are_one_configuration_wherever_the_data_lay(made: Made) -> None:
-    runs = [made("a", RIGHT, seed=1), made("b", SOME, seed=2, data="elsewhere/faces.npz"), made("c", SOME, lr=0.1)]
+    runs = [
+        made("a", RIGHT, seed=1),
+        made("b", SOME, seed=2, data="elsewhere/faces.npz", image_root="there"),
+        made("c", SOME, lr=0.1),
+    ]
     found = configurations(runs)
     assert [[run.name for run in each.runs] for each in found] == [["a", "b"], ["c"]]
     assert [each.name for each in found] == ["base_nano, lr 0.001", "base_nano, lr 0.1"]
@@ -26,6 +30,18 @@ def test_a_network_of_its_own_needs_no_settings_in_its_name(made: Made) -> None:
     found = configurations([made("a", RIGHT), made("b", SOME, model="qcs_nano", lr=0.1)])
     assert [each.name for each in found] == ["base_nano", "qcs_nano"]
     assert differing(found) == {"model": ["base_nano", "qcs_nano"], "lr": [0.001, 0.1]}
+
+
+def test_names_are_cut_only_as_far_as_they_stay_different(made: Made) -> None:
+    wide = dict(epochs=5, batch=8, size=48)
+    runs = [made("a", RIGHT, **wide, decay=1), made("b", SOME, **wide, decay=2)]
+    others = [made("c", SOME, lr=0.1, epochs=9, batch=9, size=9, decay=9), made("d", SOME, model="qcs_nano")]
+    assert [each.name for each in configurations([*runs, *others])] == [
+        "base_nano, lr 0.001, epochs 5, batch 8, size 48, decay 1",
+        "base_nano, lr 0.001, epochs 5, batch 8, size 48, decay 2",
+        "base_nano, lr 0.1, epochs 9, batch 9",
+        "qcs_nano",
+    ]
 
 
 def test_two_runs_on_the_same_images_are_compared_by_hand(made: Made) -> None:

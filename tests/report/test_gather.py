@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,29 @@ def test_groups_come_from_another_list_where_one_is_given(runs: Path, tmp_path: 
     assert set(run.groups["pet"]) == {"cat", "dog"}
     with pytest.raises(InputError, match="expected path and pet"):
         one(runs / "base", Where(groups=("pet",)))
+
+
+def test_a_list_that_names_none_of_the_images_costs_the_groups_unless_they_were_asked_for(
+    runs: Path, tmp_path: Path
+) -> None:
+    other = toy.lines(tmp_path / "other.csv", ["path,label,group", "x.png,sad,old"])
+    run = one(runs / "base", Where(data=str(other)))
+    assert run.groups == {} and run.predictions is not None
+    assert [line for line in run.missing if "names none of the test images" in line]
+    for asked in (Where(data=str(other), groups=("group",)), Where(group_list=str(other))):
+        with pytest.raises(InputError, match="names none of the test images"):
+            one(runs / "base", asked)
+
+
+def test_what_fails_alike_many_times_is_said_once(made: Callable[..., Run]) -> None:
+    run = made("a", None)
+
+    def fail() -> None:
+        raise OSError("the disk is gone")
+
+    for _ in range(3):
+        assert run.attempt(fail, None) is None
+    assert run.missing == ["the disk is gone"]
 
 
 def test_runs_of_one_name_are_told_apart_by_the_folders_above(runs: Path, tmp_path: Path) -> None:

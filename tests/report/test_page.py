@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
+import toy
 from browser import DESKTOP, PHONE, opened
 
 from qcs.errors import InputError
 from qcs.report import Where, write_report
 from qcs.report.page import render
+from qcs.report.sections import _hashes
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -88,6 +90,14 @@ def test_the_same_runs_give_the_same_page(trained: Path, tmp_path: Path) -> None
     for output in (first, second):
         write_report([trained / "base"], output)
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_data_that_changed_has_other_hashes(tmp_path: Path) -> None:
+    data = toy.lines(tmp_path / "faces.csv", ["path,label"])
+    before = _hashes(data)
+    toy.lines(data, ["path,label", "a.png,sad"])
+    after = _hashes(data)
+    assert before.keys() == after.keys() == {"faces.csv"} and before != after
 
 
 def test_what_is_not_known_is_said(runs: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,16 @@ def test_what_is_wrong_is_said_in_one_escaped_line_and_nothing_else(
 def test_names_of_files_are_text(quadruplet: Answer) -> None:
     html = quadruplet([sent(50, '"><img src=x onerror=alert(1)>')], True)
     assert "<img src=x" not in html
+
+
+def test_a_place_that_counts_nothing_has_a_place_on_the_scale() -> None:
+    maps = np.ones((2, 6, 6))
+    maps[0, 0, 0] = 0
+    seen: Any = [SimpleNamespace(face=Image.new("RGB", (60, 60), "grey"))] * 2
+    row = module._map_row(maps, seen)
+    assert (row["low"], row["high"], len(row["faces"])) == ("2⁻²⁰ or less", "1", 2)
+    maps[0, 0, 0] = 0.5
+    assert module._map_row(maps, seen)["low"] == "0.5"
 
 
 def test_maps_are_brightest_where_they_are_highest() -> None:

@@ -46,7 +46,18 @@ def test_what_would_store_or_show_files_and_states_is_not_there(path: str, metho
     assert answered(path, method, content_length="0")[0] == 404
 
 
-@pytest.mark.parametrize(("headers", "status"), [({"content_length": str(MOST_BODY + 1)}, 413), ({}, 411)])
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"content_length": str(MOST_BODY + 1)}, 413),
+        ({}, 411),
+        ({"transfer_encoding": "chunked"}, 411),
+        (
+            {"content_length": "4", "transfer_encoding": "chunked"},
+            411,
+        ),  # chunks are read to their end, whatever it says
+    ],
+)
 def test_a_body_that_no_four_images_can_fill_is_refused_unread(headers: dict[str, str], status: int) -> None:
     assert answered("/gradio_api/queue/join", "POST", **headers)[0] == status
     assert answered("/gradio_api/queue/join", "POST", content_length=str(MOST_BODY))[0] == 200

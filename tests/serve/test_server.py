@@ -11,9 +11,10 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from browser import PHONE, opened
@@ -161,6 +162,33 @@ def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
             InputError, match=f"^cannot listen on 127.0.0.1, port {port}: Address already in use; choose"
         ):
             serve(str(weights), "127.0.0.1", port, "fer2013", cli.shared.console)
+
+
+@pytest.mark.parametrize(("chosen", "used"), [(None, "arcface"), ("loose", "loose")])
+def test_faces_are_cut_out_as_the_weights_say_or_as_chosen(
+    chosen: str | None, used: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qcs.serve import server
+
+    answers: list[Any] = []
+    monkeypatch.setattr(server, "MTCNN", lambda: None)
+    monkeypatch.setattr(server, "application", lambda answer, about: answers.append(answer))
+    monkeypatch.setattr(server, "_run", lambda app, listener: None)
+    weights = save_model(qcs.create_model("qcs_nano"), tmp_path / "weights.safetensors", info={"crop": "arcface"})
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        server.serve(str(weights), "127.0.0.1", 0, chosen, cli.shared.console)
+    assert [answer.crop for answer in answers] == [used]
+    assert any("was trained on faces cut out as arcface, not as loose" in str(w.message) for w in warned) is bool(
+        chosen
+    )
+
+
+def test_an_unknown_crop_is_refused_before_anything_is_loaded() -> None:
+    from qcs.serve.server import serve
+
+    with pytest.raises(InputError, match="unknown crop 'tight'"):
+        serve("no weights", "127.0.0.1", 0, "tight", cli.shared.console)
 
 
 @pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)])

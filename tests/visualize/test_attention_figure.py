@@ -92,6 +92,15 @@ def test_doublings_of_uniform_attention_have_steps_of_equal_factors() -> None:
     assert {"1/4", "1", "4"} <= set(labels)
 
 
+def test_doublings_of_a_weight_of_0_begin_where_the_scale_says() -> None:
+    maps = np.ones((3, 4, 5))
+    maps[0, 0, 0] = 0
+    figure = attention_rows(FACES, {"m": Overlay(maps, "share", doublings=True)})
+    _, row = grid(figure.axes)
+    assert (drawn(row[0], 1)[0, 0], row[0].images[1].get_clim()) == (-20, (-20, 0))
+    assert row[-1].child_axes[0].get_ylabel() == "share\n(lowest: 2⁻²⁰ or less)"
+
+
 def test_masks_are_tinted_and_outlined_where_they_have_an_edge() -> None:
     _, (part, empty, full) = grid(attention_rows(FACES, {"occluded": MASKS}).axes)
     tint, outline = part.collections
@@ -132,7 +141,7 @@ def test_labels_keep_clear_of_the_faces() -> None:
         (FACES, {"w": 2 * WEIGHTS}, "do not sum to 1"),
         (FACES, {"w": np.full((3, 49), np.nan)}, "do not sum to 1"),
         (FACES, {"m": np.full((3, 7, 7), np.inf)}, "not finite"),
-        (FACES, {"m": Overlay(MAPS, doublings=True)}, "row 'm' are not all above 0: draw them without doublings"),
+        (FACES, {"m": Overlay(MAPS, doublings=True)}, "row 'm' hold values below 0: draw them without doublings"),
         (FACES, {"m": Overlay(MAPS, faces=FACES[..., 0])}, r"expected uint8 \(n, H, W, 3\)"),
         (FACES, {"m": Overlay(MAPS, faces=FACES[:2])}, "row 'm' lies over 2 faces: expected 3, one per column"),
         (FACES, {"w": np.float64(1)}, r"row 'w' is float64 \(\)"),

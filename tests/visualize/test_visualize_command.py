@@ -160,7 +160,7 @@ def test_curves_need_no_faces(run: Run) -> None:
     ("arguments", "message"),
     [
         ("portrait qcs", "unknown kind of picture 'portrait'; expected one of similarity, classes, .*, or all"),
-        ("similarity gone --data faces.npz", "no run folder or weights file at gone"),
+        ("similarity gone --data faces.npz", "no run folder or weights file at gone, .*"),
         ("similarity qcs", "the picture 'similarity' shows faces; say with --data which"),
         ("similarity base --data faces.npz", "base_nano is a base network without a cross part, .*"),
         ("attention base --data faces.npz", "base_nano is a base network without a cross part, .*"),
@@ -171,7 +171,7 @@ def test_curves_need_no_faces(run: Run) -> None:
             "the anchor's class 'fear' has 0 images here, two are compared; choose one of happy, sad, anger",
         ),
         ("classes qcs --data faces.npz --level 4", "level 4 does not exist; this network has the levels 1 to 3"),
-        ("curves qcs/best.safetensors other.safetensors", "no run folder .*other.safetensors"),
+        ("curves qcs/best.safetensors other.safetensors", "no run folder .*other.safetensors, .*"),
         ("curves qcs/../qcs qcs", "the same weights are given twice; give each once"),
         ("cam qcs --data faces.npz --format docx", r"cannot write a picture to 'cam\.docx': .*"),
     ],

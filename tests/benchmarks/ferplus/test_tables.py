@@ -13,7 +13,7 @@ import pytest
 from benchmarks.ferplus import tables
 from benchmarks.ferplus.__main__ import PAGE
 from benchmarks.ferplus.run import RESULTS
-from benchmarks.ferplus.statistics import difference
+from benchmarks.ferplus.statistics import clear, difference
 from qcs.errors import InputError
 
 LABELS = "0" * 50 + "1" * 50
@@ -59,8 +59,21 @@ def test_mean_deviation_difference_and_tests(results: Path) -> None:
     assert row.endswith("| +1.00 ± 0.29 |")
     assert "| `base` | 3 | 72.00 ± 2.00 | 36.00 ± 1.00 | – | – | – | – |" in page
     assert "| `dcs` | 1 | 70.00 | 35.00 | +0.00 | – | – | +0.00 |" in page
-    assert "above the base: `qcs`; below it: none; neither: none" in page
+    assert "above the base: none; below it: none; neither: `qcs`" in page  # 3.5 standard errors, but p = 0.074
     assert "fewer seeds than 3, and how many they have: `base-sam` (0), `dcs` (1)" in page
+
+
+def test_a_difference_is_clear_by_its_t_test_corrected_for_the_other_comparisons(tmp_path: Path) -> None:
+    """Differences from the base of -5, -5, -6 (t = -16, p = 0.004), of 2, 3, 4 (p = 0.035, corrected 0.053), and 0."""
+    rights = {"base": (70, 72, 74), "base-sam": (65, 67, 68), "dcs": (72, 75, 78), "qcs": (70, 72, 74)}
+    records = [record(name, seed, right) for name, row in rights.items() for seed, right in enumerate(row)]
+    page = tables.page(tables.read(store(tmp_path / "results", *records)))
+    assert "| +3.00 ± 0.58 | 0.035 |" in page
+    assert (
+        "correction for the 3 comparisons of this table), above the base: none; below it: `base-sam`; "
+        "neither: `dcs`, `qcs`." in page
+    )
+    assert clear([0.035]) == [True]
 
 
 def test_one_seed_over_images_is_mcnemar() -> None:
@@ -71,7 +84,6 @@ def test_one_seed_over_images_is_mcnemar() -> None:
     assert found.mean == pytest.approx(16 / 3000)
     assert found.over_images == pytest.approx(math.erfc(16 / math.sqrt(34) / math.sqrt(2)), rel=0.02)
     assert math.isnan(found.over_runs)
-    assert not found.clear
 
 
 def test_the_same_images_in_more_seeds_are_no_more_images() -> None:
@@ -104,6 +116,12 @@ def test_noisy_labels_are_compared_with_their_own_base(tmp_path: Path) -> None:
 def test_runs_that_cannot_be_compared_are_refused(results: Path) -> None:
     store(results, record("dcs", 1, 70, budget={"views": 19_200, "network": "nano"}))
     with pytest.raises(InputError, match="more than one budget"):
+        tables.read(results)
+    store(results, record("dcs", 1, 70, precision="fp32"))
+    with pytest.raises(InputError, match='more than one precision: "bf16"; "fp32"'):
+        tables.read(results)
+    store(results, record("dcs", 1, 70, versions={"torch": "2.1"}))
+    with pytest.raises(InputError, match="more than one set of versions"):
         tables.read(results)
     store(results, record("dcs", 1, 70, condition="dsc"))
     with pytest.raises(InputError, match="'dsc', which is not in the plan"):

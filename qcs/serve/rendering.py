@@ -1,4 +1,4 @@
-"""The HTML of the page: files beside this one, filled in with everything escaped."""
+"""The HTML of the page: the files in `templates`, filled in with everything escaped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-FOLDER = Path(__file__).parent / "page"
+FOLDER = Path(__file__).parent / "templates"
 
 
 def render(name: str, **values: Any) -> str:
