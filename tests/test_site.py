@@ -27,7 +27,7 @@ NAMES = [
     for module in page
     for name in public_names.names_of(module)
 ]
-NOT_FOR_USERS = {"__main__", "branches", "cli", "ops", "version"}
+NOT_FOR_USERS = {"__main__", "branches", "cli", "files", "onnx_runtime", "ops", "serve", "version"}
 FETCHED = {"script": "src", "img": "src", "iframe": "src", "link": "href"}
 
 

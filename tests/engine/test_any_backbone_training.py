@@ -70,13 +70,13 @@ def test_learning_rates_fall_by_layer_and_the_schedule_holds_for_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     groups: list[list[float]] = []
-    original = torch.optim.Adam.step
+    original = torch.optim.AdamW.step
 
-    def step(self: torch.optim.Adam, *args: Any, **kwargs: Any) -> Any:
+    def step(self: torch.optim.AdamW, *args: Any, **kwargs: Any) -> Any:
         groups.append(sorted({group["lr"] for group in copy.copy(self.param_groups)}))
         return original(self, *args, **kwargs)
 
-    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
     result = train(settings(layer_decay=0.5, lr=1e-3, epochs=2, output=str(tmp_path / "run")), toy.splits())
     for rates, epoch_rate in ((groups[0], 1e-3), (groups[-1], 0.98e-3)):
         assert rates[-1] == pytest.approx(epoch_rate)
@@ -87,13 +87,13 @@ def test_learning_rates_fall_by_layer_and_the_schedule_holds_for_all(
 
 def test_without_layer_decay_there_is_one_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts: list[int] = []
-    original = torch.optim.Adam.__init__
+    original = torch.optim.AdamW.__init__
 
-    def start(self: torch.optim.Adam, *args: Any, **kwargs: Any) -> None:
+    def start(self: torch.optim.AdamW, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         counts.append(len(self.param_groups))
 
-    monkeypatch.setattr(torch.optim.Adam, "__init__", start)
+    monkeypatch.setattr(torch.optim.AdamW, "__init__", start)
     train(settings(output=str(tmp_path / "run")), toy.splits())
     assert counts == [1]
 
