@@ -333,7 +333,10 @@ BAD_OPTIONS: list[tuple[tuple[object, ...], str]] = [
         ("--model-arg", "grid_size=5"),
         "images of 48 pixels give .* cannot all be halved to a grid of side 5; image sizes near by that work: 40, 80",
     ),
-    (("--init", "gone.safetensors"), r"no run folder or weights file at gone\.safetensors"),
+    (
+        ("--init", "gone.safetensors"),
+        r"no run folder or weights file at gone\.safetensors, and no network of that name .*",
+    ),
     (("--init", "."), r"\. is no run with weights: it has no best\.safetensors; give a run folder or a weights file"),
     (("--init", "empty.safetensors"), r"empty\.safetensors is not a readable weights file .*"),
     (("--init", "text.pt"), r"text\.pt is not a readable weights file .*"),
@@ -378,7 +381,10 @@ def truncated(trained: Path, folder: Path) -> Path:
 
 
 BAD_WEIGHTS: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
-    "missing": (lambda trained, folder: folder / "gone", "no run folder or weights file at .*gone"),
+    "missing": (
+        lambda trained, folder: folder / "gone",
+        "no run folder or weights file at .*gone, and no network of that name .*",
+    ),
     "folder without": (lambda trained, folder: folder, r".* is no run with weights: it has no best\.safetensors; .*"),
     "empty": (
         lambda trained, folder: written(folder / "x.safetensors", b""),
