@@ -335,7 +335,7 @@ BAD_OPTIONS: list[tuple[tuple[object, ...], str]] = [
     ),
     (
         ("--init", "gone.safetensors"),
-        r"no run folder or weights file at gone\.safetensors, and no network of that name .*",
+        r"no run folder or weights file at gone\.safetensors, and no .*",
     ),
     (("--init", "."), r"\. is no run with weights: it has no best\.safetensors; give a run folder or a weights file"),
     (("--init", "empty.safetensors"), r"empty\.safetensors is not a readable weights file .*"),
@@ -383,7 +383,7 @@ def truncated(trained: Path, folder: Path) -> Path:
 BAD_WEIGHTS: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
     "missing": (
         lambda trained, folder: folder / "gone",
-        "no run folder or weights file at .*gone, and no network of that name .*",
+        "no run folder or weights file at .*gone, and no .*",
     ),
     "folder without": (lambda trained, folder: folder, r".* is no run with weights: it has no best\.safetensors; .*"),
     "empty": (
