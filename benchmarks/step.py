@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -134,10 +135,10 @@ def inference(name: str, rounds: int) -> list[Row]:
     rows: list[Row] = []
     for batch in (1, 32):
         images = torch.randn(batch, 3, side, side)
-        ways: dict[str, Callable[[], object]] = {"as trained, fp32": lambda x=images: model(x)}  # type: ignore[misc]
+        ways: dict[str, Callable[[], object]] = {"as trained, fp32": partial(model, images)}
         for precision, network in fast.items():
             x = channels_last(images.bfloat16() if precision == "bf16" else images)
-            ways[f"fast, {precision}"] = lambda network=network, x=x: network(x)  # type: ignore[misc]
+            ways[f"fast, {precision}"] = partial(network, x)
         with torch.inference_mode():
             medians = interleaved(ways, rounds)
         plain = medians["as trained, fp32"]
