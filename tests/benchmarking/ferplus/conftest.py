@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +11,6 @@ import pytest
 import toy
 from PIL import Image
 from rich.console import Console
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from benchmarks.ferplus import plan, shortcut
 from benchmarks.ferplus.data import Data

@@ -11,8 +11,6 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from benchmarks import contenders, dispatches, measure, memory, report
 from benchmarks.contenders import Case, run_of
 from qcs.errors import InputError
