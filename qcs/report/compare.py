@@ -105,6 +105,7 @@ def pairs(found: Sequence[Configuration]) -> list[Pair]:
         for one, other in itertools.product(first.runs, second.runs)
         if _same_images(one, other)
     ]
+    # Only runs whose predictions are known can have the same images.
     tests = [mcnemar(one.predictions.correct, other.predictions.correct) for one, other in couples]  # type: ignore[union-attr]
     return [
         Pair(one, other, *_differences(one, other), test, p)
