@@ -20,7 +20,7 @@ from benchmarks.ferplus.speed import speeds
 from qcs.cli.shared import fail, interruptible, report
 from qcs.errors import InputError
 
-VIEWS = 57_600
+VIEWS = 38_400
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)

@@ -2,6 +2,9 @@
 
 Compute is counted in image views: how often an image passes the backbone forward and backward. A step of any network
 takes the same number of images, whatever its branches; a pass of SAM counts each image again.
+
+As in the published trainings, most conditions go on from weights that all of them share: those of `start`, the base
+network trained alone for longer.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ Labels = Literal["votes", "majority", "fer2013", "drawn"]
 """What is trained on: shares of the votes, their majority, the old single labels, or drawn faces with a shortcut."""
 
 IMAGES_PER_STEP = 48
-ROUND = 9600  # image views between two looks at the validation images
+ROUND = 19_200  # image views between two looks at the validation images
+START_VIEWS = 25 * ROUND
+WARM_LR = 3e-4  # the highest learning rate of what goes on from the start
 FAMILIES = {"base": 1, "dcs": 2, "qcs": 4}  # branches by family
 SAM_RHO = 0.05
 
@@ -35,6 +40,7 @@ class Condition:
         labels: What it is trained on.
         against: The condition it is compared with.
         round: Image views between two looks at the validation images.
+        warm: Whether it goes on from the weights of `start`; it takes a network of fresh weights otherwise.
     """
 
     name: str
@@ -44,6 +50,12 @@ class Condition:
     labels: Labels = "votes"
     against: str = "base"
     round: int = ROUND
+    warm: bool = False
+
+    @property
+    def is_start(self) -> bool:
+        """Whether it is what the warm conditions go on from: trained once, with seed 0, for `START_VIEWS`."""
+        return self.name == "start"
 
     @property
     def branches(self) -> int:
@@ -82,11 +94,17 @@ class Budget:
     def _nearest(self) -> int:
         return max(ROUND, round(self.views / ROUND) * ROUND)
 
+    def views_of(self, condition: Condition) -> int:
+        """Image views of a run: those of the budget, but for the start of all."""
+        return START_VIEWS if condition.is_start else self.views
+
     def steps(self, condition: Condition) -> int:
         """Optimiser steps of a run."""
-        return self.views // (IMAGES_PER_STEP * condition.passes)
+        return self.views_of(condition) // (IMAGES_PER_STEP * condition.passes)
 
-    def settings(self, condition: Condition, seed: int, images: int, output: str) -> TrainConfig:
+    def settings(
+        self, condition: Condition, seed: int, images: int, output: str, start: str | None = None
+    ) -> TrainConfig:
         """The settings of a run.
 
         Args:
@@ -94,6 +112,7 @@ class Budget:
             seed: Of everything random.
             images: How many there are to train on.
             output: The run folder.
+            start: Weights for the conditions that do not begin with fresh ones.
 
         Raises:
             InputError: If there are too few images for a round of different ones.
@@ -102,62 +121,69 @@ class Budget:
         steps = condition.round // (IMAGES_PER_STEP * condition.passes)
         if steps * anchors > images:
             raise InputError(f"{condition.name} takes {steps * anchors:,} images per round, but there are {images:,}")
-        common = dict(
+        common: dict[str, Any] = dict(
             data="drawn faces" if condition.labels == "drawn" else "ferplus.npz",
             model=f"{condition.family}_{self.network}",
             soft_labels=condition.labels == "votes",
             images_per_step=IMAGES_PER_STEP,
-            epochs=self.views // condition.round,
+            epochs=self.views_of(condition) // condition.round,
             fraction=steps * anchors / images,
             checkpoint_minutes=1.0,
             seed=seed,
             output=output,
         )
+        if condition.warm:
+            common |= dict(init=start, lr=WARM_LR)
         return TrainConfig.from_recipe("nano", **{**common, **condition.settings})
 
 
-def _qcs(name: str, group: str, **settings: Any) -> Condition:
-    return Condition(name, group, "qcs", settings)
+def _warm(name: str, group: str, family: str, **settings: Any) -> Condition:
+    return Condition(name, group, family, settings, warm=True)
+
+
+def _fresh(family: str, labels: Labels) -> Condition:
+    """Fresh weights: those of the start have seen the votes."""
+    name = "fresh" if labels == "votes" else labels
+    return Condition(f"{family}-{name}", name if name == "fresh" else "labels", family, {}, labels, f"base-{name}")
 
 
 def _drawn(family: str) -> Condition:
     """Drawn people are plenty: flips alone, and pixels that stay where their masks are."""
     settings = dict(resize=None, rotation=0.0, color_jitter=(0.0, 0.0, 0.0, 0.0))
-    return Condition(f"drawn-{family}", "shortcut", family, settings, "drawn", "drawn-base", ROUND // 4)
+    return Condition(f"drawn-{family}", "shortcut", family, settings, "drawn", "drawn-base", ROUND // 8)
 
 
 PLAN: tuple[Condition, ...] = (
-    Condition("base", "core", "base"),
-    Condition("base-sam", "core", "base", {"sam_rho": SAM_RHO}),
-    Condition("dcs", "core", "dcs"),  # cross similarity attention, connection vit
-    Condition("qcs", "core", "qcs"),  # matrices sd, connection vit, scope batch, no distillation
-    _qcs("qcs-s", "matrices", model_args={"matrices": "s"}),
-    _qcs("qcs-d", "matrices", model_args={"matrices": "d"}),
-    _qcs("qcs-none", "connection", model_args={"connection": "none"}),
-    _qcs("qcs-gap", "connection", model_args={"connection": "gap"}),
-    _qcs("qcs-bilinear", "connection", model_args={"connection": "bilinear"}),
-    Condition("dcs-sdpa", "attention", "dcs", {"model_args": {"attention": "sdpa"}}),
-    _qcs("qcs-sample", "scope", model_args={"scope": "sample"}),
-    _qcs("qcs-kl", "distillation", distillation={"kl": 1.0}),
-    _qcs("qcs-l2", "distillation", distillation={"l2": 1.0}),
-    Condition("base-majority", "labels", "base", labels="majority", against="base-majority"),
-    Condition("qcs-majority", "labels", "qcs", labels="majority", against="base-majority"),
-    Condition("base-fer2013", "labels", "base", labels="fer2013", against="base-fer2013"),
-    Condition("qcs-fer2013", "labels", "qcs", labels="fer2013", against="base-fer2013"),
-    _drawn("base"),
-    _drawn("dcs"),
-    _drawn("qcs"),
+    Condition("start", "start", "base", against="start"),
+    _warm("base", "core", "base"),
+    _warm("base-sam", "core", "base", sam_rho=SAM_RHO),
+    _warm("dcs", "core", "dcs"),  # cross similarity attention, connection vit
+    _warm("qcs", "core", "qcs"),  # matrices sd, connection vit, scope batch, no distillation
+    _warm("qcs-s", "matrices", "qcs", model_args={"matrices": "s"}),
+    _warm("qcs-d", "matrices", "qcs", model_args={"matrices": "d"}),
+    _warm("qcs-none", "connection", "qcs", model_args={"connection": "none"}),
+    _warm("qcs-gap", "connection", "qcs", model_args={"connection": "gap"}),
+    _warm("qcs-bilinear", "connection", "qcs", model_args={"connection": "bilinear"}),
+    _warm("dcs-sdpa", "attention", "dcs", model_args={"attention": "sdpa"}),
+    _warm("qcs-sample", "scope", "qcs", model_args={"scope": "sample"}),
+    _warm("qcs-kl", "distillation", "qcs", distillation={"kl": 1.0}),
+    _warm("qcs-l2", "distillation", "qcs", distillation={"l2": 1.0}),
+    *(_fresh(family, "votes") for family in ("base", "dcs", "qcs")),
+    *(_fresh(family, labels) for labels in ("majority", "fer2013") for family in ("base", "qcs")),
+    *(_drawn(family) for family in ("base", "dcs", "qcs")),
 )
 """All conditions, the most wanted first."""
 
 GROUPS: dict[str, str] = {
+    "start": "the base network alone, trained for longer; all but the groups fresh, labels and shortcut go on from it",
     "core": "the network alone, with SAM, and taught by pairs and quadruplets",
     "matrices": "which matrices are compared: s, d, or (`qcs`) both",
     "connection": "how the cross classifier sees the features: not, GAP, bilinear pooling, or (`qcs`) ViT",
     "attention": "scaled dot products in place of (`dcs`) cross similarity",
     "scope": "extremal distances per sample in place of (`qcs`) per batch",
     "distillation": "a term from cross to base logits, KL or L2, or (`qcs`) none",
-    "labels": "one label per training image: the votes' majority, or the old noisy label",
+    "fresh": "from fresh weights",
+    "labels": "from fresh weights with one label per training image: the votes' majority, or the old noisy label",
     "shortcut": "drawn faces with glasses that tell the class in training only",
 }
 assert all(condition.branches in BRANCHES for condition in PLAN)
@@ -189,4 +215,4 @@ def chosen(names: Collection[str]) -> list[Condition]:
 
 def runs(conditions: Collection[Condition], seeds: int) -> Iterator[tuple[Condition, int]]:
     """Every condition of one seed before any of the next, so that what is done so far compares like with like."""
-    return ((condition, seed) for seed in range(seeds) for condition in conditions)
+    return ((each, seed) for seed in range(seeds) for each in conditions if not (seed and each.is_start))

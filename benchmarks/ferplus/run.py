@@ -20,12 +20,13 @@ from rich.console import Console
 import qcs
 from benchmarks.ferplus import measure, shortcut
 from benchmarks.ferplus.data import Data
-from benchmarks.ferplus.plan import IMAGES_PER_STEP, Budget, Condition
+from benchmarks.ferplus.plan import IMAGES_PER_STEP, Budget, Condition, chosen
 from qcs.engine import TrainConfig, resume, train
 from qcs.engine.checkpoints import Checkpoints
 from qcs.engine.run_folder import RunFolder, write_text
 from qcs.engine.train import CHECKPOINTS
 from qcs.errors import InputError
+from qcs.hub.fetch import sha256
 from qcs.models import load_model
 
 RESULTS = Path(__file__).parent / "results"
@@ -72,7 +73,9 @@ class Experiment:
     def run_one(self, condition: Condition, seed: int) -> dict[str, Any]:
         """Train or go on training, measure, and keep the record."""
         splits = self.data.splits(condition.labels)
-        config = self.budget.settings(condition, seed, len(splits["train"]), str(self.runs / _name(condition, seed)))
+        start = self._start() if condition.warm else None
+        output = str(self.runs / _name(condition, seed))
+        config = self.budget.settings(condition, seed, len(splits["train"]), output, start)
         folder = trained(config, splits)
         model = load_model(folder.best).inference_model()
         if condition.labels == "drawn":
@@ -83,11 +86,12 @@ class Experiment:
             "condition": condition.name,
             "seed": seed,
             "budget": dataclasses.asdict(self.budget),
-            "views": self.budget.views,
+            "views": self.budget.views_of(condition),
             "steps": self.budget.steps(condition),
             "images_per_step": IMAGES_PER_STEP,
             "passes": condition.passes,
-            **_told(folder, config),
+            **_told(folder),
+            "start": sha256(RunFolder(start).best) if start else None,
             "data": dict(self.data.hashes(condition.labels)),
             "threads": torch.get_num_threads(),
             "machine": {"processor": platform.machine(), "capability": torch.backends.cpu.get_cpu_capability()},
@@ -96,6 +100,13 @@ class Experiment:
         }
         write_text(self._result(condition, seed), json.dumps(record, indent=1) + "\n")
         return record
+
+    def _start(self) -> str:
+        """The run folder of the weights that warm conditions share, trained first where it is missing."""
+        (start,) = chosen(["start"])
+        if not self._is_done(start, 0) or not RunFolder(self.runs / _name(start, 0)).best.exists():
+            self.run_one(start, 0)
+        return str(self.runs / _name(start, 0))
 
     def _is_done(self, condition: Condition, seed: int) -> bool:
         path = self._result(condition, seed)
@@ -133,12 +144,12 @@ def trained(config: TrainConfig, splits: dict[str, Any]) -> RunFolder:
     return folder
 
 
-def _told(folder: RunFolder, config: TrainConfig) -> dict[str, Any]:
-    """What the run folder says, but for where it lies."""
+def _told(folder: RunFolder) -> dict[str, Any]:
+    """What the run folder says, but for where it and its start lie."""
     begun, history = folder.read_config(), json.loads((folder.path / "metrics.json").read_text())
     best = max(history, key=lambda record: record["validation_accuracy"])
     return {
-        "config": {name: value for name, value in begun["config"].items() if name != "output"},
+        "config": {name: value for name, value in begun["config"].items() if name not in ("output", "init")},
         "precision": begun["precision"],
         "images": begun["images"],
         "model_args": begun["model_args"],

@@ -70,17 +70,18 @@ class BatchedAugmentation:
         return F.interpolate(x, self.sides, mode=mode if smooth else "nearest-exact", antialias=smooth).clamp_(0, 255)
 
     def _place(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Rotation, crop and flip."""
+        """Rotation, scaling, crop and flip."""
         size = self.expected.size
         spare = [side - length for side, length in zip(self.sides, size, strict=True)]
         turn = (torch.rand(len(x), generator=generator) * 2 - 1) * math.radians(self.augmentation.rotation)
         corner = [torch.randint(0, s + 1, (len(x),), generator=generator) for s in spare]
         flip = torch.rand(len(x), generator=generator) < self.augmentation.flip
-        if not any(spare) and not self.augmentation.rotation:
+        scale = 1 + (torch.rand(len(x), generator=generator) * 2 - 1) * self.augmentation.scale
+        if not any(spare) and not self.augmentation.turns:
             return torch.where(flip.view(-1, 1, 1, 1), x.flip(-1), x)
-        return F.grid_sample(x, self._sources(turn, corner, flip), mode="bilinear", align_corners=False)
+        return F.grid_sample(x, self._sources(turn, scale, corner, flip), mode="bilinear", align_corners=False)
 
-    def _sources(self, turn: Tensor, corner: list[Tensor], flip: Tensor) -> Tensor:
+    def _sources(self, turn: Tensor, scale: Tensor, corner: list[Tensor], flip: Tensor) -> Tensor:
         """Where in the resized image each output pixel comes from (B, h, w, 2), -1 to 1 from edge to edge."""
         (height, width), (h, w) = self.sides, self.expected.size
         # Pixel positions in the crop, from the middle of the resized image.
@@ -88,7 +89,7 @@ class BatchedAugmentation:
         columns = torch.arange(w) + 0.5
         columns = torch.where(flip.unsqueeze(1), w - columns, columns) + corner[1].unsqueeze(1) - width / 2
         y, x = rows.unsqueeze(2), columns.unsqueeze(1)
-        cos, sin = torch.cos(turn).view(-1, 1, 1), torch.sin(turn).view(-1, 1, 1)
+        cos, sin = (f(turn).div(scale).view(-1, 1, 1) for f in (torch.cos, torch.sin))
         return torch.stack([(cos * x + sin * y) * (2 / width), (cos * y - sin * x) * (2 / height)], dim=-1)
 
     def _jitter(self, x: Tensor, generator: torch.Generator) -> Tensor:

@@ -25,13 +25,14 @@ from qcs.errors import InputError
 class Augmentation:
     """Random changes to training images; the defaults are those of QCS (AAAI 2025) for RAF-DB and FERPlus.
 
-    Applied in this order: resize, rotation, crop, flip, colour jitter, erasing.
+    Applied in this order: resize, rotation and scaling, crop, flip, colour jitter, erasing.
 
     Args:
         resize: Side in pixels the image is resized to before a random crop of the model's input size; for an input
             that is not square, the shorter side. None resizes straight to the input size, without a crop.
         flip: Probability of a horizontal flip.
         rotation: Largest angle in degrees, either way; the corners that appear are black.
+        scale: Largest relative change of size about the middle, either way; what appears at the edges is black.
         color_jitter: Largest relative change of brightness, contrast and saturation, and largest hue shift as a share
             of the colour circle (at most 0.5). A grey image has neither saturation nor hue to change.
         erasing: Smallest and largest share of the area to blank with the mean colour, after everything else, on every
@@ -48,6 +49,7 @@ class Augmentation:
     resize: int | None = None
     flip: float = 0.5
     rotation: float = 0.0
+    scale: float = 0.0
     color_jitter: tuple[float, float, float, float] = (0.2, 0.2, 0.2, 0.1)
     erasing: tuple[float, float] | None = (0.02, 0.1)
 
@@ -56,6 +58,8 @@ class Augmentation:
             raise InputError(f"flip is {self.flip}; expected a probability, 0 to 1")
         if not 0 <= self.rotation <= 180:
             raise InputError(f"rotation is {self.rotation}; expected degrees, 0 to 180")
+        if not 0 <= self.scale < 1:
+            raise InputError(f"scale is {self.scale}; expected a relative change, at least 0 and below 1")
         if len(self.color_jitter) != 4 or min(self.color_jitter) < 0 or self.color_jitter[3] > 0.5:
             raise InputError(
                 f"color_jitter is {self.color_jitter}; expected brightness, contrast, saturation and hue, "
@@ -65,6 +69,11 @@ class Augmentation:
             raise InputError(
                 f"erasing is {self.erasing}; expected the smallest and largest area share, between 0 and 1"
             )
+
+    @property
+    def turns(self) -> bool:
+        """Whether pixels move to places between pixels."""
+        return self.rotation > 0 or self.scale > 0
 
 
 def train_transform(data_config: Mapping[str, Any], augmentation: Augmentation) -> Transform:
@@ -90,7 +99,7 @@ def train_transform(data_config: Mapping[str, Any], augmentation: Augmentation) 
     """
     expected = ModelInput(data_config)
     steps: list[Any] = [expected.convert, expected.resize(augmentation.resize)]
-    if augmentation.rotation or augmentation.flip or augmentation.resize is not None:
+    if augmentation.turns or augmentation.flip or augmentation.resize is not None:
         steps.append(_Placement(expected.size, augmentation))
     if any(augmentation.color_jitter):
         steps.append(v2.ColorJitter(*augmentation.color_jitter))
@@ -133,11 +142,11 @@ def eval_transform(data_config: Mapping[str, Any], resize: int | None = None) ->
 
 
 class _Placement:
-    """Random rotation, crop and flip in one pass over the pixels.
+    """Random rotation, scaling, crop and flip in one pass over the pixels.
 
     Args:
         size: Height and width of the crop.
-        augmentation: How far to rotate and how often to flip.
+        augmentation: How far to rotate and scale, and how often to flip.
     """
 
     def __init__(self, size: list[int], augmentation: Augmentation) -> None:
@@ -145,16 +154,17 @@ class _Placement:
 
     def __call__(self, image: Image.Image) -> Image.Image:
         height, width = self.size
-        angle, top, left, flip = torch.rand(4).tolist()
+        angle, top, left, flip, scale = torch.rand(5).tolist()
         angle = math.radians((2 * angle - 1) * self.augmentation.rotation)
         top, left = int(top * (image.height - height + 1)), int(left * (image.width - width + 1))
         flip = flip < self.augmentation.flip
-        if not self.augmentation.rotation:
+        if not self.augmentation.turns:
             image = image.crop((left, top, left + width, top + height))
             return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
-        cos, sin = math.cos(angle), math.sin(angle)
+        scale = 1 + (2 * scale - 1) * self.augmentation.scale
+        cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
         middle_x, middle_y = image.width / 2, image.height / 2
-        # Where a pixel comes from: its place in the crop, turned about the middle of the image.
+        # Where a pixel comes from: its place in the crop, turned and scaled about the middle of the image.
         x, y = (left + width if flip else left) - middle_x, top - middle_y
         across = -1 if flip else 1
         matrix = across * cos, -sin, cos * x - sin * y + middle_x, across * sin, cos, cos * y + sin * x + middle_y

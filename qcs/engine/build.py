@@ -12,7 +12,7 @@ from qcs.engine.run_folder import weights_file
 from qcs.engine.sources import Sources
 from qcs.errors import InputError
 from qcs.models import CrossSimilarityNetwork, create_model
-from qcs.models.checkpoint import fill, is_backbone, num_classes_in, read_entries
+from qcs.models.checkpoint import fill, has_cross_part, is_backbone, num_classes_in, read_entries
 from qcs.models.weights import read_class_names, read_config
 
 
@@ -65,7 +65,10 @@ def _start_from(config: TrainConfig, classes: tuple[str, ...]) -> CrossSimilarit
         warnings.warn(f"{path} holds a backbone alone: {loaded}", stacklevel=2)
         return model
     model = _start(config, num_classes_in(entries.state, path))
-    fill(model, entries)
+    if model.branches > 1 and not has_cross_part(entries.state):
+        warnings.warn(f"{path} holds a base network: {fill(model, entries, 'base')}", stacklevel=2)
+    else:
+        fill(model, entries)
     _warn_of_other_arguments(model, path)
     names = read_class_names(path) or model.pretrained_cfg.get("label_names")
     if names is not None and sorted(names) == sorted(classes):

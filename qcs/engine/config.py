@@ -70,6 +70,7 @@ class TrainConfig:
         fraction: Share of the set used as anchors per epoch, in (0, 1].
         resize: Side in pixels before the random crop; None resizes to the input size without a crop.
         rotation: Largest random rotation in degrees.
+        scale: Largest random change of size, relative.
         erasing: Smallest and largest share of the area that random erasing blanks; None for none.
         color_jitter: Largest change of brightness, contrast, saturation and hue, see `qcs.data.Augmentation`.
         precision: `"fp32"`, `"bf16"` for autocast to bfloat16, or `"auto"` for bf16 where the processor has it.
@@ -124,6 +125,7 @@ class TrainConfig:
     fraction: float = 1.0
     resize: int | None = None
     rotation: float = 0.0
+    scale: float = 0.0
     erasing: tuple[float, float] | None = (0.02, 0.1)
     color_jitter: tuple[float, float, float, float] = (0.2, 0.2, 0.2, 0.1)
     precision: Literal["auto", "fp32", "bf16"] = "fp32"

@@ -51,7 +51,11 @@ def batches_to_train(
 ) -> Batches:
     """Augmented batches in the sampler's order."""
     augmentation = Augmentation(
-        resize=config.resize, rotation=config.rotation, erasing=config.erasing, color_jitter=config.color_jitter
+        resize=config.resize,
+        rotation=config.rotation,
+        scale=config.scale,
+        erasing=config.erasing,
+        color_jitter=config.color_jitter,
     )
     return training_batches(
         images,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from qcs.models.unpickle import load_pickle
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 BACKBONE = "backbone."
+Part = Literal["backbone", "base"]
 IR_BACKBONE = "backbone.model."  # where a network holds an `ir50`
 
 
@@ -62,7 +63,7 @@ class Loaded:
 
 
 def load_checkpoint(
-    model: nn.Module, source: str | Path | Mapping[str, Any], *, part: Literal["backbone"] | None = None
+    model: nn.Module, source: str | Path | Mapping[str, Any], *, part: Part | None = None
 ) -> Loaded:
     """Load weights into a model, strictly: every parameter is filled, nothing is left over.
 
@@ -75,7 +76,8 @@ def load_checkpoint(
     Args:
         model: The network to fill; it keeps its dtype and device.
         source: A `.safetensors` or PyTorch file, or a state dict.
-        part: `"backbone"` fills only the backbone of a network, as strictly, from weights with or without more;
+        part: What to fill, as strictly, from weights with or without more: `"backbone"` only the backbone of a
+            network, `"base"` all of it but the cross part, which is how a trained base network goes on with comparing;
             None fills everything.
 
     Returns:
@@ -93,11 +95,11 @@ def load_checkpoint(
     return fill(model, read_entries(source), part)
 
 
-def fill(model: nn.Module, entries: Entries, part: Literal["backbone"] | None = None) -> Loaded:
+def fill(model: nn.Module, entries: Entries, part: Part | None = None) -> Loaded:
     """Load entries that are read already, see `load_checkpoint`."""
     chosen, what = _choose(model, entries, part)
     own = model.state_dict()
-    wanted = {key: value for key, value in own.items() if part is None or key.startswith(BACKBONE)}
+    wanted = {key: value for key, value in own.items() if _is_in(part, key)}
     _check_fit(model, wanted, chosen, entries)
     model.load_state_dict(chosen, strict=part is None)
     left_out = len(entries.state) - len(chosen)
@@ -149,6 +151,11 @@ def is_backbone(state: Mapping[str, Tensor]) -> bool:
     return all(key.startswith(BACKBONE) for key in state) or _is_bare_ir(state)
 
 
+def has_cross_part(state: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict in our layout holds more than a base network."""
+    return any(key.startswith(CROSS_PREFIXES) for key in state)
+
+
 def _is_bare_ir(state: Mapping[str, Tensor]) -> bool:
     return "stem.conv.weight" in state and "stages.0.0.conv2.weight" in state
 
@@ -185,16 +192,17 @@ def _unwrap(content: Mapping[str, Any], where: str) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in content.items()}
 
 
-def _choose(model: nn.Module, entries: Entries, part: str | None) -> tuple[dict[str, Tensor], str]:
+def _choose(model: nn.Module, entries: Entries, part: Part | None) -> tuple[dict[str, Tensor], str]:
     """The entries that a model, or a part of it, is to be filled from, by its names; and what the others are."""
     state = entries.state
-    if part not in (None, "backbone"):
-        raise InputError(f"part must be 'backbone' or None, got {part!r}")
-    if part == "backbone":
+    if part is not None and part not in get_args(Part):
+        raise InputError(f"part must be 'backbone', 'base' or None, got {part!r}")
+    if part is not None:
         if not isinstance(model, CrossSimilarityNetwork):
-            raise InputError(f"part='backbone' is for networks around a backbone, not for {_name(model)}")
+            raise InputError(f"part={part!r} is for networks around a backbone, not for {_name(model)}")
         bare = {IR_BACKBONE + key: value for key, value in state.items()} if _is_bare_ir(state) else state
-        return {key: value for key, value in bare.items() if key.startswith(BACKBONE)}, "outside the backbone"
+        what = "outside the backbone" if part == "backbone" else "cross part"
+        return {key: value for key, value in bare.items() if _is_in(part, key)}, what
     if isinstance(model, IRNet) and any(key.startswith(IR_BACKBONE) for key in state):
         inside = {key: value for key, value in state.items() if key.startswith(IR_BACKBONE)}
         return {key.removeprefix(IR_BACKBONE): value for key, value in inside.items()}, "outside the backbone"
@@ -207,6 +215,11 @@ def _choose(model: nn.Module, entries: Entries, part: str | None) -> tuple[dict[
         base = {key: value for key, value in state.items() if not key.startswith(CROSS_PREFIXES)}
         return base, "cross part, not in a base network"
     return state, "nothing"
+
+
+def _is_in(part: Part | None, key: str) -> bool:
+    """Whether an entry of a network belongs to a part of it, or to the whole for None."""
+    return part is None or (key.startswith(BACKBONE) if part == "backbone" else not key.startswith(CROSS_PREFIXES))
 
 
 def _check_fit(model: nn.Module, own: Mapping[str, Tensor], state: Mapping[str, Tensor], entries: Entries) -> None:

@@ -63,16 +63,17 @@ def test_resizing_is_torchvisions(before: int, interpolation: str) -> None:
 
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])
-@pytest.mark.parametrize("degrees", [0.0, 17.0])
-def test_rotation_crop_and_flip_are_torchvisions(degrees: float, flip: float) -> None:
+@pytest.mark.parametrize(("degrees", "scale"), [(0.0, 1.0), (17.0, 1.0), (17.0, 1.2), (0.0, 0.9)])
+def test_rotation_scaling_crop_and_flip_are_torchvisions(degrees: float, scale: float, flip: float) -> None:
     augment = BatchedAugmentation(config(1), Augmentation(**{**STILL, "resize": 30, "flip": flip}))
     x = torch.from_numpy(pixels(2, 30, 30)).unsqueeze(1).float()
     top, left = torch.tensor([0, 5]), torch.tensor([6, 2])
     turn, flips = torch.full((2,), math.radians(degrees)), torch.full((2,), flip == 1.0)
-    grid = augment._sources(turn, [top, left], flips)
+    grid = augment._sources(turn, torch.full((2,), scale), [top, left], flips)
     out = torch.nn.functional.grid_sample(x, grid, align_corners=False)
     for image, got, t, s in zip(x, out, top.tolist(), left.tolist(), strict=True):
-        expected = TF.crop(TF.rotate(image, -degrees, InterpolationMode.BILINEAR), t, s, 24, 24)
+        moved = TF.affine(image, degrees, [0, 0], scale, [0.0], InterpolationMode.BILINEAR)
+        expected = TF.crop(moved, t, s, 24, 24)
         expected = TF.horizontal_flip(expected) if flip else expected
         assert_close(got, expected, rtol=0, atol=0.02)
 
@@ -86,15 +87,18 @@ def test_every_crop_and_both_sides_are_drawn() -> None:
     assert corners == across | {(b, a) for a, b in across}
 
 
-def test_angles_reach_both_ends_and_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
-    angles: list[Tensor] = []
-    augment = BatchedAugmentation(config(1), Augmentation(**{**STILL, "rotation": 10.0}))
+def test_angles_and_scales_reach_both_ends_and_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[Tensor, Tensor]] = []
+    augment = BatchedAugmentation(config(1), Augmentation(**{**STILL, "rotation": 10.0, "scale": 0.2}))
     original = augment._sources
-    monkeypatch.setattr(augment, "_sources", lambda turn, *rest: angles.append(turn) or original(turn, *rest))
+    monkeypatch.setattr(
+        augment, "_sources", lambda turn, scale, *rest: drawn.append((turn, scale)) or original(turn, scale, *rest)
+    )
     augment(pixels(2000, 24, 24), generator())
-    degrees = angles[0].rad2deg()
-    assert 9.9 < degrees.max() <= 10 and -10 <= degrees.min() < -9.9
-    assert abs(degrees.mean()) < 0.5
+    for values, middle, most in ((drawn[0][0].rad2deg(), 0.0, 10.0), (drawn[0][1], 1.0, 0.2)):
+        offset = (values - middle) / most
+        assert 0.99 < offset.max() <= 1 and -1 <= offset.min() < -0.99
+        assert abs(offset.mean()) < 0.05
 
 
 COLOURS = [

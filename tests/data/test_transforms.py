@@ -136,7 +136,7 @@ def test_rotation_crop_and_flip_in_one_pass_are_torchvisions_one_after_another(m
         torch.manual_seed(seed)
         placed = place(image)
         torch.manual_seed(seed)
-        angle, top, left, _ = torch.rand(4).tolist()
+        angle, top, left, *_ = torch.rand(5).tolist()
         expected = TF.rotate(image, (2 * angle - 1) * 20, InterpolationMode.BILINEAR)
         expected = TF.crop(expected, int(6 * top), int(6 * left), 24, 28)
         expected = TF.horizontal_flip(expected) if flip else expected
@@ -159,6 +159,15 @@ def test_rotation_stays_within_its_angle() -> None:
     furthest = 45 * np.tan(np.radians(12))
     assert 0.6 * furthest < max(offsets) <= furthest + 1
     assert 0.6 * furthest < -min(offsets) <= furthest + 1
+
+
+def test_scaling_stays_within_its_share() -> None:
+    square = Image.new("L", (100, 100))
+    square.paste(255, (30, 30, 70, 70))
+    transform = train_transform(GREY | {"input_size": (1, 100, 100)}, replace(NOTHING, scale=0.2))
+    sides = [float((transform(square)[0, 50] > 0).sum()) for _ in range(60)]
+    assert 40 * 0.8 - 1 <= min(sides) < 40 * 0.85
+    assert 40 * 1.15 < max(sides) <= 40 * 1.2 + 1
 
 
 def test_jitter_changes_brightness_within_its_share() -> None:
@@ -199,6 +208,7 @@ def test_it_takes_what_timm_resolves_for_a_model() -> None:
     [
         ({"flip": 1.5}, "flip is 1.5; expected a probability"),
         ({"rotation": -1.0}, "rotation is -1.0; expected degrees"),
+        ({"scale": 1.0}, "scale is 1.0; expected a relative change"),
         ({"color_jitter": (0.2, 0.2, 0.2, 0.6)}, "hue at most 0.5"),
         ({"color_jitter": (0.2, -0.2, 0.2, 0.1)}, "none negative"),
         ({"color_jitter": (0.2, 0.2)}, "expected brightness, contrast, saturation and hue"),

@@ -100,6 +100,16 @@ def test_a_base_network_starts_from_a_run_of_the_whole_one(tmp_path: Path) -> No
     assert all(torch.equal(value, expected[key]) for key, value in network.state_dict().items())
 
 
+def test_a_trained_base_network_goes_on_with_comparing_and_says_so(tmp_path: Path) -> None:
+    path = saved(tmp_path, "base_nano", toy.CLASSES)
+    expected = qcs.load_model(path).state_dict()
+    with pytest.warns(UserWarning, match=rf"holds a base network: {len(expected)} of {len(expected)} entries matched"):
+        network, _ = built(toy.settings(init=str(path), model="qcs_nano"))
+    own = network.state_dict()
+    assert all(torch.equal(value, own[key]) for key, value in expected.items())
+    assert len(own) > len(expected)
+
+
 def test_a_backbone_alone_starts_a_network_that_is_otherwise_fresh_and_says_so(tmp_path: Path) -> None:
     state = qcs.create_model("qcs_nano").state_dict()
     backbone = {key: value for key, value in state.items() if key.startswith("backbone.")}

@@ -262,6 +262,19 @@ def test_part_of_a_network_is_filled_only_on_request_and_says_so(state: State) -
     assert same(model, {**before, **backbone_of(state)})
 
 
+def test_a_base_network_fills_all_but_the_cross_part(state: State) -> None:
+    trained, model = qcs.create_model("base_nano"), qcs.create_model("qcs_nano")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    loaded = qcs.load_checkpoint(model, trained.state_dict(), part="base")
+    assert (loaded.matched, loaded.fresh) == (len(trained.state_dict()), len(before) - len(trained.state_dict()))
+    assert same(model, {**before, **trained.state_dict()})
+    loaded = qcs.load_checkpoint(model, state, part="base")  # of a whole network too
+    assert loaded.dropped == {"cross part": len(before) - loaded.matched}
+    fewer = {key: value for key, value in trained.state_dict().items() if key != "base.head.bias"}
+    with pytest.raises(InputError, match=r"does not fit qcs_nano: 1 missing: base\.head\.bias$|classes"):
+        qcs.load_checkpoint(model, fewer, part="base")
+
+
 def test_a_backbone_is_as_strict_as_a_network(state: State) -> None:
     key = "backbone.model.stages.0.0.conv1.weight"
     with pytest.raises(InputError, match=rf"does not fit qcs_nano: 1 missing: {key}$"):
@@ -289,7 +302,7 @@ def test_a_face_recognition_network_fills_the_backbone_of_a_network() -> None:
 def test_what_has_no_backbone_is_refused(state: State) -> None:
     with pytest.raises(InputError, match=r"part='backbone' is for networks around a backbone, not for ir_nano"):
         qcs.load_checkpoint(qcs.create_model("ir_nano"), state, part="backbone")
-    with pytest.raises(InputError, match=r"part must be 'backbone' or None, got 'head'"):
+    with pytest.raises(InputError, match=r"part must be 'backbone', 'base' or None, got 'head'"):
         qcs.load_checkpoint(qcs.create_model("qcs_nano"), state, part=cast(Any, "head"))
     with pytest.raises(InputError, match=r"does not fit qcs_nano: \d+ missing: backbone"):
         qcs.load_checkpoint(qcs.create_model("qcs_nano"), {"fc.weight": torch.zeros(1)}, part="backbone")

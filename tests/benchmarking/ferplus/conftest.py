@@ -53,5 +53,6 @@ def experiment(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     data.drawn = shortcut.draw_faces({"train": 14, "validation": 2, "test": 4})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "ROUND", ROUND)
+        patch.setattr(plan, "START_VIEWS", ROUND)
         patch.setattr(plan, "PLAN", tuple(dataclasses.replace(each, round=ROUND) for each in plan.PLAN))
         yield Experiment(data, plan.Budget(2 * ROUND), output / "results", output / "runs", Console(quiet=True))

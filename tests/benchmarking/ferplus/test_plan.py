@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.ferplus.plan import GROUPS, IMAGES_PER_STEP, PLAN, ROUND, Budget, Condition, chosen, runs
+from benchmarks.ferplus.plan import GROUPS, IMAGES_PER_STEP, PLAN, ROUND, START_VIEWS, Budget, Condition, chosen, runs
 from qcs.data import LabelledImages
 from qcs.engine.build import build_model
 from qcs.engine.loading import branch_sampler
@@ -33,20 +33,22 @@ def test_all_conditions_have_equal_views(condition: Condition) -> None:
     per_step = config.anchors_per_step(condition.branches) * condition.branches
     assert per_step == IMAGES_PER_STEP
     assert len(sampler) * config.epochs == budget.steps(condition)
-    assert len(sampler) * config.epochs * per_step * (2 if config.sam_rho else 1) == views
+    assert len(sampler) * config.epochs * per_step * (2 if config.sam_rho else 1) == (
+        START_VIEWS if condition.is_start else views
+    )
 
 
 @pytest.mark.parametrize("condition", PLAN, ids=lambda condition: condition.name)
 def test_every_condition_builds_its_network(condition: Condition) -> None:
     faces = images(2450)
-    config = Budget(ROUND).settings(condition, 0, 9600, "run")
+    config = Budget(ROUND).settings(condition, 0, ROUND, "run")
     model, _ = build_model(config, Sources(faces, faces, None, ""))
     assert model.branches == condition.branches
     assert all(model.model_args[name] == value for name, value in config.model_args.items())
 
 
 def test_conditions_differ_and_are_named_once() -> None:
-    settings = [str((c.family, c.settings, c.labels)) for c in PLAN]
+    settings = [str((c.family, c.settings, c.labels, c.warm, c.is_start)) for c in PLAN]
     assert len(set(settings)) == len({c.name for c in PLAN}) == len(PLAN)
     assert {c.group for c in PLAN} == GROUPS.keys()
     assert all(c.against in {other.name for other in PLAN} for c in PLAN)
@@ -59,9 +61,9 @@ def test_a_seed_is_finished_before_the_next() -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(InputError, match="multiple of 9,600"):
+    with pytest.raises(InputError, match="multiple of 19,200"):
         Budget(10_000)
-    with pytest.raises(InputError, match="takes 9,600 images"):
-        Budget(ROUND).settings(PLAN[0], 0, 9599, "run")
+    with pytest.raises(InputError, match="takes 19,200 images"):
+        Budget(ROUND).settings(PLAN[0], 0, ROUND - 1, "run")
     with pytest.raises(InputError, match="unknown condition qsc"):
         chosen(["qsc"])

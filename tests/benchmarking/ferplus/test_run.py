@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,19 @@ def test_as_many_images_pass_the_network_as_planned(experiment: Experiment, monk
             seen[0] += sum(len(batch) for batch in images)
         return original(self, *images, **options)
 
+    experiment.run_one(condition("start"), seed=0)
     monkeypatch.setattr(CrossSimilarityNetwork, "forward", forward)
     record = experiment.run_one(condition("base-sam"), seed=0)
     assert seen[0] == record["views"] == experiment.budget.views
+
+
+def test_warm_conditions_share_a_start_and_fresh_ones_have_none(experiment: Experiment) -> None:
+    record = experiment.run_one(condition("dcs"), seed=3)
+    start = json.loads((experiment.results / "start-seed0.json").read_text())
+    weights = experiment.runs / "start-seed0" / "best.safetensors"
+    assert record["start"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert record["config"]["lr"] < start["config"]["lr"] and "init" not in record["config"]
+    assert start["start"] is None and experiment.run_one(condition("dcs-fresh"), seed=3)["start"] is None
 
 
 @pytest.mark.slow

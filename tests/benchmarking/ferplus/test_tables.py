@@ -60,7 +60,7 @@ def test_mean_deviation_difference_and_tests(results: Path) -> None:
     assert "| `base` | 3 | 72.00 ± 2.00 | 36.00 ± 1.00 | – | – | – | – |" in page
     assert "| `dcs` | 1 | 70.00 | 35.00 | +0.00 | – | – | +0.00 |" in page
     assert "above the base: none; below it: none; neither: `qcs`" in page  # 3.5 standard errors, but p = 0.074
-    assert "fewer seeds than 3, and how many they have: `base-sam` (0), `dcs` (1)" in page
+    assert "fewer seeds than 3, and how many they have: `start` (0), `base-sam` (0), `dcs` (1)" in page
 
 
 def test_a_difference_is_clear_by_its_t_test_corrected_for_the_other_comparisons(tmp_path: Path) -> None:
