@@ -16,7 +16,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error,
 from benchmarks.ferplus.corruptions import CORRUPTIONS, corrupted
 from benchmarks.ferplus.data import Data
 from qcs.data import LabelledImages, eval_transform
-from qcs.engine import Evaluation
+from qcs.engine import Evaluation, Mirrored
 from qcs.models import CrossSimilarityNetwork
 
 BATCH = 256
@@ -36,10 +36,9 @@ def measure(model: CrossSimilarityNetwork, data: Data) -> dict[str, Any]:
     """
     test = data.official["test"]
     found = probabilities(model, test)
-    both = np.stack([found, probabilities(model, test, mirrored=True)])
     return {
         "test": evaluation(found, test).to_dict(),
-        "flipped": evaluation(both.mean(0), test).to_dict(),
+        "flipped": evaluation(probabilities(model, test, mirrored=True), test).to_dict(),
         "unseen": evaluation(found[data.unseen], test.subset(data.unseen)).to_dict(),
         "muxspace": elsewhere(model, data.muxspace).to_dict(),
         **{name: evaluation(probabilities(model, damaged(test, name)), test).to_dict() for name in CORRUPTIONS},
@@ -50,10 +49,10 @@ def measure(model: CrossSimilarityNetwork, data: Data) -> dict[str, Any]:
 
 @torch.inference_mode()
 def probabilities(model: CrossSimilarityNetwork, images: LabelledImages, mirrored: bool = False) -> Probabilities:
-    """What the network says of each image (n, classes)."""
+    """What the network says of each image (n, classes), or of it and its mirror image."""
     batches = DataLoader(images.with_transform(eval_transform(resolve_model_data_config(model))), BATCH)
-    model = model.eval()
-    rows = [model(batch.flip(-1) if mirrored else batch).float().softmax(-1) for batch, _ in batches]
+    look = Mirrored(model).eval() if mirrored else model.eval()
+    rows = [look(batch).float().softmax(-1) for batch, _ in batches]
     return torch.cat(rows).numpy()
 
 

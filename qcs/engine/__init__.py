@@ -4,6 +4,7 @@ from qcs.engine.config import TrainConfig as TrainConfig
 from qcs.engine.crop import trained_crop as trained_crop
 from qcs.engine.evaluation import Evaluation as Evaluation
 from qcs.engine.evaluation import evaluate as evaluate
+from qcs.engine.mirrored import Mirrored as Mirrored
 from qcs.engine.predict import PicturePrediction as PicturePrediction
 from qcs.engine.predict import Prediction as Prediction
 from qcs.engine.predict import classify as classify

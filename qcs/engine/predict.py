@@ -15,6 +15,7 @@ from timm.data import resolve_model_data_config
 
 from qcs.data import eval_transform
 from qcs.data.dataset import open_image
+from qcs.engine.mirrored import Mirrored
 from qcs.errors import InputError
 from qcs.faces import MTCNN, Face, FaceDetector, Picture, align, template
 from qcs.faces.align import DEFAULT
@@ -71,6 +72,8 @@ def predict(
     paths: Sequence[str | Path],
     device: torch.device | str = "cpu",
     on_unreadable: Callable[[InputError], None] | None = None,
+    *,
+    mirrored: bool = False,
 ) -> Iterator[Prediction]:
     """Classify image files that each show one face, cut out already.
 
@@ -80,6 +83,7 @@ def predict(
         device: Where to compute.
         on_unreadable: Called with the error of a file that is no readable image, which is then passed over; None
             raises the error.
+        mirrored: Whether to average with the mirror images, see `Mirrored`.
 
     Yields:
         A prediction per readable file, in order.
@@ -89,7 +93,7 @@ def predict(
     """
     for start in range(0, len(paths), BATCH):
         opened = list(_open(paths[start : start + BATCH], on_unreadable))
-        rows = classify(model, [image for _, image in opened], device)
+        rows = classify(model, [image for _, image in opened], device, mirrored=mirrored)
         for (path, _), probabilities in zip(opened, rows, strict=True):
             yield Prediction(path, probabilities)
 
@@ -102,6 +106,7 @@ def predict_faces(
     detector: FaceDetector | None = None,
     crop: str = DEFAULT,
     together: int = 8,
+    mirrored: bool = False,
 ) -> Iterator[PicturePrediction]:
     """Find the faces in pictures, align and classify them.
 
@@ -113,6 +118,7 @@ def predict_faces(
         crop: How faces are cut out, see `qcs.faces.template`: like those that the network was trained with, see
             `qcs.engine.trained_crop`.
         together: Pictures whose faces are classified in one go; 1 answers after each.
+        mirrored: As for `predict`.
 
     Yields:
         The faces of each picture, in order.
@@ -126,13 +132,18 @@ def predict_faces(
     pictures = iter(pictures)
     while group := list(itertools.islice(pictures, together)):
         found = [_cut_out(picture, detector, side, crop) for picture in group]
-        rows = iter(classify(model, [image for faces in found for _, image in faces], device))
+        cut = [image for faces in found for _, image in faces]
+        rows = iter(classify(model, cut, device, mirrored=mirrored))
         for picture, faces in zip(group, found, strict=True):
             yield PicturePrediction(picture, tuple(Prediction(picture.path, next(rows), face) for face, _ in faces))
 
 
 def classify(
-    model: CrossSimilarityNetwork, faces: Sequence[Image.Image], device: torch.device | str = "cpu"
+    model: CrossSimilarityNetwork,
+    faces: Sequence[Image.Image],
+    device: torch.device | str = "cpu",
+    *,
+    mirrored: bool = False,
 ) -> list[dict[str, float]]:
     """Classify faces that are cut out already and in memory.
 
@@ -140,6 +151,7 @@ def classify(
         model: As for `predict`.
         faces: Images that each show one face and nothing else.
         device: Where to compute.
+        mirrored: As for `predict`.
 
     Returns:
         Probability of every class by name for each face, in order.
@@ -152,11 +164,12 @@ def classify(
     """
     transform = eval_transform(resolve_model_data_config(model))
     model = model.to(device).eval()
+    look = Mirrored(model) if mirrored else model
     rows: list[dict[str, float]] = []
     for start in range(0, len(faces), BATCH):
         batch = torch.stack([transform(face) for face in faces[start : start + BATCH]]).to(device)
         with torch.inference_mode():
-            probabilities = model(batch).float().softmax(-1).tolist()
+            probabilities = look(batch).float().softmax(-1).tolist()
         rows += [dict(zip(model.class_names, row, strict=True)) for row in probabilities]
     return rows
 

@@ -28,7 +28,9 @@ from qcs.models import load_model
 PLACE = ["left", "top", "right", "bottom", "score", *(f"{name}_{axis}" for name in LANDMARKS for axis in "xy")]
 
 
-def predict_crops(weights: str, images: Sequence[str], output: str | None, console: Console) -> list[InputError]:
+def predict_crops(
+    weights: str, images: Sequence[str], output: str | None, console: Console, *, mirrored: bool = False
+) -> list[InputError]:
     """Predict image files and folders, each image one face, passing over files that cannot be read.
 
     Returns:
@@ -41,7 +43,7 @@ def predict_crops(weights: str, images: Sequence[str], output: str | None, conso
     model = load_model(weights_file(weights))
     unreadable: list[InputError] = []
     predictions: list[Prediction] = []
-    for shown in predict(model, _files(images), Accelerator().device, unreadable.append):
+    for shown in predict(model, _files(images), Accelerator().device, unreadable.append, mirrored=mirrored):
         predictions.append(shown)
         _say(console, f"{shown.path}  {shown.label}  {shown.probabilities[shown.label]:.1%}")
     if predictions:
@@ -59,6 +61,7 @@ def predict_pictures(
     crop: str | None = None,
     min_face: int | None = None,
     every: int = 1,
+    mirrored: bool = False,
 ) -> list[InputError]:
     """Find and predict the faces in photographs, folders of them, videos and cameras.
 
@@ -85,8 +88,9 @@ def predict_pictures(
     drawn: set[Path] = set()
     given = {path.resolve() for path in _given(sources)} if annotated else set()
     try:
+        together, device = 1 if live else 8, Accelerator().device
         for found in predict_faces(
-            model, stream, Accelerator().device, detector=detector, crop=crop, together=1 if live else 8
+            model, stream, device, detector=detector, crop=crop, together=together, mirrored=mirrored
         ):
             if annotated:
                 _draw(found, Path(annotated), drawn, given)

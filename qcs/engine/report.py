@@ -15,6 +15,7 @@ from qcs.data import eval_transform
 from qcs.engine.crop import warn_of_other_crop
 from qcs.engine.evaluation import Evaluation, evaluate
 from qcs.engine.known_images import check_split, known_images
+from qcs.engine.mirrored import Mirrored
 from qcs.engine.run_folder import RunFolder, weights_file, writing
 from qcs.models import load_model
 
@@ -27,8 +28,20 @@ def evaluate_data(
     output: str | None,
     console: Console,
     data_format: str | None = None,
+    *,
+    mirrored: bool = False,
 ) -> Evaluation:
     """Evaluate weights on a split of some data; classes meet by name.
+
+    Args:
+        weights: A weights file or what stands for one, see `weights_file`.
+        data: The images, see `qcs.data.read`.
+        split: `"train"`, `"validation"`, `"test"` or `"all"`.
+        image_root: Folder that the paths of a list file start from.
+        output: Folder to write to; None means that of the weights.
+        console: Where to show the result.
+        data_format: Format of the data; None recognises it.
+        mirrored: Whether to average with the mirror images, see `Mirrored`.
 
     Raises:
         InputError: If weights or data cannot be read, or they share no class.
@@ -40,10 +53,13 @@ def evaluate_data(
     warn_of_other_crop(path, known, data)
     device = Accelerator().device
     batches = DataLoader(known.with_transform(eval_transform(resolve_model_data_config(model))), batch_size=256)
-    result = evaluate(model.to(device), batches, model.class_names, device)
-    _print(result, f"{path} on {split} of {data}", console)
+    look = Mirrored(model) if mirrored else model
+    result = evaluate(look.to(device), batches, model.class_names, device)
+    averaged = ", averaged with the mirror images" if mirrored else ""
+    _print(result, f"{path} on {split} of {data}{averaged}", console)
     beside = Path() if weights.startswith("hf-hub:") else path.parent  # the Hub's cache is no place for results
-    _write(result, Path(output) if output else beside, f"{Path(data).resolve().stem}-{split}", console)
+    name = f"{Path(data).resolve().stem}-{split}" + ("-mirrored" if mirrored else "")
+    _write(result, Path(output) if output else beside, name, console)
     return result
 
 

@@ -62,9 +62,7 @@ class Loaded:
         return f"{self.matched} of {self.total} entries matched{left_out}{fresh}"
 
 
-def load_checkpoint(
-    model: nn.Module, source: str | Path | Mapping[str, Any], *, part: Part | None = None
-) -> Loaded:
+def load_checkpoint(model: nn.Module, source: str | Path | Mapping[str, Any], *, part: Part | None = None) -> Loaded:
     """Load weights into a model, strictly: every parameter is filled, nothing is left over.
 
     Takes our own layout or that of the original's checkpoints, whose unused entries are dropped knowingly; also with
