@@ -235,7 +235,8 @@ def _missing(runs: Runs) -> str:
     """Says what the tables lack: conditions that have fewer seeds than others."""
     seeds = max((len(found) for found in runs.values()), default=0)
     counts = {c.name: len(runs.get(c.name, ())) for c in PLAN}
-    if not (few := [f"`{name}` ({count})" for name, count in counts.items() if count < seeds]):
+    wanted = {c.name: min(seeds, 1) if c.is_start else seeds for c in PLAN}
+    if not (few := [f"`{name}` ({count})" for name, count in counts.items() if count < wanted[name]]):
         return ""
     return f"## Not run\n\nConditions with fewer seeds than {seeds}, and how many they have: {', '.join(few)}."
 

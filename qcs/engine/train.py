@@ -6,7 +6,6 @@ A run writes checkpoints as it goes; one that was killed goes on from the last o
 from __future__ import annotations
 
 import dataclasses
-import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +22,6 @@ from timm.data import resolve_model_data_config
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from timm.utils import ModelEmaV3
 
-import qcs
 from qcs.data.dataset import LabelledImages
 from qcs.engine.build import build_model
 from qcs.engine.checkpoints import Checkpoints
@@ -37,6 +35,7 @@ from qcs.engine.predictions import FILE as PREDICTIONS
 from qcs.engine.predictions import Predictions, in_order
 from qcs.engine.resuming import restore, training_state
 from qcs.engine.run_folder import RunFolder, writing
+from qcs.engine.run_report import beginning, introduction, write_results
 from qcs.engine.running import RunningMeans
 from qcs.engine.sam import SAM
 from qcs.engine.sources import sources
@@ -270,33 +269,12 @@ class _Training:
         """Say and write down what this run is."""
         if not self.accelerator.is_main_process:
             return
-        settings = dataclasses.asdict(self.config)
         if not self.resumed:
-            self.folder.write_json(
-                "config.json",
-                {
-                    "config": settings,
-                    "anchors_per_step": self.config.anchors_per_step(self.model.branches),
-                    "precision": self.precision,
-                    "processes": self.accelerator.num_processes,
-                    "images": self.data.summary(),
-                    "model_chosen_on": self.data.selection,
-                    "model_args": self.model.model_args,
-                    "versions": {
-                        "qcs": qcs.__version__,
-                        "torch": torch.__version__,
-                        "python": platform.python_version(),
-                    },
-                },
-            )
-        self._say("settings: " + ", ".join(f"{name}={value}" for name, value in settings.items()))
-        counts = {name: sum(classes.values()) for name, classes in self.data.summary().items()}
-        self._say(
-            f"{self.config.model} on {', '.join(f'{n:,} {name}' for name, n in counts.items())} images; "
-            f"classes {', '.join(self.model.class_names)}\n"
-            f"the model is chosen on {self.data.selection}, never on test images\n"
-            f"run folder {self.folder.path}"
-        )
+            processes = self.accelerator.num_processes
+            record = beginning(self.config, self.model, self.data, precision=self.precision, processes=processes)
+            self.folder.write_json("config.json", record)
+        for line in introduction(self.config, self.model, self.data, self.folder):
+            self._say(line)
         self.accelerator.project_configuration.logging_dir = str(self.folder.path)
         with writing(self.folder.path / "tensorboard"):
             # What the interrupted run logged of epochs that are now run again is not shown twice.
@@ -419,30 +397,12 @@ class _Training:
             if self.accelerator.is_main_process:
                 predictions.save(self.folder.path / PREDICTIONS)
         if self.accelerator.is_main_process:
-            self._report(best_epoch, results)
+            for line in write_results(self.folder, self.config.model, self.history, best_epoch, results):
+                self._say(line)
             self.checkpoints.discard()
         for tracker in self.accelerator.trackers:
             tracker.finish()
         return RunResult(self.folder.path, self.history, best_epoch, results["validation"], results.get("test"))
-
-    def _report(self, best_epoch: int, results: dict[str, Evaluation]) -> None:
-        from qcs import visualize
-
-        for name, result in results.items():
-            self.folder.write_json(f"{name}.json", {"best_epoch": best_epoch, **result.to_dict()})
-            self._say(
-                f"{name}: accuracy {result.accuracy:.2%}, balanced {result.balanced_accuracy:.2%} "
-                f"({result.images:,} images, weights of epoch {best_epoch})"
-            )
-        matrices = {name: result.confusion for name, result in results.items()}
-        pictures = {
-            "confusion.png": visualize.confusion_matrices(matrices, self.model.class_names),
-            "curves.png": visualize.loss_curves({self.config.model: self.history}),
-        }
-        for name, picture in pictures.items():
-            with writing(self.folder.path / name):
-                visualize.save(picture, self.folder.path / name)
-        self._say(f"wrote {self.folder.path}")
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
