@@ -158,7 +158,8 @@ class _Training:
         self.ema = ModelEmaV3(self.model, decay=config.ema, use_warmup=True) if config.ema else None
         adam = torch.optim.AdamW(self._parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
         self.take_step = TrainingStep(
-            torch.compile(self.network) if config.compile else self.network,  # its evaluation is not compiled
+            # Only the step's own calls are compiled: evaluation has other shapes.
+            cast(torch.nn.Module, torch.compile(self.network)) if config.compile else self.network,
             SAM(adam, config.sam_rho),
             self._loss(),
             self.accelerator,
