@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -45,9 +45,10 @@ class Way:
         at_once: All branches in one batch.
         prelu: The PReLU whose gradient is vectorised.
         bf16: Autocast to bfloat16.
-        compiled: The backbone compiled.
+        compiled: The network compiled.
         batch_norm: Statistics per `"branch"` or `"joint"`.
         reuse: Freed memory is kept for the next step.
+        fused: AdamW in one operator.
     """
 
     at_once: bool = False
@@ -56,16 +57,20 @@ class Way:
     compiled: bool = False
     batch_norm: str = "branch"
     reuse: bool = False
+    fused: bool = False
 
 
+FAST = Way(prelu=True, at_once=True, reuse=True, fused=True)
 WAYS = {
     PLAIN: Way(),
     "+ faster PReLU": Way(prelu=True),
     "+ branches in one batch": Way(prelu=True, at_once=True),
     "+ freed memory reused": Way(prelu=True, at_once=True, reuse=True),
-    "+ bf16": Way(prelu=True, at_once=True, reuse=True, bf16=True),
-    "+ compiled backbone": Way(prelu=True, at_once=True, reuse=True, bf16=True, compiled=True),
-    "joint batch norm, bf16": Way(prelu=True, at_once=True, reuse=True, bf16=True, batch_norm="joint"),
+    "+ fused AdamW": FAST,
+    "+ compiled": replace(FAST, compiled=True),
+    "+ bf16": replace(FAST, bf16=True),
+    "+ bf16, compiled": replace(FAST, bf16=True, compiled=True),
+    "joint batch norm, bf16": replace(FAST, bf16=True, batch_norm="joint"),
     "branch by branch, bf16": Way(bf16=True),
 }
 
@@ -81,10 +86,9 @@ def stepper(name: str, way: Way) -> Callable[[], None]:
             cast(Any, module).__class__ = nn.PReLU  # PyTorch's own gradient
     use_plain_attention(model)
     model = model.to(memory_format=torch.channels_last).train()
-    if way.compiled:
-        model.backbone.compile()
-    sam = SAM(torch.optim.AdamW(model.parameters(), lr=1e-5), 0.05)
-    take = TrainingStep(model, sam, JointLoss(), Accelerator(cpu=True), bf16=way.bf16)
+    sam = SAM(torch.optim.AdamW(model.parameters(), lr=1e-5, fused=way.fused), 0.05)
+    network = cast(nn.Module, torch.compile(model)) if way.compiled else model
+    take = TrainingStep(network, sam, JointLoss(), Accelerator(cpu=True), bf16=way.bf16)
     images = [channels_last(torch.randn(anchors, 3, side, side)) for _ in range(4)]
     labels = torch.randint(8, (4, anchors))
 

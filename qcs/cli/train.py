@@ -60,7 +60,7 @@ def train(
     patience: Annotated[int | None, setting("Epochs without improvement before the end.", "all epochs")] = None,
     checkpoint_minutes: Annotated[float | None, setting("Minutes between checkpoints in an epoch.", "5")] = None,
     precision: Annotated[str | None, setting("fp32, bf16 (autocast), or auto: bf16 where it is native.")] = None,
-    compile: Annotated[bool | None, setting("Compile the backbone: slow start, faster steps.", "no")] = None,
+    compile: Annotated[bool | None, setting("Compile the network: slow start, faster steps.", "no")] = None,
     in_chans: Annotated[int | None, setting("Channels inside the network, 3 or 1 (grey).", "3")] = None,
     model_arg: Annotated[
         list[str] | None, setting("Argument of the network as NAME=VALUE, as scope=sample; repeatable.", "none")

@@ -74,7 +74,7 @@ class TrainConfig:
         erasing: Smallest and largest share of the area that random erasing blanks; None for none.
         color_jitter: Largest change of brightness, contrast, saturation and hue, see `qcs.data.Augmentation`.
         precision: `"fp32"`, `"bf16"` for autocast to bfloat16, or `"auto"` for bf16 where the processor has it.
-        compile: Compile the backbone with `torch.compile`: slow to start, then faster steps; needs a C++ compiler.
+        compile: Compile the network with `torch.compile`: slow to start, then faster steps; needs a C++ compiler.
         validation_fraction: Share of the training images held out, per class, where the data has no validation split.
         checkpoint_minutes: Time between checkpoints within an epoch, in minutes; each epoch ends with one.
         workers: Processes that load images; 0 loads in the main process.

@@ -28,7 +28,7 @@ class TrainingStep:
     w + e. Batch norm and the extremal distances see one batch at a time.
 
     Args:
-        network: The network, wrapped for its processes.
+        network: The network, wrapped for its processes and compiled if wanted.
         optimizer: SAM around an optimiser of the network's parameters.
         loss: The loss of all classifiers.
         accelerator: Device and processes.
@@ -67,7 +67,8 @@ class TrainingStep:
         self.optimizer.step()
         self.taken += 1
         if self.ema is not None:
-            self.ema.update(self.accelerator.unwrap_model(self.network), step=self.taken)
+            network = self.accelerator.unwrap_model(self.network, keep_torch_compile=False)
+            self.ema.update(network, step=self.taken)
         return values
 
     def _gradients(self, batches: Sequence[Batch]) -> dict[str, Tensor]:

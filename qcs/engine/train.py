@@ -155,17 +155,17 @@ class _Training:
             use_plain_attention(self.model)
         self.network = self.accelerator.prepare_model(self.model.to(memory_format=torch.channels_last))
         self.ema = ModelEmaV3(self.model, decay=config.ema, use_warmup=True) if config.ema else None
+        adam = torch.optim.AdamW(self._parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
         self.take_step = TrainingStep(
-            self.network,
-            SAM(torch.optim.AdamW(self._parameters(), lr=config.lr, weight_decay=config.weight_decay), config.sam_rho),
+            # Only the step's own calls are compiled: evaluation has other shapes.
+            cast(torch.nn.Module, torch.compile(self.network)) if config.compile else self.network,
+            SAM(adam, config.sam_rho),
             self._loss(),
             self.accelerator,
             bf16=self.precision == "bf16",
             clip_grad=config.clip_grad,
             ema=self.ema,
         )
-        if config.compile:
-            self.model.backbone.compile()
         self.history: list[dict[str, float]] = []
         self.means = RunningMeans()
         self.first_batch = 0  # of the next epoch; above 0 in the epoch that a run resumes in

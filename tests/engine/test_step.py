@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -75,6 +75,16 @@ def test_the_average_follows_the_weights() -> None:
     take([batch(4, 2)])
     for average, before, now in zip(ema.module.parameters(), first.parameters(), model.parameters(), strict=True):
         assert_close(average, (before + now) / 2)
+
+
+def test_a_compiled_network_steps_as_it_would_and_is_averaged() -> None:
+    plain, model = Classifier(), Classifier()
+    ema, expected = ModelEmaV3(model, decay=0.5), ModelEmaV3(plain, decay=0.5)
+    compiled = cast(Classifier, torch.compile(model, backend="eager"))
+    take, take_plain = step(compiled, rho=0.1, ema=ema), step(plain, rho=0.1, ema=expected)
+    for seed in (1, 2):
+        take([batch(4, seed)]), take_plain([batch(4, seed)])
+    assert_close(ema.module.state_dict(), expected.module.state_dict())
 
 
 @pytest.mark.parametrize("bad_call", [1, 2])

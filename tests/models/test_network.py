@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -91,6 +91,16 @@ def test_in_training_each_branch_has_its_own_batch_statistics_and_updates_the_ru
     assert_close(out.base, torch.stack([apart(x) for x in images]))
     assert_close(dict(model.named_buffers()), dict(apart.named_buffers()))
     assert model.backbone.model.stem.norm.num_batches_tracked == COUNTS[name]
+
+
+@pytest.mark.slow
+def test_the_whole_network_compiles_to_one_graph_with_the_same_results() -> None:
+    model = build("qcs_nano").double()
+    compiled = torch.compile(copy.deepcopy(model), fullgraph=True, backend="aot_eager_decomp_partition")
+    images = faces(model, dtype=torch.float64)
+    assert_close(step(cast(Any, compiled), images), step(model, images))
+    assert_close([p.grad for p in compiled.parameters()], [p.grad for p in model.parameters()])
+    assert_close(dict(compiled._orig_mod.named_buffers()), dict(model.named_buffers()))
 
 
 def test_joint_batch_norm_takes_one_set_of_statistics_over_all_branches() -> None:
