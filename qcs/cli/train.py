@@ -28,6 +28,10 @@ def train(
     ] = None,
     votes: Annotated[str | None, setting("How FERPlus votes of training images become labels.", "majority")] = None,
     soft_labels: Annotated[bool | None, setting("Train on the shares of votes instead of one label.", "no")] = None,
+    teacher: Annotated[
+        list[str] | None, setting("Weights of a trained network that has a say in the targets; repeatable.", "none")
+    ] = None,
+    teacher_share: Annotated[float | None, setting("Weight of the teachers in the targets, 0 to 1.", "0.5")] = None,
     output: Annotated[str | None, setting("Run folder to create.", "runs/MODEL-DATE-TIME")] = None,
     init: Annotated[str | None, setting("Run folder or weights file to start from.", "fresh weights")] = None,
     backbone: Annotated[str | None, setting("Any timm model, for qcs, dcs or base.", "the network's own")] = None,
@@ -73,11 +77,13 @@ def train(
     if resume is not None and len(given) > 1:
         others = ", ".join(f"--{name.replace('_', '-')}" for name in given if name != "resume")
         raise typer.BadParameter(f"--resume goes on with the run's own settings; leave out {others}")
-    for name in ("recipe", "settings", "resume", "kl", "l2", "model_arg"):
+    for name in ("recipe", "settings", "resume", "kl", "l2", "model_arg", "teacher"):
         given.pop(name, None)
     weights = {name: value for name, value in (("kl", kl), ("l2", l2)) if value}
     if weights:
         given["distillation"] = weights
+    if teacher:
+        given["teachers"] = tuple(teacher)
     if model_arg:
         given["model_args"] = dict(map(_model_argument, model_arg))
     needs("accelerate", "tensorboard", "torchmetrics", "matplotlib")

@@ -38,6 +38,8 @@ class TrainConfig:
         votes: How FERPlus votes of the training images become labels, see `qcs.data.votes.decide`; validation and test
             splits keep the official majority, which None means for all.
         soft_labels: Train on the share of votes of each class, where the data has votes, instead of one label.
+        teachers: Weights of trained networks that have a say in the targets, see `qcs.engine.teachers`.
+        teacher_share: Their weight in the targets, in [0, 1].
         output: The run folder to create; None makes one under `runs/`.
         init: Weights to start from; where their classes differ from the data's, the heads start fresh.
         backbone: Backbone of `qcs`, `dcs` or `base`, any timm model with features; None leaves the network's own.
@@ -96,6 +98,8 @@ class TrainConfig:
     data_format: str | None = None
     votes: str | None = None
     soft_labels: bool = False
+    teachers: tuple[str, ...] = ()
+    teacher_share: float = 0.5
     output: str | None = None
     init: str | None = None
     backbone: str | None = None
@@ -149,6 +153,7 @@ class TrainConfig:
             "layer_decay": (1e-12, 1),
             "weight_decay": (0, math.inf),
             "sam_rho": (0, math.inf),
+            "teacher_share": (0, 1),
             "accumulate": (1, math.inf),
             "ema": (0, 1 - 1e-9),
             "checkpoint_minutes": (0, math.inf),
@@ -229,6 +234,8 @@ def _fits(value: Any, hint: Any) -> bool:
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return any(_fits(value, arg) for arg in args)
+    if origin is tuple and args[-1] is Ellipsis:
+        return isinstance(value, tuple) and all(_fits(each, args[0]) for each in value)
     if origin is tuple:
         return isinstance(value, tuple) and len(value) == len(args) and all(map(_fits, value, args))
     if origin is dict:

@@ -38,8 +38,9 @@ from qcs.engine.run_folder import RunFolder, writing
 from qcs.engine.run_report import beginning, introduction, write_results
 from qcs.engine.running import RunningMeans
 from qcs.engine.sam import SAM
-from qcs.engine.sources import sources
+from qcs.engine.sources import Sources, sources
 from qcs.engine.step import Batch, TrainingStep
+from qcs.engine.teachers import taught
 from qcs.errors import InputError
 from qcs.losses import JointLoss
 from qcs.models import CrossSimilarityNetwork, load_model, save_model
@@ -142,6 +143,8 @@ class _Training:
         self.model, self.data = build_model(config, data)
         if resume is not None:
             self._keep_data(resume)
+        if config.teachers:
+            self.data = self._taught()
         stamp = [datetime.now().strftime("%Y%m%d-%H%M%S")]
         self.folder = RunFolder(config.folder(broadcast_object_list(stamp)[0]))  # the same for all processes
         self.checkpoints = Checkpoints(self.folder.path / CHECKPOINTS)
@@ -181,6 +184,13 @@ class _Training:
         found = self.data.summary()
         if found != began_with:
             raise InputError(f"the data changed since the run began: it has {found} images, then {dict(began_with)}")
+
+    def _taught(self) -> Sources:
+        """The images with the teachers' say in the targets of the training ones."""
+        config, device = self.config, self.accelerator.device
+        soft = config.soft_labels
+        train = taught(self.data.train, config.teachers, config.teacher_share, soft_labels=soft, device=device)
+        return dataclasses.replace(self.data, train=train)
 
     @property
     def evaluated(self) -> CrossSimilarityNetwork:
