@@ -12,6 +12,7 @@ from rich.console import Console
 
 from benchmarks.ferplus import tables
 from benchmarks.ferplus.card import write_card
+from benchmarks.ferplus.company import measure_company
 from benchmarks.ferplus.data import Data
 from benchmarks.ferplus.embed import embed
 from benchmarks.ferplus.plan import GROUPS, Budget, chosen, runs
@@ -53,6 +54,19 @@ def run(
     experiment = Experiment(Data(data), Budget(views, network), results, weights, console)
     with interruptible():
         experiment.run(runs(chosen(only or ()), seeds), minutes)
+
+
+@app.command()
+def company(
+    data: Folder,
+    threads: Threads = 1,
+    results: Annotated[Path, typer.Option(help="Folder of the results.", show_default="beside the program")] = RESULTS,
+    weights: Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")] = Path("runs/ferplus"),
+) -> None:
+    """What the cross classifiers of finished runs know from the company an image keeps."""
+    torch.set_num_threads(threads)
+    with interruptible():
+        measure_company(Data(data), results, weights, console)
 
 
 @app.command()

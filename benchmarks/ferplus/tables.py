@@ -40,7 +40,7 @@ def write(results: Path, output: Path) -> None:
     Raises:
         InputError: As `page`.
     """
-    write_text(output, page(read(results)))
+    write_text(output, page(read(results), read_company(results / "company")))
 
 
 def read(results: Path) -> Runs:
@@ -66,9 +66,19 @@ def read(results: Path) -> Runs:
     return runs
 
 
-def page(runs: Runs) -> str:
+def read_company(folder: Path) -> Runs:
+    """What `company` measured, by condition and seed."""
+    runs: dict[str, dict[int, Record]] = {}
+    for path in sorted(folder.glob("*.json")):
+        record = json.loads(path.read_text())
+        runs.setdefault(record["condition"], {})[record["seed"]] = record
+    return runs
+
+
+def page(runs: Runs, company: Runs | None = None) -> str:
     """The page in Markdown."""
-    sections = [_head(runs), *(make(runs) for make in (_main, _others, _classes, _labels, _shortcut, _missing))]
+    made = (make(runs) for make in (_main, _others, _classes, _labels, _shortcut))
+    sections = [_head(runs), *made, _company(company or {}), _missing(runs)]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
@@ -227,6 +237,33 @@ def _shortcut(runs: Runs) -> str:
             "(its size), and of the cross attention, lies on brows, eyes and mouth, in multiples of their share of the "
             "picture.",
             _table(("", "seeds", *columns, "gradient", "cross attention"), rows),
+        )
+    )
+
+
+def _company(runs: Runs) -> str:
+    conditions = [c for c in PLAN if c.name in runs]
+    if not conditions:
+        return ""
+    columns: dict[str, tuple[Value, float]] = {
+        "base": (_of("base"), 100),
+        "cross": (_of("cross"), 100),
+        "cross, strangers": (_of("cross_strangers"), 100),
+        "gradient ratio": (_of("gradient_ratio"), 1),
+        "gradient cosine": (_of("gradient_cosine"), 1),
+    }
+    rows = [
+        (f"`{c.name}`", str(len(runs[c.name])), *(_spread(runs, c, value, scale) for value, scale in columns.values()))
+        for c in conditions
+    ]
+    return "\n\n".join(
+        (
+            "## The company of an image",
+            "Accuracy on test images drawn into pairs or quadruplets as in training: of the base classifier, of the "
+            "cross classifier, and of the cross classifier when the same images are dealt at random, so that company "
+            "tells nothing of the class. Then the gradient of the cross loss by the backbone's parameters beside that "
+            "of the base loss: the ratio of their norms, and the cosine between them.",
+            _table(("", "seeds", *columns), rows),
         )
     )
 

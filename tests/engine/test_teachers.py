@@ -60,9 +60,7 @@ def test_classes_meet_by_name(tmp_path: Path) -> None:
 
 def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:
     file = teacher(tmp_path / "a.safetensors", ("happy", "sad", "fear"))
-    with pytest.raises(
-        InputError, match=r"a\.safetensors knows the classes happy, sad, fear; expected those"
-    ):
+    with pytest.raises(InputError, match=r"a\.safetensors knows the classes happy, sad, fear; expected those"):
         taught(images(), [file], 0.5)
 
 

@@ -1,0 +1,127 @@
+"""What the cross classifier knows that the base classifier cannot: the company an image keeps.
+
+A quadruplet is drawn by labels: the anchor comes with an image of its class and with two of another class. So the cross
+classifier may tell a class by what the images have in common, where the base classifier sees one image. Measured is how
+much of its accuracy that is, by showing it the same images in random company; and how much the cross loss moves the
+backbone, against the base loss.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from rich.console import Console
+from timm.data import resolve_model_data_config
+from torch import Tensor
+
+from benchmarks.ferplus.data import Data
+from benchmarks.ferplus.plan import IMAGES_PER_STEP
+from qcs.data import LabelledImages, eval_transform
+from qcs.engine.run_folder import RunFolder, write_text
+from qcs.losses import JointLoss
+from qcs.models import CrossSimilarityNetwork, load_model
+from qcs.samplers import PairSampler, QuadrupletSampler
+
+STEPS = 16  # batches whose gradients are averaged
+Batch = tuple[list[Tensor], Tensor]
+"""Images (B, C, H, W) of every branch and labels (branches, B)."""
+
+
+def measure_company(data: Data, results: Path, runs: Path, console: Console) -> None:
+    """Measure every finished run on FERPlus that has a cross part and weights, and no file yet.
+
+    Args:
+        data: The images.
+        results: Folder of the results; the files go into its folder `company`.
+        runs: Folder of the run folders.
+        console: Where to say what is done.
+    """
+    for path in sorted(results.glob("*.json")):
+        record = json.loads(path.read_text())
+        weights, output = RunFolder(runs / path.stem).best, results / "company" / path.name
+        if output.exists() or not weights.exists() or "ferplus.npz" not in record["data"]:
+            continue
+        model = load_model(weights)
+        if model.branches == 1:
+            continue
+        found = measure(model, data.official["test"], data.official["train"])
+        written = {"condition": record["condition"], "seed": record["seed"], "measures": found}
+        write_text(output, json.dumps(written, indent=1) + "\n")
+        told = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+        console.print(f"{path.stem}: {told}", markup=False, highlight=False, soft_wrap=True)
+
+
+def measure(model: CrossSimilarityNetwork, test: LabelledImages, train: LabelledImages) -> dict[str, float]:
+    """Accuracies on test images in both kinds of company, and gradients on training images.
+
+    Args:
+        model: A trained network with a cross part.
+        test: Images it was not trained on.
+        train: Images it was trained on; hard labels count.
+
+    Returns:
+        `base`, `cross` and `cross_strangers`, accuracies over all branches in [0, 1]; `gradient_ratio`, the norm of the
+        cross loss's gradient by the backbone's parameters over that of the base loss's, and `gradient_cosine` between
+        them, both of the mean gradient over some batches.
+    """
+    own = list(batches(model, test))
+    return {
+        "base": _accuracy(model, own, "base"),
+        "cross": _accuracy(model, own, "cross"),
+        "cross_strangers": _accuracy(model, [_mixed(batch, seed) for seed, batch in enumerate(own)], "cross"),
+        **gradients(model, train),
+    }
+
+
+def batches(model: CrossSimilarityNetwork, images: LabelledImages) -> Iterator[Batch]:
+    """Pairs or quadruplets drawn as in training, as many to a batch, without augmentation."""
+    transform = eval_transform(resolve_model_data_config(model))
+    sampler_of = QuadrupletSampler if model.branches == 4 else PairSampler
+    for rows in sampler_of(images.labels, min(IMAGES_PER_STEP // model.branches, len(images)), seed=0):
+        pixels = torch.stack([transform(images.image(row)) for row in rows])
+        labels = torch.from_numpy(images.labels[rows])
+        yield list(pixels.chunk(model.branches)), labels.view(model.branches, -1)
+
+
+def _mixed(batch: Batch, seed: int) -> Batch:
+    """The same images, dealt at random to branches and comparisons."""
+    images, labels = batch
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(labels.numel()))
+    return list(torch.cat(images)[order].chunk(len(images))), labels.flatten()[order].view_as(labels)
+
+
+@torch.inference_mode()
+def _accuracy(model: CrossSimilarityNetwork, batches: list[Batch], classifier: Literal["base", "cross"]) -> float:
+    model.eval()
+    right = [getattr(model(*images), classifier).argmax(-1) == labels for images, labels in batches]
+    return float(torch.cat([each.flatten() for each in right]).float().mean())
+
+
+def gradients(model: CrossSimilarityNetwork, images: LabelledImages) -> dict[str, float]:
+    """How much each loss moves the backbone, and whether into the same direction."""
+    model.eval()  # the running statistics stay as they are
+    loss, parameters = JointLoss(), list(model.backbone.parameters())
+    sums: dict[str, list[Any]] = {"base": [], "cross": []}
+    for number, (branches, labels) in enumerate(batches(model, images)):
+        if number == STEPS:
+            break
+        losses = loss(model(*branches), labels)
+        for name, found in sums.items():
+            found.append(torch.autograd.grad(losses[name], parameters, retain_graph=name == "base"))
+    base, cross = (
+        torch.cat([torch.stack(g).mean(0).flatten() for g in zip(*sums[name], strict=True)]) for name in sums
+    )
+    return {
+        "gradient_ratio": float(cross.norm() / base.norm()),
+        "gradient_cosine": float(torch.cosine_similarity(base, cross, dim=0)),
+    }
+
+
+def _flat_mean(gradients: list[tuple[Tensor, ...]]) -> Tensor:
+    """The mean of gradients by several parameters, as one vector."""
+    return torch.cat([torch.stack(each).mean(0).flatten() for each in zip(*gradients, strict=True)])

@@ -1,0 +1,75 @@
+"""Company is what makes the difference, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+import qcs
+from benchmarks.ferplus import company, tables
+from benchmarks.ferplus.plan import condition
+from benchmarks.ferplus.run import Experiment
+from qcs.branches import BranchLogits
+from qcs.data import LabelledImages
+
+
+class Gregarious(nn.Module):
+    """Its base classifier is always wrong of class 1; the cross classifier says what anchor and positive both are."""
+
+    branches = 4
+    pretrained_cfg = qcs.create_model("qcs_nano").pretrained_cfg
+
+    def forward(self, *images: Tensor) -> BranchLogits:
+        means = torch.stack([x.mean((1, 2, 3)) for x in images])
+        light = (means > 0).long()
+        alike = light[0] == light[1]
+        told = torch.where(alike, light, 1 - light)  # in strange company it is wrong of every image
+        return BranchLogits(nn.functional.one_hot(0 * light, 2).float(), nn.functional.one_hot(told, 2).float())
+
+
+def faces(count: int) -> LabelledImages:
+    labels = np.arange(count) % 2
+    return LabelledImages((255 * labels).astype(np.uint8)[:, None, None].repeat(48, 1).repeat(48, 2), labels, "ab")
+
+
+def test_random_company_takes_away_what_company_told() -> None:
+    model: Any = Gregarious()
+    own = list(company.batches(model, faces(240)))
+    mixed = [company._mixed(batch, seed) for seed, batch in enumerate(own)]
+    assert sum(labels.numel() for _, labels in own) == 4 * 240
+    for (images, labels), (others, also) in zip(own, mixed, strict=True):
+        assert sorted(labels.flatten().tolist()) == sorted(also.flatten().tolist())
+        assert all(bool(((x.mean((1, 2, 3)) > 0).long() == y).all()) for x, y in zip(others, also, strict=True))
+        assert (labels[0] == labels[1]).all() and (labels[0] != labels[2]).all() and len(images) == 4
+    assert company._accuracy(model, own, "base") == 0.5
+    assert company._accuracy(model, own, "cross") == 1.0
+    assert 0.3 < company._accuracy(model, mixed, "cross") < 0.7
+
+
+def test_gradients_are_those_of_the_mean_loss() -> None:
+    model = qcs.create_model("qcs_nano", num_classes=2)
+    found = company.gradients(model, faces(96))
+    assert found["gradient_ratio"] > 0 and -1 <= found["gradient_cosine"] <= 1
+    model.distillation.classifier.head.load_state_dict(model.base.head.state_dict())
+    with torch.no_grad():
+        for parameter in model.distillation.parameters():
+            parameter.zero_()  # a cross classifier that ignores the images
+    assert company.gradients(model, faces(96))["gradient_ratio"] == pytest.approx(0, abs=1e-6)
+
+
+def test_finished_runs_are_measured_once_and_shown(experiment: Experiment) -> None:
+    experiment.run_one(condition("dcs-fresh"), seed=5)
+    experiment.run_one(condition("base-fresh"), seed=5)
+    for _ in range(2):
+        company.measure_company(experiment.data, experiment.results, experiment.runs, Console(quiet=True))
+    files = sorted(path.name for path in (experiment.results / "company").glob("*-seed5.json"))
+    assert files == ["dcs-fresh-seed5.json"]
+    record = json.loads((experiment.results / "company" / files[0]).read_text())
+    page = tables.page({}, tables.read_company(experiment.results / "company"))
+    assert f"| `dcs-fresh` | 1 | {100 * record['measures']['base']:.2f} |" in page
