@@ -14,8 +14,10 @@ from benchmarks.ferplus.shortcut import DrawnFaces, draw_faces
 from qcs.data import LabelledImages, canonical, merge, read
 from qcs.data.manifest import manifest
 from qcs.errors import InputError
+from qcs.samplers import QuadrupletSampler
 
 CLASSES = 8  # columns of the votes that are expressions
+QUADRUPLETS = 12  # drawn at once
 
 
 class Data:
@@ -43,7 +45,12 @@ class Data:
         """What a run is given: images to train on, and those the model is chosen on. Never test images."""
         if labels == "drawn":
             return dict(self.drawn.splits)
-        train = {"votes": self._with_votes, "majority": self._official_train, "fer2013": self._with_old_labels}[labels]
+        train = {
+            "votes": self._with_votes,
+            "quadruplets": self._of_quadruplets,
+            "majority": self._official_train,
+            "fer2013": self._with_old_labels,
+        }[labels]
         return {"train": train(), "validation": self.official["validation"]}
 
     def hashes(self, labels: Labels) -> Mapping[str, str]:
@@ -78,6 +85,11 @@ class Data:
         votes[votes == 1] = 0
         soft = votes / votes.sum(axis=1, keepdims=True)
         return LabelledImages(train.images, train.labels, train.classes, names=train.names, soft=soft)
+
+    def _of_quadruplets(self) -> LabelledImages:
+        """Every image as often as an epoch of quadruplets brings it: rare classes come more often than they are."""
+        train = self._with_votes()
+        return train.subset(np.concatenate(list(QuadrupletSampler(train.labels, QUADRUPLETS, seed=0))))
 
     def _with_old_labels(self) -> LabelledImages:
         """The same images under their old labels, without those whose old label is not known."""

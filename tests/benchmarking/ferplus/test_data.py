@@ -20,6 +20,19 @@ def test_targets_are_shares_of_votes_on_the_official_set(folder: Path) -> None:
     np.testing.assert_allclose(train.soft.sum(1), 1, rtol=1e-6)
 
 
+def test_images_of_quadruplets_come_as_often_as_quadruplets_bring_them(folder: Path) -> None:
+    data = Data(folder)
+    train, once = data.splits("quadruplets")["train"], data.splits("votes")["train"]
+    assert len(train) == 4 * len(once)
+    anchors = train.names.reshape(-1, 4, 12)[:, 0]  # a batch of 12 quadruplets after another, anchors first
+    assert sorted(anchors.flatten()) == sorted(once.names)
+    counts = dict(zip(*np.unique(train.names, return_counts=True), strict=True))
+    assert len(set(counts.values())) > 2  # the others are drawn at random
+    row = {name: number for number, name in enumerate(once.names)}
+    assert train.soft is not None and once.soft is not None
+    assert (train.soft == once.soft[[row[name] for name in train.names]]).all()
+
+
 def test_old_labels_go_by_name_and_unknown_ones_are_left_out(folder: Path) -> None:
     train = Data(folder).splits("fer2013")["train"]
     assert len(train) == 119

@@ -16,7 +16,7 @@ from qcs.engine.sources import Sources
 from qcs.errors import InputError
 
 ONE_PROCESS: Any = SimpleNamespace(process_index=0, num_processes=1)
-IMAGES = {"votes": 25_057, "majority": 25_057, "fer2013": 24_973, "drawn": 2450}
+IMAGES = {"votes": 25_057, "quadruplets": 100_224, "majority": 25_057, "fer2013": 24_973, "drawn": 2450}
 
 
 def images(count: int) -> LabelledImages:
@@ -56,7 +56,7 @@ def test_conditions_differ_and_are_named_once() -> None:
 
 def test_a_seed_is_finished_before_the_next() -> None:
     order = [(c.name, seed) for c, seed in runs(chosen(["core"]), 2)]
-    names = ["base", "base-sam", "dcs", "qcs"]
+    names = ["base", "base-quadruplets", "base-sam", "dcs", "qcs"]
     assert order == [(name, seed) for seed in (0, 1) for name in names]
 
 
