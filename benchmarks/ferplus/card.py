@@ -70,9 +70,9 @@ def _section(path: Path) -> str:
     info, model = read_config(path)["info"], load_model(path)
     settings = info["trained_with"]
     told = (
-        f"## {path.stem}\n\n{_what(model)}; {path.stat().st_size / 1e6:.1f} MB in half precision. Trained for "
-        f"{settings['minutes']:g} minutes on one processor core (shares of the votes as targets, weights of epoch "
-        f"{info['epoch']}, seed {settings['seed']}); the file holds every setting.\n"
+        f"## {path.stem}\n\n{_what(model)}; {path.stat().st_size / 1e6:.1f} MB in half precision. "
+        f"{_training(settings)}; weights of epoch {info['epoch']}, seed {settings['seed']}. The file holds every "
+        "setting.\n"
     )
     rows = [
         f"| {name} | {info[key]['images']:,} | {info[key]['accuracy']:.2%} | {info[key]['balanced_accuracy']:.2%} |"
@@ -82,6 +82,17 @@ def _section(path: Path) -> str:
     return "\n".join(
         [told, *table, "", _classes(info), f"Expected calibration error: {info['calibration_error']:.3f}.\n"]
     )
+
+
+def _training(settings: dict[str, Any]) -> str:
+    """How long, from what, and by whom it was taught."""
+    told = f"Trained for {settings['minutes']:g} minutes on one processor core with the shares of the votes as targets"
+    if before := settings.get("init"):
+        told += f", from weights of `{before['model']}` after {before['minutes']:g} minutes"
+    if teachers := settings.get("teachers"):
+        names = ", ".join(f"`{each['model']}` after {each['minutes']:g} minutes" for each in teachers)
+        told += f"; {settings['teacher_share']:.0%} of the targets is what {len(teachers)} teachers say ({names})"
+    return told
 
 
 def _what(model: CrossSimilarityNetwork) -> str:

@@ -10,7 +10,7 @@ from timm.data import resolve_model_data_config
 
 from benchmarks.ferplus.data import Data
 from benchmarks.ferplus.measure import evaluation, measure, probabilities
-from qcs.engine.run_folder import RunFolder
+from qcs.engine.run_folder import RunFolder, weights_file
 from qcs.errors import InputError
 from qcs.models import CrossSimilarityNetwork, create_model, load_model, save_model
 from qcs.models.golden import GOLDEN_INPUT, golden_logits
@@ -34,11 +34,10 @@ def embed(run: str | Path, name: str, data: Data, folder: Path = EMBEDDED) -> Pa
             precision.
     """
     source = RunFolder(run)
-    settings = source.read_config()["config"]
     model = halved(load_model(source.best), name)
     validation = data.official["validation"]
     info = {
-        "trained_with": {**settings, "data": Path(settings["data"]).name, "output": None},
+        "trained_with": settings_of(run),
         "epoch": read_config(source.best)["info"]["epoch"],
         "data": dict(data.hashes("votes")),
         "validation": evaluation(probabilities(model, validation), validation).to_dict(),
@@ -46,6 +45,30 @@ def embed(run: str | Path, name: str, data: Data, folder: Path = EMBEDDED) -> Pa
         "golden": {"input": GOLDEN_INPUT, "logits": golden(model)},
     }
     return save_model(model.half(), folder / f"{name}.safetensors", info=info)
+
+
+def settings_of(source: str | Path) -> dict[str, Any]:
+    """The settings of a run, or those that a file states; those of the runs it began with and was taught by inside.
+
+    No path is among them.
+
+    Raises:
+        InputError: If neither run nor file says how it was trained.
+    """
+    if Path(source).is_dir():
+        settings = RunFolder(source).read_config()["config"]
+    else:
+        settings = read_config(weights_file(source))["info"].get("trained_with")
+    if settings is None:
+        raise InputError(f"{source} does not say how it was trained; give a run folder")
+    init, teachers = settings.get("init"), settings.get("teachers", ())
+    return {
+        **settings,
+        "data": Path(settings["data"]).name,
+        "output": None,
+        "init": settings_of(init) if isinstance(init, str) else init,
+        "teachers": [settings_of(each) if isinstance(each, str) else each for each in teachers],
+    }
 
 
 def halved(model: CrossSimilarityNetwork, name: str) -> CrossSimilarityNetwork:
