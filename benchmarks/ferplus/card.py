@@ -86,13 +86,19 @@ def _section(path: Path) -> str:
 
 def _training(settings: dict[str, Any]) -> str:
     """How long, from what, and by whom it was taught."""
-    told = f"Trained for {settings['minutes']:g} minutes on one processor core with the shares of the votes as targets"
+    told = f"Trained for {_long(settings)}"
+    if settings["soft_labels"]:
+        told += " with the shares of the votes as targets"
     if before := settings.get("init"):
-        told += f", from weights of `{before['model']}` after {before['minutes']:g} minutes"
+        told += f", from weights of `{before['model']}` after {_long(before)}"
     if teachers := settings.get("teachers"):
-        names = ", ".join(f"`{each['model']}` after {each['minutes']:g} minutes" for each in teachers)
+        names = ", ".join(f"`{each['model']}` after {_long(each)}" for each in teachers)
         told += f"; {settings['teacher_share']:.0%} of the targets is what {len(teachers)} teachers say ({names})"
     return told
+
+
+def _long(settings: dict[str, Any]) -> str:
+    return f"{settings['minutes']:g} minutes" if settings["minutes"] else f"{settings['epochs']} epochs"
 
 
 def _what(model: CrossSimilarityNetwork) -> str:

@@ -1,9 +1,9 @@
 """What the cross classifier knows that the base classifier cannot: the company an image keeps.
 
 A quadruplet is drawn by labels: the anchor comes with an image of its class and with two of another class. So the cross
-classifier may tell a class by what the images have in common, where the base classifier sees one image. Measured is how
-much of its accuracy that is, by showing it the same images in random company; and how much the cross loss moves the
-backbone, against the base loss.
+classifier may tell a class by what the images have in common, where the base classifier sees one image. Shown the same
+images in random company it loses at most what it owes to that: such quadruplets never occurred in training, which may
+cost it too. Measured is this loss, and how much the cross loss moves the backbone, against the base loss.
 """
 
 from __future__ import annotations
@@ -113,9 +113,7 @@ def gradients(model: CrossSimilarityNetwork, images: LabelledImages) -> dict[str
         losses = loss(model(*branches), labels)
         for name, found in sums.items():
             found.append(torch.autograd.grad(losses[name], parameters, retain_graph=name == "base"))
-    base, cross = (
-        torch.cat([torch.stack(g).mean(0).flatten() for g in zip(*sums[name], strict=True)]) for name in sums
-    )
+    base, cross = map(_flat_mean, sums.values())
     return {
         "gradient_ratio": float(cross.norm() / base.norm()),
         "gradient_cosine": float(torch.cosine_similarity(base, cross, dim=0)),

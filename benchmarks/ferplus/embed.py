@@ -66,6 +66,7 @@ def settings_of(source: str | Path) -> dict[str, Any]:
         **settings,
         "data": Path(settings["data"]).name,
         "output": None,
+        "image_root": None,
         "init": settings_of(init) if isinstance(init, str) else init,
         "teachers": [settings_of(each) if isinstance(each, str) else each for each in teachers],
     }

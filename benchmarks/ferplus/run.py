@@ -104,8 +104,13 @@ class Experiment:
     def _start(self) -> str:
         """The run folder of the weights that warm conditions share, trained first where it is missing."""
         (start,) = chosen(["start"])
-        if not self._is_done(start, 0) or not RunFolder(self.runs / _name(start, 0)).best.exists():
+        if not self._is_done(start, 0):
             self.run_one(start, 0)
+        if not RunFolder(self.runs / _name(start, 0)).best.exists():
+            raise InputError(
+                f"the weights of the start are gone from {self.runs}, and others would not be comparable with what "
+                f"went on from them; choose other folders with --results and --runs"
+            )
         return str(self.runs / _name(start, 0))
 
     def _is_done(self, condition: Condition, seed: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 
 from benchmarks.ferplus.corruptions import SEVERITY
 from benchmarks.ferplus.measure import correct
-from benchmarks.ferplus.plan import GROUPS, PLAN, Condition
+from benchmarks.ferplus.plan import GROUPS, PLAN, START_VIEWS, Condition
 from benchmarks.ferplus.shortcut import WEARERS
 from benchmarks.ferplus.statistics import LEVEL, Difference, clear, difference, spread
 from qcs.engine.run_folder import write_text
@@ -24,12 +25,15 @@ Runs = Mapping[str, Mapping[int, Record]]
 Value = Callable[[Record], float | None]
 
 NONE = "–"
+CONTROL = "base-quadruplets"  # what `qcs` is compared with beside the base: the same images, one by one
+COMPARED = ("", "seeds", "accuracy", "balanced", "difference", "p runs", "p images", "balanced difference", "against")
 ALIKE = {
     "budget": "budget",
     "threads": "number of threads",
     "precision": "precision",
     "versions": "set of versions",
     "data": "data",
+    "start": "start",
 }
 """What all records share, and how it is called where they do not."""
 
@@ -70,8 +74,11 @@ def read_company(folder: Path) -> Runs:
     """What `company` measured, by condition and seed."""
     runs: dict[str, dict[int, Record]] = {}
     for path in sorted(folder.glob("*.json")):
-        record = json.loads(path.read_text())
-        runs.setdefault(record["condition"], {})[record["seed"]] = record
+        try:
+            record = json.loads(path.read_text())
+            runs.setdefault(record["condition"], {})[record["seed"]] = record
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is not what `company` writes: {error!r}") from error
     return runs
 
 
@@ -95,7 +102,8 @@ def _head(runs: Runs) -> str:
     hashes = "; ".join(f"{name} `{digest[:12]}`" for name, digest in _hashes(runs).items())
     return (
         f"{text}\n\n"
-        f"Every run: {record['views']:,} image views, {record['images_per_step']} images per step, networks of size "
+        f"Every run: {record['budget']['views']:,} image views (the start: {START_VIEWS:,}), "
+        f"{record['images_per_step']} images per step, networks of size "
         f"`{record['budget']['network']}`, {record['precision']}, threads: {record['threads']}; {versions}. "
         f"Data (SHA-256): {hashes}.\n\n"
         "Mean ± standard deviation (n − 1) over seeds, in percent; differences with their standard error. Of the two p "
@@ -110,10 +118,15 @@ def _main(runs: Runs) -> str:
     if not conditions:
         return ""
     rows = [_compared(runs, c) for c in conditions]
+    rows += [
+        _compared(runs, dataclasses.replace(c, against=CONTROL))
+        for c in conditions
+        if c.name == "qcs" and CONTROL in runs
+    ]
     parts = [
         "## FERPlus test images",
         "Official test split, official majority labels, one view per image.",
-        _table(("", "seeds", "accuracy", "balanced", "difference", "p runs", "p images", "balanced difference"), rows),
+        _table(COMPARED, rows),
         *(f"- {group}: {GROUPS[group]}" for group in GROUPS if any(c.group == group for c in conditions)),
     ]
     return "\n\n".join(parts[:3]) + "\n\n" + "\n".join(parts[3:]) + _verdict(runs, conditions)
@@ -131,18 +144,19 @@ def _compared(runs: Runs, condition: Condition) -> tuple[str, ...]:
         _p(found.over_runs) if found else NONE,
         _p(found.over_images) if found else NONE,
         _shown(other),
+        NONE if found is None else f"`{condition.against}`",
     )
 
 
 def _verdict(runs: Runs, conditions: Iterable[Condition]) -> str:
-    """In words, which differences from the base are clear over the seeds."""
+    """In words, which differences from what each is compared with are clear over the seeds."""
     found = {c.name: _against(runs, c, _of("test", "accuracy")) for c in conditions}
     several = {name: d for name, d in found.items() if d is not None and not math.isnan(d.error)}
     if not several:
         return ""
     sure = dict(zip(several, clear([d.over_runs for d in several.values()]), strict=True))
     kinds = {
-        "above the base": [name for name, d in several.items() if sure[name] and d.mean > 0],
+        "above what it is compared with": [name for name, d in several.items() if sure[name] and d.mean > 0],
         "below it": [name for name, d in several.items() if sure[name] and d.mean < 0],
         "neither": [name for name in several if not sure[name]],
     }
@@ -196,14 +210,13 @@ def _labels(runs: Runs) -> str:
     conditions = [c for c in PLAN if c.name in runs and c.group == "labels"]
     if not conditions:
         return ""
-    rows = [(*_compared(runs, c), f"`{c.against}`") for c in conditions]
-    header = ("", "seeds", "accuracy", "balanced", "difference", "p runs", "p images", "balanced difference", "against")
+    rows = [_compared(runs, c) for c in conditions]
     return "\n\n".join(
         (
             "## Noisy labels",
             "Trained on one label per image: the majority of the votes, or the old FER2013 label, about a third of "
             "which disagree. Chosen on validation images and tested with official majority labels.",
-            _table(header, rows),
+            _table(COMPARED, rows),
         )
     )
 
@@ -260,9 +273,9 @@ def _company(runs: Runs) -> str:
         (
             "## The company of an image",
             "Accuracy on test images drawn into pairs or quadruplets as in training: of the base classifier, of the "
-            "cross classifier, and of the cross classifier when the same images are dealt at random, so that company "
-            "tells nothing of the class. Then the gradient of the cross loss by the backbone's parameters beside that "
-            "of the base loss: the ratio of their norms, and the cosine between them.",
+            "cross classifier, and of the cross classifier when the same images are dealt at random. Rare classes come "
+            "more often here than in the first table. Then the gradient of the cross loss by the backbone's parameters "
+            "beside that of the base loss: the ratio of their norms, and the cosine between them.",
             _table(("", "seeds", *columns), rows),
         )
     )
@@ -323,10 +336,10 @@ def _p(value: float) -> str:
 
 
 def _each(runs: Runs, what: str) -> Iterable[Any]:
-    """A field of all records; of data, only what FERPlus runs have, for drawn faces are other data."""
+    """A field of all records that have it; of data, only what FERPlus runs have, for drawn faces are other data."""
     for records in runs.values():
         for record in records.values():
-            if what != "data" or "ferplus.npz" in record["data"]:
+            if (what != "data" or "ferplus.npz" in record["data"]) and record.get(what) is not None:
                 yield record[what]
 
 

@@ -53,7 +53,7 @@ def train(
     negatives: Annotated[str | None, setting("Negatives uniform over: image or class.")] = None,
     resize: Annotated[int | None, setting("Side in pixels before the random crop.")] = None,
     rotation: Annotated[float | None, setting("Largest random rotation, in degrees.")] = None,
-    scale: Annotated[float | None, setting("Largest random change of size, relative, 0 to 1.")] = None,
+    scale: Annotated[float | None, setting("Largest random change of size, relative, from 0 to below 1.")] = None,
     kl: Annotated[float | None, setting("Weight of KL distillation, cross to base.", "0")] = None,
     l2: Annotated[float | None, setting("Weight of L2 distillation, cross to base.", "0")] = None,
     label_smoothing: Annotated[float | None, setting("Share of a label spread over all, 0 to 1.", "0")] = None,

@@ -164,6 +164,8 @@ class TrainConfig:
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"{name} must be from {low:,} to {high:,}, got {getattr(self, name)}")
+        if not self.teachers and self.teacher_share != type(self).teacher_share:
+            raise InputError(f"teacher_share is {self.teacher_share}, but there are no teachers to give it to")
         for name in ("minutes", "resize", "clip_grad", "patience"):
             value = getattr(self, name)
             if value is not None and not value > 0:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor, cat, nn
+import torch
+from torch import Tensor, nn
 
 
 class Mirrored(nn.Module):
@@ -27,6 +28,6 @@ class Mirrored(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logarithms (B, K) of the mean probabilities."""
-        both = self.model(cat([x, x.flip(-1)])).float().softmax(-1)
+        both = self.model(torch.cat([x, x.flip(-1)])).float().softmax(-1)
         mean: Tensor = both.view(2, len(x), -1).mean(0)
-        return mean.log()
+        return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()  # of no class the logarithm is infinite

@@ -50,6 +50,7 @@ def restore(
     step.taken = state["steps"]
     model.load_state_dict(state["model"])
     step.optimizer.optimizer.load_state_dict(state["optimizer"])
+    _lay_out_as_weights(step.optimizer.optimizer)
     if step.ema is not None:
         step.ema.module.load_state_dict(state["ema"])
     place = _for_processes(state["sampler"], accelerator.num_processes, most=len(sampler))
@@ -59,6 +60,16 @@ def restore(
     else:
         set_seed(seed + step.taken, device_specific=True)
     return int(place["batch"])
+
+
+def _lay_out_as_weights(optimizer: torch.optim.Optimizer) -> None:
+    """What the optimiser keeps of a weight lies in memory as the weight does: a fused one goes through both in step."""
+    for weight, kept in optimizer.state.items():
+        kept |= {
+            name: torch.empty_like(weight, dtype=value.dtype).copy_(value)
+            for name, value in kept.items()
+            if value.shape == weight.shape
+        }
 
 
 def _for_processes(sampler: dict[str, Any], processes: int, most: int) -> dict[str, Any]:

@@ -126,7 +126,11 @@ class Record:
     @property
     def settings(self) -> dict[str, Any]:
         """How the weights were trained; empty if unknown."""
-        return {name: self.run["config"][name] for name in SETTINGS if name in self.run.get("config", {})}
+        config = self.run.get("config", {})
+        told = {name: config[name] for name in SETTINGS if name in config}
+        if teachers := config.get("teachers"):
+            return {**told, "teachers": len(teachers)}
+        return {name: value for name, value in told.items() if name != "teacher_share"}
 
 
 def read_record(source: str | Path) -> Record:

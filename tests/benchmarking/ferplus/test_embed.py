@@ -30,9 +30,8 @@ def test_settings_hold_those_of_the_runs_before(tmp_path: Path) -> None:
     assert settings["init"] == settings_of(first) == settings["teachers"][0] == settings["teachers"][1]
     assert "/" not in json.dumps(settings) and settings["init"]["minutes"] == 3.0
     assert _training(settings) == (
-        "Trained for 2 minutes on one processor core with the shares of the votes as targets, from weights of "
-        "`base_nano` after 3 minutes; 50% of the targets is what 2 teachers say (`base_nano` after 3 minutes, "
-        "`base_nano` after 3 minutes)"
+        "Trained for 2 minutes, from weights of `base_nano` after 3 minutes; 50% of the targets is what 2 "
+        "teachers say (`base_nano` after 3 minutes, `base_nano` after 3 minutes)"
     )
 
 

@@ -56,11 +56,11 @@ def test_mean_deviation_difference_and_tests(results: Path) -> None:
     page = tables.page(tables.read(results))
     row = next(line for line in page.splitlines() if line.startswith("| `qcs` | 3"))
     assert "| 74.00 ± 3.00 | 37.00 ± 1.50 | +2.00 ± 0.58 | 0.074 |" in row
-    assert row.endswith("| +1.00 ± 0.29 |")
-    assert "| `base` | 3 | 72.00 ± 2.00 | 36.00 ± 1.00 | – | – | – | – |" in page
-    assert "| `dcs` | 1 | 70.00 | 35.00 | +0.00 | – | – | +0.00 |" in page
-    assert "above the base: none; below it: none; neither: `qcs`" in page  # 3.5 standard errors, but p = 0.074
-    assert "fewer seeds than 3, and how many they have: `start` (0), `base-sam` (0), `dcs` (1)" in page
+    assert row.endswith("| +1.00 ± 0.29 | `base` |")
+    assert "| `base` | 3 | 72.00 ± 2.00 | 36.00 ± 1.00 | – | – | – | – | – |" in page
+    assert "| `dcs` | 1 | 70.00 | 35.00 | +0.00 | – | – | +0.00 | `base` |" in page
+    assert "compared with: none; below it: none; neither: `qcs`" in page  # 3.5 standard errors, but p = 0.074
+    assert "how many they have: `start` (0), `base-quadruplets` (0), `base-sam` (0), `dcs` (1)" in page
 
 
 def test_a_difference_is_clear_by_its_t_test_corrected_for_the_other_comparisons(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_difference_is_clear_by_its_t_test_corrected_for_the_other_comparisons
     page = tables.page(tables.read(store(tmp_path / "results", *records)))
     assert "| +3.00 ± 0.58 | 0.035 |" in page
     assert (
-        "correction for the 3 comparisons of this table), above the base: none; below it: `base-sam`; "
+        "correction for the 3 comparisons of this table), above what it is compared with: none; below it: `base-sam`; "
         "neither: `dcs`, `qcs`." in page
     )
     assert clear([0.035]) == [True]
