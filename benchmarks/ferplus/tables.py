@@ -42,9 +42,18 @@ def write(results: Path, output: Path) -> None:
     """Write the page of a folder of results, whole or not at all.
 
     Raises:
-        InputError: As `page`.
+        InputError: As `whole`.
     """
-    write_text(output, page(read(results), read_company(results / "company")))
+    write_text(output, whole(results))
+
+
+def whole(results: Path) -> str:
+    """The page of a folder of results.
+
+    Raises:
+        InputError: As `read` and `read_company`.
+    """
+    return page(read(results), read_company(results / "company"))
 
 
 def read(results: Path) -> Runs:
@@ -71,7 +80,11 @@ def read(results: Path) -> Runs:
 
 
 def read_company(folder: Path) -> Runs:
-    """What `company` measured, by condition and seed."""
+    """What `company` measured, by condition and seed.
+
+    Raises:
+        InputError: If a file is not what it writes.
+    """
     runs: dict[str, dict[int, Record]] = {}
     for path in sorted(folder.glob("*.json")):
         try:
