@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from timm.models import get_pretrained_cfg_value
@@ -13,6 +14,7 @@ from qcs.engine.sources import Sources
 from qcs.errors import InputError
 from qcs.models import CrossSimilarityNetwork, create_model
 from qcs.models.checkpoint import fill, has_cross_part, is_backbone, num_classes_in, read_entries
+from qcs.models.network import CROSS_ARGS
 from qcs.models.weights import read_class_names, read_config
 
 
@@ -65,11 +67,12 @@ def _start_from(config: TrainConfig, classes: tuple[str, ...]) -> CrossSimilarit
         warnings.warn(f"{path} holds a backbone alone: {loaded}", stacklevel=2)
         return model
     model = _start(config, num_classes_in(entries.state, path))
-    if model.branches > 1 and not has_cross_part(entries.state):
+    compares = has_cross_part(entries.state)
+    if model.branches > 1 and not compares:
         warnings.warn(f"{path} holds a base network: {fill(model, entries, 'base')}", stacklevel=2)
     else:
         fill(model, entries)
-    _warn_of_other_arguments(model, path)
+    _warn_of_other_arguments(model, path, irrelevant=() if compares and model.branches > 1 else CROSS_ARGS)
     names = read_class_names(path) or model.pretrained_cfg.get("label_names")
     if names is not None and sorted(names) == sorted(classes):
         model.name_classes(names)
@@ -78,7 +81,7 @@ def _start_from(config: TrainConfig, classes: tuple[str, ...]) -> CrossSimilarit
     return model
 
 
-def _warn_of_other_arguments(model: CrossSimilarityNetwork, path: Path) -> None:
+def _warn_of_other_arguments(model: CrossSimilarityNetwork, path: Path, irrelevant: Sequence[str]) -> None:
     """Arguments such as residual and dropout leave no trace in the weights' shapes."""
     try:
         stated = read_config(path)["model_args"]
@@ -87,7 +90,7 @@ def _warn_of_other_arguments(model: CrossSimilarityNetwork, path: Path) -> None:
     differing = [
         f"{name}={value!r} instead of {stated[name]!r}"
         for name, value in model.model_args.items()
-        if name in stated and stated[name] != value and name not in ("branches", "num_classes")
+        if name in stated and stated[name] != value and name not in ("branches", "num_classes", *irrelevant)
     ]
     if differing:
         warnings.warn(f"{path} was trained with other arguments; this run has {', '.join(differing)}", stacklevel=2)

@@ -142,8 +142,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
             if not _fits(getattr(self, name), hint):
-                wanted = str(hint).replace("typing.", "") if get_args(hint) else hint.__name__
-                raise InputError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
+                raise InputError(f"{name} must be {_named(hint)}, got {getattr(self, name)!r}")
         ranges: dict[str, tuple[float, float]] = {
             "in_chans": (1, 3),
             "epochs": (1, math.inf),
@@ -249,6 +248,13 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return hint is Any or isinstance(value, hint)
+
+
+def _named(hint: Any) -> str:
+    """A declared type in words for who writes settings as JSON."""
+    if not get_args(hint):
+        return str(hint.__name__)
+    return str(hint).replace("typing.", "").replace(", ...", "").replace("tuple", "list")
 
 
 def _from_json(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def batches_to_train(
         data_config,
         augmentation,
         seed=config.seed,
-        soft_labels=config.soft_labels or bool(config.teachers),
+        soft_labels=config.soft_labels,
         workers=config.workers,
         pin_memory=accelerator.device.type == "cuda",
     )

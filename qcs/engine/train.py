@@ -38,9 +38,9 @@ from qcs.engine.run_folder import RunFolder, writing
 from qcs.engine.run_report import beginning, introduction, write_results
 from qcs.engine.running import RunningMeans
 from qcs.engine.sam import SAM
-from qcs.engine.sources import Sources, sources
+from qcs.engine.sources import sources
 from qcs.engine.step import Batch, TrainingStep
-from qcs.engine.teachers import taught
+from qcs.engine.teachers import Teachers
 from qcs.errors import InputError
 from qcs.losses import JointLoss
 from qcs.models import CrossSimilarityNetwork, load_model, save_model
@@ -143,8 +143,6 @@ class _Training:
         self.model, self.data = build_model(config, data)
         if resume is not None:
             self._keep_data(resume)
-        if config.teachers:
-            self.data = self._taught()
         stamp = [datetime.now().strftime("%Y%m%d-%H%M%S")]
         self.folder = RunFolder(config.folder(broadcast_object_list(stamp)[0]))  # the same for all processes
         self.checkpoints = Checkpoints(self.folder.path / CHECKPOINTS)
@@ -156,6 +154,7 @@ class _Training:
         if self.accelerator.device.type == "cpu":
             keep_freed_memory()
             use_plain_attention(self.model)
+        self.teachers = self._teachers() if config.teachers else None
         self.network = self.accelerator.prepare_model(self.model.to(memory_format=torch.channels_last))
         self.ema = ModelEmaV3(self.model, decay=config.ema, use_warmup=True) if config.ema else None
         adam = torch.optim.AdamW(self._parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
@@ -184,13 +183,6 @@ class _Training:
         found = self.data.summary()
         if found != began_with:
             raise InputError(f"the data changed since the run began: it has {found} images, then {dict(began_with)}")
-
-    def _taught(self) -> Sources:
-        """The images with the teachers' say in the targets of the training ones."""
-        config, device = self.config, self.accelerator.device
-        soft = config.soft_labels
-        train = taught(self.data.train, config.teachers, config.teacher_share, soft_labels=soft, device=device)
-        return dataclasses.replace(self.data, train=train)
 
     @property
     def evaluated(self) -> CrossSimilarityNetwork:
@@ -292,6 +284,10 @@ class _Training:
             purge = {"purge_step": logged + 1} if self.resumed else {}
             self.accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": purge})
 
+    def _teachers(self) -> Teachers:
+        config, device = self.config, self.accelerator.device
+        return Teachers(config.teachers, config.teacher_share, self.model, device=device, precision=self.precision)
+
     def _loss(self) -> JointLoss:
         weights = None
         if self.config.class_weights == "inverse":
@@ -366,7 +362,10 @@ class _Training:
         for images, labels in batches:
             images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
             labels = labels.to(device, non_blocking=True)
-            yield list(images.chunk(branches)), labels.view(branches, -1, *labels.shape[1:])
+            branch_images, labels = list(images.chunk(branches)), labels.view(branches, -1, *labels.shape[1:])
+            if self.teachers is not None:
+                labels = self.teachers.targets(branch_images, labels)
+            yield branch_images, labels
 
     def _progress(self, epochs_done: float) -> float:
         """Share of the run done: of the epochs or of the time budget, whichever is further."""

@@ -227,8 +227,8 @@ def _check_fit(model: nn.Module, own: Mapping[str, Tensor], state: Mapping[str, 
     if not wrong:
         return
     heads = _classifiers(model)
-    if wrong <= {f"{head}.{kind}" for head in heads for kind in ("weight", "bias")}:
-        kept, number = (len(x.get(f"{heads[0]}.weight", ())) for x in (own, state))
+    kept, number = (len(x.get(f"{heads[0]}.weight", ())) if heads else 0 for x in (own, state))
+    if number not in (0, kept) and wrong <= {f"{head}.{kind}" for head in heads for kind in ("weight", "bias")}:
         raise InputError(
             f"{entries.where} holds weights for {number} classes, this {_name(model)} has {kept}: create it with "
             f"num_classes={number}; reset_classifier({kept}) then gives fresh heads{_other_names(model, entries)}"

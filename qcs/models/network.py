@@ -30,6 +30,8 @@ from qcs.models.level_tokens import LevelTokens
 BatchNorm = Literal["branch", "joint", "world"]
 CROSS_PREFIXES = ("cross_modules.", "distillation.")
 NOT_SAVED = ("self", "__class__", "backend", "pretrained_backbone")
+CROSS_ARGS = ("cross_depth", "cross_drop_rate", "attention", "matrices", "residual", "scope", "connection")
+"""Arguments that a base network has no use for."""
 
 
 class CrossSimilarityNetwork(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,18 @@ def test_a_trained_base_network_goes_on_with_comparing_and_says_so(tmp_path: Pat
     own = network.state_dict()
     assert all(torch.equal(value, own[key]) for key, value in expected.items())
     assert len(own) > len(expected)
+
+
+@pytest.mark.parametrize(("first", "then"), [("base_nano", "qcs_nano"), ("qcs_nano", "base_nano")])
+def test_arguments_of_a_cross_part_that_one_of_two_networks_lacks_are_not_warned_of(
+    tmp_path: Path, first: str, then: str
+) -> None:
+    path = saved(tmp_path, first, toy.CLASSES)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        built(toy.settings(init=str(path), model=then, model_args=dict(cross_drop_rate=0.1, base_drop_rate=0.2)))
+    (told,) = [str(warning.message) for warning in caught if "other arguments" in str(warning.message)]
+    assert told.endswith("this run has base_drop_rate=0.2 instead of 0.0")
 
 
 def test_a_backbone_alone_starts_a_network_that_is_otherwise_fresh_and_says_so(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from qcs.errors import InputError
         ({"validation_fraction": 0.0}, "validation_fraction must be from 1e-06 to 0.9, got 0.0"),
         ({"in_chans": 4}, "in_chans must be from 1 to 3, got 4"),
         ({"images_per_step": 7}, "images_per_step must be from 8 to inf, got 7"),
+        ({"teachers": "runs/first"}, r"teachers must be list\[str\], got 'runs/first'"),
         ({"seed": -1}, "seed must be from 0 to 4,294,967,295, got -1"),
         ({"resize": 0}, "resize must be above 0, got 0"),
         ({"schedule": "step"}, "schedule must be one of exponential, cosine; got 'step'"),

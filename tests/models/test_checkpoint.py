@@ -224,6 +224,13 @@ def test_another_number_of_classes_is_refused_with_the_remedy(tmp_path: Path, fa
     assert model(torch.zeros(1, 3, 48, 48)).shape == (1, 7)
 
 
+def test_a_head_without_its_bias_is_named_as_what_is_missing() -> None:
+    model = qcs.create_model("base_nano")
+    state = {key: value for key, value in model.state_dict().items() if key != "base.head.bias"}
+    with pytest.raises(InputError, match=r"does not fit base_nano: 1 missing: base\.head\.bias$"):
+        qcs.load_checkpoint(model, state)
+
+
 def test_another_number_of_classes_is_refused_with_the_names_that_have_it() -> None:
     with pytest.raises(InputError, match=r"8 classes.* Its shapes are those of qcs_ir50.affectnet8 or qcs_ir50.ferpl"):
         qcs.load_checkpoint(on_meta("qcs_ir50.raf_db"), original("qcs_ferplus"))
