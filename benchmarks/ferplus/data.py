@@ -48,6 +48,7 @@ class Data:
         train = {
             "votes": self._with_votes,
             "quadruplets": self._of_quadruplets,
+            "strangers": self._as_strangers,
             "majority": self._official_train,
             "fer2013": self._with_old_labels,
         }[labels]
@@ -90,6 +91,12 @@ class Data:
         """Every image as often as an epoch of quadruplets brings it: rare classes come more often than they are."""
         train = self._with_votes()
         return train.subset(np.concatenate(list(QuadrupletSampler(train.labels, QUADRUPLETS, seed=0))))
+
+    def _as_strangers(self) -> LabelledImages:
+        """Votes as targets, and random labels for the sampler: what is compared has nothing to do with the classes."""
+        train = self._with_votes()
+        labels = np.random.default_rng(0).integers(len(train.classes), size=len(train))
+        return LabelledImages(train.images, labels, train.classes, names=train.names, soft=train.soft)
 
     def _with_old_labels(self) -> LabelledImages:
         """The same images under their old labels, without those whose old label is not known."""

@@ -17,9 +17,9 @@ from qcs.branches import BRANCHES
 from qcs.engine import TrainConfig
 from qcs.errors import InputError
 
-Labels = Literal["votes", "quadruplets", "majority", "fer2013", "drawn"]
-"""What is trained on: shares of the votes, the same with images as often as quadruplets bring them, the majority of the
-votes, the old single labels, or drawn faces with a shortcut."""
+Labels = Literal["votes", "quadruplets", "strangers", "majority", "fer2013", "drawn"]
+"""What is trained on: shares of the votes, the same with images as often as quadruplets bring them, the same in random
+company, the majority of the votes, the old single labels, or drawn faces with a shortcut."""
 
 IMAGES_PER_STEP = 48
 ROUND = 19_200  # image views between two looks at the validation images
@@ -125,7 +125,7 @@ class Budget:
         common: dict[str, Any] = dict(
             data="drawn faces" if condition.labels == "drawn" else "ferplus.npz",
             model=f"{condition.family}_{self.network}",
-            soft_labels=condition.labels in ("votes", "quadruplets"),
+            soft_labels=condition.labels in ("votes", "quadruplets", "strangers"),
             images_per_step=IMAGES_PER_STEP,
             epochs=self.views_of(condition) // condition.round,
             fraction=steps * anchors / images,
@@ -138,8 +138,10 @@ class Budget:
         return TrainConfig.from_recipe("nano", **{**common, **condition.settings})
 
 
-def _warm(name: str, group: str, family: str, labels: Labels = "votes", **settings: Any) -> Condition:
-    return Condition(name, group, family, settings, labels, warm=True)
+def _warm(
+    name: str, group: str, family: str, labels: Labels = "votes", against: str = "base", **settings: Any
+) -> Condition:
+    return Condition(name, group, family, settings, labels, against, warm=True)
 
 
 def _fresh(family: str, labels: Labels) -> Condition:
@@ -161,6 +163,8 @@ PLAN: tuple[Condition, ...] = (
     _warm("base-sam", "core", "base", sam_rho=SAM_RHO),
     _warm("dcs", "core", "dcs"),  # cross similarity attention, connection vit
     _warm("qcs", "core", "qcs"),  # matrices sd, connection vit, scope batch, no distillation
+    _warm("qcs-sam", "published", "qcs", against="base-sam", sam_rho=SAM_RHO),
+    _warm("qcs-strangers", "company", "qcs", "strangers"),
     _warm("qcs-s", "matrices", "qcs", model_args={"matrices": "s"}),
     _warm("qcs-d", "matrices", "qcs", model_args={"matrices": "d"}),
     _warm("qcs-none", "connection", "qcs", model_args={"connection": "none"}),
@@ -179,6 +183,8 @@ PLAN: tuple[Condition, ...] = (
 GROUPS: dict[str, str] = {
     "start": "the base network alone, trained for longer; all but the groups fresh, labels and shortcut go on from it",
     "core": "the network alone, with the images of quadruplets, with SAM, and taught by pairs and quadruplets",
+    "published": "quadruplets with SAM, as published, against SAM alone",
+    "company": "quadruplets drawn without regard to labels, in place of (`qcs`) two images each of two classes",
     "matrices": "which matrices are compared: s, d, or (`qcs`) both",
     "connection": "how the cross classifier sees the features: not, GAP, bilinear pooling, or (`qcs`) ViT",
     "attention": "scaled dot products in place of (`dcs`) cross similarity",

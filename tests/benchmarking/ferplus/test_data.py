@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from benchmarks.ferplus.data import Data
+from benchmarks.ferplus.plan import Labels
 from qcs.data.labels import CLASSES
+
+LABELS = [labels for labels in get_args(Labels) if labels != "drawn"]
 
 
 def test_targets_are_shares_of_votes_on_the_official_set(folder: Path) -> None:
@@ -33,6 +37,14 @@ def test_images_of_quadruplets_come_as_often_as_quadruplets_bring_them(folder: P
     assert (train.soft == once.soft[[row[name] for name in train.names]]).all()
 
 
+def test_strangers_meet_regardless_of_their_votes(folder: Path) -> None:
+    data = Data(folder)
+    train, known = data.splits("strangers")["train"], data.splits("votes")["train"]
+    assert (train.soft == known.soft).all() and (train.names == known.names).all()  # what is learned stays
+    assert set(train.labels) == set(range(8))  # what is drawn by has all classes, although few have images
+    assert len(set(known.labels)) < 8
+
+
 def test_old_labels_go_by_name_and_unknown_ones_are_left_out(folder: Path) -> None:
     train = Data(folder).splits("fer2013")["train"]
     assert len(train) == 119
@@ -43,7 +55,7 @@ def test_old_labels_go_by_name_and_unknown_ones_are_left_out(folder: Path) -> No
 
 def test_no_test_image_is_given_to_a_run(folder: Path) -> None:
     data = Data(folder)
-    assert all(data.splits(labels).keys() == {"train", "validation"} for labels in ("votes", "majority", "fer2013"))
+    assert all(data.splits(labels).keys() == {"train", "validation"} for labels in LABELS)
     assert data.unseen.tolist() == [True] * 17 + [False]
 
 

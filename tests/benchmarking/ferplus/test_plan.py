@@ -16,7 +16,7 @@ from qcs.engine.sources import Sources
 from qcs.errors import InputError
 
 ONE_PROCESS: Any = SimpleNamespace(process_index=0, num_processes=1)
-IMAGES = {"votes": 25_057, "quadruplets": 100_224, "majority": 25_057, "fer2013": 24_973, "drawn": 2450}
+IMAGES = {"votes": 25_057, "quadruplets": 100_224, "strangers": 25_057, "majority": 25_057, "fer2013": 24_973, "drawn": 2450}
 
 
 def images(count: int) -> LabelledImages:
