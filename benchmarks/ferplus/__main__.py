@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ferplus run`, `speed`, `tables` or `embed`."""
+"""`python -m benchmarks.ferplus run`, `company`, `speed`, `tables` or `embed`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from qcs.cli.shared import fail, interruptible, report
 from qcs.errors import InputError
 
 VIEWS = 38_400
+RUNS = Path("runs/ferplus")
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -34,6 +35,8 @@ Only = Annotated[
 ]
 Views = Annotated[int, typer.Option(help="Image views of each run, SAM's passes counted.")]
 Threads = Annotated[int, typer.Option(help="Threads to compute with.")]
+Results = Annotated[Path, typer.Option(help="Folder of the results.", show_default="beside the program")]
+Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")]
 Network = Annotated[str, typer.Option(help="Size of the networks: nano for base_nano, dcs_nano and qcs_nano.")]
 
 
@@ -46,8 +49,8 @@ def run(
     minutes: Annotated[float, typer.Option(help="Start no further run after so many.")] = float("inf"),
     threads: Threads = 1,
     network: Network = "nano",
-    results: Annotated[Path, typer.Option(help="Folder of the results.", show_default="beside the program")] = RESULTS,
-    weights: Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")] = Path("runs/ferplus"),
+    results: Results = RESULTS,
+    weights: Runs = RUNS,
 ) -> None:
     """Run what has no result yet; started again, it goes on where it was."""
     torch.set_num_threads(threads)
@@ -60,8 +63,8 @@ def run(
 def company(
     data: Folder,
     threads: Threads = 1,
-    results: Annotated[Path, typer.Option(help="Folder of the results.", show_default="beside the program")] = RESULTS,
-    weights: Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")] = Path("runs/ferplus"),
+    results: Results = RESULTS,
+    weights: Runs = RUNS,
 ) -> None:
     """What the cross classifiers of finished runs know from the company an image keeps."""
     torch.set_num_threads(threads)
@@ -85,7 +88,7 @@ def speed(
 
 @app.command("tables")
 def write_tables(
-    results: Annotated[Path, typer.Option(help="Folder of the results.", show_default="beside the program")] = RESULTS,
+    results: Results = RESULTS,
     output: Annotated[Path, typer.Option(help="The page.", show_default="docs/results.md")] = PAGE,
 ) -> None:
     """The page of all tables, from the result files."""
@@ -110,9 +113,7 @@ def main() -> None:
     warnings.showwarning = lambda message, *place: report("yellow", "warning", str(message))
     try:
         app(prog_name="python -m benchmarks.ferplus")
-    except InputError as error:
-        fail(str(error), 1)
-    except OSError as error:
+    except (InputError, OSError) as error:
         fail(str(error), 1)
 
 

@@ -1,4 +1,7 @@
-"""What is measured of trained weights: only the base network, as at inference, and no image it was trained on."""
+"""What is measured of trained weights: only the base network, as at inference, on images it was not trained on.
+
+Some official test images are copies of training images; they are measured with the others and left out once more.
+"""
 
 from __future__ import annotations
 

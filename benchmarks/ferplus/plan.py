@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from qcs.branches import BRANCHES
 from qcs.engine import TrainConfig
 from qcs.errors import InputError
 
@@ -39,7 +38,7 @@ class Condition:
         family: `"base"`, `"dcs"` or `"qcs"`; with the network's size it is the name of the network.
         settings: What differs from the common settings, for `TrainConfig`.
         labels: What it is trained on.
-        against: The condition it is compared with.
+        against: The conditions it is compared with.
         round: Image views between two looks at the validation images.
         warm: Whether it goes on from the weights of `start`; it takes a network of fresh weights otherwise.
     """
@@ -49,7 +48,7 @@ class Condition:
     family: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     labels: Labels = "votes"
-    against: str = "base"
+    against: tuple[str, ...] = ("base",)
     round: int = ROUND
     warm: bool = False
 
@@ -139,7 +138,7 @@ class Budget:
 
 
 def _warm(
-    name: str, group: str, family: str, labels: Labels = "votes", against: str = "base", **settings: Any
+    name: str, group: str, family: str, labels: Labels = "votes", against: tuple[str, ...] = ("base",), **settings: Any
 ) -> Condition:
     return Condition(name, group, family, settings, labels, against, warm=True)
 
@@ -147,24 +146,28 @@ def _warm(
 def _fresh(family: str, labels: Labels) -> Condition:
     """Fresh weights: those of the start have seen the votes."""
     name = "fresh" if labels == "votes" else labels
-    return Condition(f"{family}-{name}", name if name == "fresh" else "labels", family, {}, labels, f"base-{name}")
+    group = name if name == "fresh" else "labels"
+    against = () if family == "base" else (f"base-{name}",)
+    return Condition(f"{family}-{name}", group, family, {}, labels, against)
 
 
 def _drawn(family: str) -> Condition:
     """Drawn people are plenty: flips alone, and pixels that stay where their masks are."""
     settings = dict(resize=None, rotation=0.0, color_jitter=(0.0, 0.0, 0.0, 0.0))
-    return Condition(f"drawn-{family}", "shortcut", family, settings, "drawn", "drawn-base", ROUND // 8)
+    against = () if family == "base" else ("drawn-base",)
+    return Condition(f"drawn-{family}", "shortcut", family, settings, "drawn", against, ROUND // 8)
 
 
 PLAN: tuple[Condition, ...] = (
-    Condition("start", "start", "base", against="start"),
-    _warm("base", "core", "base"),
+    Condition("start", "start", "base", against=()),
+    _warm("base", "core", "base", against=()),
     _warm("base-quadruplets", "core", "base", "quadruplets"),
     _warm("base-sam", "core", "base", sam_rho=SAM_RHO),
     _warm("dcs", "core", "dcs"),  # cross similarity attention, connection vit
-    _warm("qcs", "core", "qcs"),  # matrices sd, connection vit, scope batch, no distillation
-    _warm("qcs-sam", "published", "qcs", against="base-sam", sam_rho=SAM_RHO),
-    _warm("qcs-strangers", "company", "qcs", "strangers"),
+    # Matrices sd, connection vit, scope batch, no distillation.
+    _warm("qcs", "core", "qcs", against=("base", "base-quadruplets")),
+    _warm("qcs-sam", "published", "qcs", against=("base-sam",), sam_rho=SAM_RHO),
+    _warm("qcs-strangers", "strangers", "qcs", "strangers", against=("base", "qcs")),
     _warm("qcs-s", "matrices", "qcs", model_args={"matrices": "s"}),
     _warm("qcs-d", "matrices", "qcs", model_args={"matrices": "d"}),
     _warm("qcs-none", "connection", "qcs", model_args={"connection": "none"}),
@@ -184,7 +187,7 @@ GROUPS: dict[str, str] = {
     "start": "the base network alone, trained for longer; all but the groups fresh, labels and shortcut go on from it",
     "core": "the network alone, with the images of quadruplets, with SAM, and taught by pairs and quadruplets",
     "published": "quadruplets with SAM, as published, against SAM alone",
-    "company": "quadruplets drawn without regard to labels, in place of (`qcs`) two images each of two classes",
+    "strangers": "quadruplets of images drawn as they come, whatever their labels, as `base` sees them one by one",
     "matrices": "which matrices are compared: s, d, or (`qcs`) both",
     "connection": "how the cross classifier sees the features: not, GAP, bilinear pooling, or (`qcs`) ViT",
     "attention": "scaled dot products in place of (`dcs`) cross similarity",
@@ -194,7 +197,6 @@ GROUPS: dict[str, str] = {
     "labels": "from fresh weights with one label per training image: the votes' majority, or the old noisy label",
     "shortcut": "drawn faces with glasses that tell the class in training only",
 }
-assert all(condition.branches in BRANCHES for condition in PLAN)
 
 
 def condition(name: str) -> Condition:
@@ -203,7 +205,10 @@ def condition(name: str) -> Condition:
     Raises:
         InputError: If there is none.
     """
-    return chosen([name])[0]
+    known = {each.name: each for each in PLAN}
+    if name not in known:
+        raise InputError(f"unknown condition {name}; expected one of {', '.join(known)}")
+    return known[name]
 
 
 def chosen(names: Collection[str]) -> list[Condition]:

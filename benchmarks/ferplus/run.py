@@ -77,11 +77,11 @@ class Experiment:
         output = str(self.runs / _name(condition, seed))
         config = self.budget.settings(condition, seed, len(splits["train"]), output, start)
         folder = trained(config, splits)
-        model = load_model(folder.best).inference_model()
+        model = load_model(folder.best)
         if condition.labels == "drawn":
-            measured = shortcut.measure(load_model(folder.best), self.data.drawn)
+            measured = shortcut.measure(model, self.data.drawn)
         else:
-            measured = measure.measure(model, self.data)
+            measured = measure.measure(model.inference_model(), self.data)
         record = {
             "condition": condition.name,
             "seed": seed,

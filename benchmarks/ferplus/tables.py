@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ Runs = Mapping[str, Mapping[int, Record]]
 Value = Callable[[Record], float | None]
 
 NONE = "–"
-CONTROL = "base-quadruplets"  # what `qcs` is compared with beside the base: the same images, one by one
 COMPARED = ("", "seeds", "accuracy", "balanced", "difference", "p runs", "p images", "balanced difference", "against")
 ALIKE = {
     "budget": "budget",
@@ -110,7 +108,7 @@ def _head(runs: Runs) -> str:
     )
     if not runs:
         return f"{text}\n\nNo run is finished yet."
-    record = next(iter(next(iter(runs.values())).values()))
+    record = next(_records(runs))
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
     hashes = "; ".join(f"{name} `{digest[:12]}`" for name, digest in _hashes(runs).items())
     return (
@@ -130,24 +128,24 @@ def _main(runs: Runs) -> str:
     conditions = [c for c in PLAN if c.name in runs and c.group not in ("labels", "shortcut")]
     if not conditions:
         return ""
-    rows = [_compared(runs, c) for c in conditions]
-    rows += [
-        _compared(runs, dataclasses.replace(c, against=CONTROL))
-        for c in conditions
-        if c.name == "qcs" and CONTROL in runs
-    ]
     parts = [
         "## FERPlus test images",
         "Official test split, official majority labels, one view per image.",
-        _table(COMPARED, rows),
+        _table(COMPARED, _compared(runs, conditions)),
         *(f"- {group}: {GROUPS[group]}" for group in GROUPS if any(c.group == group for c in conditions)),
     ]
     return "\n\n".join(parts[:3]) + "\n\n" + "\n".join(parts[3:]) + _verdict(runs, conditions)
 
 
-def _compared(runs: Runs, condition: Condition) -> tuple[str, ...]:
+def _compared(runs: Runs, conditions: Iterable[Condition]) -> list[tuple[str, ...]]:
+    """A row per condition and what it is compared with; one without a difference where that is nothing."""
+    pairs = [(c, other) for c in conditions for other in [o for o in c.against if o in runs] or [""]]
+    return [_row(runs, condition, other) for condition, other in pairs]
+
+
+def _row(runs: Runs, condition: Condition, other: str) -> tuple[str, ...]:
     accuracy, balanced = _of("test", "accuracy"), _of("test", "balanced_accuracy")
-    found, other = _against(runs, condition, accuracy), _against(runs, condition, balanced)
+    found, also = (_difference(runs, condition.name, other, value) for value in (accuracy, balanced))
     return (
         f"`{condition.name}`",
         str(len(runs[condition.name])),
@@ -156,28 +154,34 @@ def _compared(runs: Runs, condition: Condition) -> tuple[str, ...]:
         _shown(found),
         _p(found.over_runs) if found else NONE,
         _p(found.over_images) if found else NONE,
-        _shown(other),
-        NONE if found is None else f"`{condition.against}`",
+        _shown(also),
+        f"`{other}`" if found else NONE,
     )
 
 
 def _verdict(runs: Runs, conditions: Iterable[Condition]) -> str:
     """In words, which differences from what each is compared with are clear over the seeds."""
-    found = {c.name: _against(runs, c, _of("test", "accuracy")) for c in conditions}
-    several = {name: d for name, d in found.items() if d is not None and not math.isnan(d.error)}
+    pairs = [(c.name, other) for c in conditions for other in c.against]
+    found = {pair: _difference(runs, *pair, _of("test", "accuracy")) for pair in pairs}
+    several = {pair: d for pair, d in found.items() if d is not None and not math.isnan(d.error)}
     if not several:
         return ""
     sure = dict(zip(several, clear([d.over_runs for d in several.values()]), strict=True))
     kinds = {
-        "above what it is compared with": [name for name, d in several.items() if sure[name] and d.mean > 0],
-        "below it": [name for name, d in several.items() if sure[name] and d.mean < 0],
-        "neither": [name for name in several if not sure[name]],
+        "above what it is compared with": [pair for pair, d in several.items() if sure[pair] and d.mean > 0],
+        "below it": [pair for pair, d in several.items() if sure[pair] and d.mean < 0],
+        "neither": [pair for pair in several if not sure[pair]],
     }
-    told = "; ".join(f"{kind}: {', '.join(f'`{n}`' for n in names) or 'none'}" for kind, names in kinds.items())
+    told = "; ".join(f"{kind}: {_named(found)}" for kind, found in kinds.items())
     return (
         f"\n\nIn accuracy, clearly (paired t test over seeds, p below {LEVEL} after Benjamini and Hochberg's "
         f"correction for the {len(several)} comparisons of this table), {told}."
     )
+
+
+def _named(pairs: Sequence[tuple[str, str]]) -> str:
+    """Conditions, and what they are compared with where that is not the base."""
+    return ", ".join(f"`{a}`" + (f" (against `{b}`)" if b != "base" else "") for a, b in pairs) or "none"
 
 
 def _others(runs: Runs) -> str:
@@ -223,13 +227,12 @@ def _labels(runs: Runs) -> str:
     conditions = [c for c in PLAN if c.name in runs and c.group == "labels"]
     if not conditions:
         return ""
-    rows = [_compared(runs, c) for c in conditions]
     return "\n\n".join(
         (
             "## Noisy labels",
             "Trained on one label per image: the majority of the votes, or the old FER2013 label, about a third of "
             "which disagree. Chosen on validation images and tested with official majority labels.",
-            _table(COMPARED, rows),
+            _table(COMPARED, _compared(runs, conditions)),
         )
     )
 
@@ -324,11 +327,11 @@ def _spread(runs: Runs, condition: Condition, value: Value, scale: float = 100) 
     return f"{mean:.2f}" if math.isnan(deviation) else f"{mean:.2f} ± {deviation:.2f}"
 
 
-def _against(runs: Runs, condition: Condition, value: Value) -> Difference | None:
-    """The difference over the seeds that both have; None for what is compared with itself, or with nothing."""
-    mine, others = runs[condition.name], runs.get(condition.against, {})
+def _difference(runs: Runs, name: str, other: str, value: Value) -> Difference | None:
+    """The difference over the seeds that both have; None where there are none."""
+    mine, others = runs[name], runs.get(other, {})
     seeds = sorted(mine.keys() & others.keys())
-    if condition.name == condition.against or not seeds:
+    if not seeds:
         return None
     values = [[value(side[seed]) for seed in seeds] for side in (mine, others)]
     images = [np.stack([correct(side[seed]["measures"]["predictions"]) for seed in seeds]) for side in (mine, others)]
@@ -348,20 +351,18 @@ def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _each(runs: Runs, what: str) -> Iterable[Any]:
+def _records(runs: Runs) -> Iterator[Record]:
+    return (record for records in runs.values() for record in records.values())
+
+
+def _each(runs: Runs, what: str) -> list[Any]:
     """A field of all records that have it; of data, only what FERPlus runs have, for drawn faces are other data."""
-    for records in runs.values():
-        for record in records.values():
-            if (what != "data" or "ferplus.npz" in record["data"]) and record.get(what) is not None:
-                yield record[what]
+    alike = [record for record in _records(runs) if what != "data" or "ferplus.npz" in record["data"]]
+    return [record[what] for record in alike if record.get(what) is not None]
 
 
 def _hashes(runs: Runs) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for records in runs.values():
-        for record in records.values():
-            found |= record["data"]
-    return dict(sorted(found.items()))
+    return dict(sorted(item for record in _records(runs) for item in record["data"].items()))
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

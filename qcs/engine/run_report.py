@@ -18,7 +18,13 @@ from qcs.models import CrossSimilarityNetwork
 
 
 def beginning(
-    config: TrainConfig, model: CrossSimilarityNetwork, data: Sources, *, precision: str, processes: int
+    config: TrainConfig,
+    model: CrossSimilarityNetwork,
+    data: Sources,
+    teachers: Mapping[str, str],
+    *,
+    precision: str,
+    processes: int,
 ) -> dict[str, Any]:
     """Everything that decides a run, for `config.json`.
 
@@ -26,6 +32,7 @@ def beginning(
         config: The settings.
         model: The network.
         data: The images.
+        teachers: SHA-256 of the teachers' weights, by source.
         precision: The one that `"auto"` stands for on this machine, or the chosen one.
         processes: How many the run has.
     """
@@ -35,6 +42,7 @@ def beginning(
         "precision": precision,
         "processes": processes,
         "images": data.summary(),
+        "teachers": dict(teachers),
         "model_chosen_on": data.selection,
         "model_args": model.model_args,
         "versions": {"qcs": qcs.__version__, "torch": torch.__version__, "python": platform.python_version()},

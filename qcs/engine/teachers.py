@@ -8,7 +8,8 @@ al., Knowledge Distillation: A Good Teacher Is Patient and Consistent, arXiv 210
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from timm.data import resolve_model_data_config
@@ -18,8 +19,8 @@ from torch.nn import functional as F
 from qcs.engine.hardware import use_plain_attention
 from qcs.engine.run_folder import weights_file
 from qcs.errors import InputError
+from qcs.hub.fetch import sha256
 from qcs.models import CrossSimilarityNetwork, load_model
-from qcs.models.inference import Precision, fast_inference_model
 
 SEEN = ("input_size", "mean", "std")  # what makes the same pixels mean the same to two networks
 
@@ -32,7 +33,10 @@ class Teachers:
         share: Weight of the teachers in the targets, in [0, 1]; the labels have the rest.
         model: The network to be taught, with the classes of the labels.
         device: Where the teachers compute.
-        precision: What they compute in.
+        bf16: Whether they compute in bfloat16 where autocast allows.
+
+    Attributes:
+        hashes: SHA-256 of each teacher's weights file, by source.
 
     Raises:
         InputError: If there is no such file, or a teacher has other classes or takes other images than the network.
@@ -45,47 +49,56 @@ class Teachers:
         model: CrossSimilarityNetwork,
         *,
         device: torch.device | str = "cpu",
-        precision: Precision = "fp32",
+        bf16: bool = False,
     ) -> None:
-        self.share, self.dtype = share, torch.bfloat16 if precision == "bf16" else torch.float32
-        self.networks: list[tuple[CrossSimilarityNetwork, list[int]]] = []
-        for source in sources:
-            teacher = load_model(weights_file(source))
-            order = _order(source, teacher, model)
-            teacher = fast_inference_model(teacher, precision).to(device)
-            if torch.device(device).type == "cpu":
-                use_plain_attention(teacher)
-            self.networks.append((teacher, order))
+        self.share, self.device, self.bf16 = share, torch.device(device), bf16
+        files = {source: weights_file(source) for source in sources}
+        self.hashes = {source: sha256(file) for source, file in files.items()}
+        self.networks = [self._network(source, file, model) for source, file in files.items()]
+
+    def _network(
+        self, source: str, file: Path, model: CrossSimilarityNetwork
+    ) -> tuple[CrossSimilarityNetwork, list[int]]:
+        """A teacher, and where it has each of the network's classes."""
+        teacher = load_model(file)
+        _check_input(source, resolve_model_data_config(teacher), resolve_model_data_config(model))
+        order = _order(source, teacher.class_names, model.class_names)
+        teacher = teacher.inference_model().eval().requires_grad_(False)
+        if self.device.type == "cpu":
+            use_plain_attention(teacher)
+        return teacher.to(self.device).to(memory_format=torch.channels_last), order
 
     @torch.no_grad()
-    def targets(self, images: Sequence[Tensor], labels: Tensor) -> Tensor:
+    def targets(self, images: Tensor, labels: Tensor) -> Tensor:
         """Probabilities to learn: the teachers' mean and the labels, each with its share.
 
         Args:
-            images: Of every branch (B, C, H, W), augmented.
-            labels: Their labels (branches, B) or targets (branches, B, classes).
+            images: Augmented images (B, C, H, W).
+            labels: Their labels (B,) or targets (B, classes).
 
         Returns:
-            Targets (branches, B, classes).
+            Targets (B, classes).
         """
-        seen = torch.cat(list(images)).to(self.dtype)
-        said = torch.stack([network(seen).float().softmax(-1)[:, order] for network, order in self.networks]).mean(0)
-        own = labels if labels.ndim == 3 else F.one_hot(labels, said.shape[-1]).to(said.dtype)
-        return torch.lerp(own, said.view(own.shape), self.share)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            logits = [network(images)[:, order].float() for network, order in self.networks]
+        said = torch.stack(logits).softmax(-1).mean(0)
+        own = labels if labels.ndim == 2 else F.one_hot(labels, said.shape[-1]).to(said.dtype)
+        return torch.lerp(own, said, self.share)
 
 
-def _order(source: str, teacher: CrossSimilarityNetwork, model: CrossSimilarityNetwork) -> list[int]:
+def _order(source: str, names: Sequence[str], expected: Sequence[str]) -> list[int]:
     """Where a teacher has each of the network's classes."""
-    if sorted(teacher.class_names) != sorted(model.class_names):
+    if sorted(names) != sorted(expected):
         raise InputError(
-            f"the teacher {source} knows the classes {', '.join(teacher.class_names)}; expected those of the data, "
-            f"{', '.join(model.class_names)}"
+            f"the teacher {source} knows the classes {', '.join(names)}; expected those of the data, "
+            f"{', '.join(expected)}"
         )
-    takes, expected = resolve_model_data_config(teacher), resolve_model_data_config(model)
-    differing = [f"{key} {takes[key]} instead of {expected[key]}" for key in SEEN if takes[key] != expected[key]]
-    if differing:
+    return [names.index(name) for name in expected]
+
+
+def _check_input(source: str, takes: Mapping[str, object], expected: Mapping[str, object]) -> None:
+    if differing := [f"{key} {takes[key]} instead of {expected[key]}" for key in SEEN if takes[key] != expected[key]]:
         raise InputError(
             f"the teacher {source} sees the images that are trained on, but takes others: {', '.join(differing)}; "
             "expected a teacher with the input of the network"
         )
-    return [teacher.class_names.index(name) for name in model.class_names]

@@ -116,7 +116,7 @@ def resume(
     config = TrainConfig.from_record(record["config"])
     # The weights come from the checkpoint, not from where the run had its first ones.
     config = dataclasses.replace(config, output=str(folder), init=None, pretrained_backbone=False)
-    return _Training(config, splits, console or Console(quiet=True), resume=record["images"]).run()
+    return _Training(config, splits, console or Console(quiet=True), resume=record).run()
 
 
 class _Training:
@@ -127,7 +127,7 @@ class _Training:
         config: TrainConfig,
         splits: Mapping[str, LabelledImages] | None,
         console: Console,
-        resume: Mapping[str, Mapping[str, int]] | None = None,  # images per set and class that the run began with
+        resume: Mapping[str, Any] | None = None,  # what the run said of itself when it began, see `beginning`
     ) -> None:
         # Accelerate's own mixed precision can be chosen only once per process.
         self.accelerator = Accelerator(
@@ -142,7 +142,7 @@ class _Training:
         config = self.config = with_crop(config, data.train)
         self.model, self.data = build_model(config, data)
         if resume is not None:
-            self._keep_data(resume)
+            self._keep_data(resume["images"])
         stamp = [datetime.now().strftime("%Y%m%d-%H%M%S")]
         self.folder = RunFolder(config.folder(broadcast_object_list(stamp)[0]))  # the same for all processes
         self.checkpoints = Checkpoints(self.folder.path / CHECKPOINTS)
@@ -154,7 +154,7 @@ class _Training:
         if self.accelerator.device.type == "cpu":
             keep_freed_memory()
             use_plain_attention(self.model)
-        self.teachers = self._teachers() if config.teachers else None
+        self.teachers = self._teachers(resume) if config.teachers else None
         self.network = self.accelerator.prepare_model(self.model.to(memory_format=torch.channels_last))
         self.ema = ModelEmaV3(self.model, decay=config.ema, use_warmup=True) if config.ema else None
         adam = torch.optim.AdamW(self._parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
@@ -183,6 +183,18 @@ class _Training:
         found = self.data.summary()
         if found != began_with:
             raise InputError(f"the data changed since the run began: it has {found} images, then {dict(began_with)}")
+
+    def _teachers(self, began_with: Mapping[str, Any] | None) -> Teachers:
+        """The teachers; those that the run began with, for others would teach it something else from here on."""
+        config, device, bf16 = self.config, self.accelerator.device, self.precision == "bf16"
+        teachers = Teachers(config.teachers, config.teacher_share, self.model, device=device, bf16=bf16)
+        known = teachers.hashes if began_with is None else began_with.get("teachers", {})
+        if changed := [source for source, found in teachers.hashes.items() if known.get(source) != found]:
+            raise InputError(
+                f"other weights than the run began with are now at {', '.join(changed)}, its teachers; put those back "
+                "or start a new run"
+            )
+        return teachers
 
     @property
     def evaluated(self) -> CrossSimilarityNetwork:
@@ -273,7 +285,10 @@ class _Training:
             return
         if not self.resumed:
             processes = self.accelerator.num_processes
-            record = beginning(self.config, self.model, self.data, precision=self.precision, processes=processes)
+            hashes = self.teachers.hashes if self.teachers else {}
+            record = beginning(
+                self.config, self.model, self.data, hashes, precision=self.precision, processes=processes
+            )
             self.folder.write_json("config.json", record)
         for line in introduction(self.config, self.model, self.data, self.folder):
             self._say(line)
@@ -283,10 +298,6 @@ class _Training:
             logged = len(self.history) - (self.first_batch == 0)
             purge = {"purge_step": logged + 1} if self.resumed else {}
             self.accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": purge})
-
-    def _teachers(self) -> Teachers:
-        config, device = self.config, self.accelerator.device
-        return Teachers(config.teachers, config.teacher_share, self.model, device=device, precision=self.precision)
 
     def _loss(self) -> JointLoss:
         weights = None
@@ -332,7 +343,7 @@ class _Training:
     def _share_buffers(self) -> None:
         """All processes evaluate and keep the running statistics of the first, whose weights are saved."""
         if self.accelerator.num_processes > 1:
-            for model in (self.model, self.evaluated):
+            for model in (self.model,) if self.ema is None else (self.model, self.evaluated):
                 for buffer in model.buffers():
                     broadcast(buffer)
 
@@ -362,10 +373,9 @@ class _Training:
         for images, labels in batches:
             images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
             labels = labels.to(device, non_blocking=True)
-            branch_images, labels = list(images.chunk(branches)), labels.view(branches, -1, *labels.shape[1:])
             if self.teachers is not None:
-                labels = self.teachers.targets(branch_images, labels)
-            yield branch_images, labels
+                labels = self.teachers.targets(images, labels)
+            yield list(images.chunk(branches)), labels.view(branches, -1, *labels.shape[1:])
 
     def _progress(self, epochs_done: float) -> float:
         """Share of the run done: of the epochs or of the time budget, whichever is further."""

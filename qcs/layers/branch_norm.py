@@ -87,14 +87,19 @@ def split_by_branch(module: nn.Module, world: bool = False) -> bool:
         world: Take the statistics over all processes.
 
     Returns:
-        Whether all are: False where another kind of layer normalises over the batch.
+        Whether all are: False where another kind of layer normalises over the batch, or over the world one without
+        weights of its own or with plain averages as running statistics.
     """
     for part in module.modules():
         if type(part) in PER_BRANCH:
             part.__class__ = PER_BRANCH[type(part)]
         if isinstance(part, _PerBranch):
             part.world = world
-    return all(isinstance(part, _PerBranch) for part in module.modules() if "running_var" in part._buffers)
+    return all(_tells_apart(part, world) for part in module.modules() if "running_var" in part._buffers)
+
+
+def _tells_apart(norm: Any, world: bool) -> bool:
+    return isinstance(norm, _PerBranch) and not (world and (norm.weight is None or norm.momentum is None))
 
 
 @contextmanager

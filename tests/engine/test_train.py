@@ -329,6 +329,18 @@ def test_two_processes_train_one_network_and_end_together(tmp_path: Path) -> Non
     assert done.stdout.count("run folder") == 1
 
 
+@pytest.mark.slow
+def test_compiled_a_run_learns_the_same(tmp_path: Path) -> None:
+    """By the real compiler, the whole network: comparisons, batch norm per branch, both passes of SAM."""
+    changes: dict[str, Any] = dict(model="qcs_nano", epochs=1, sam_rho=0.05)
+    plain = run(tmp_path / "plain", **changes)
+    compiled = run(tmp_path / "compiled", **changes, compile=True)
+    (expected,), (found,) = plain.history, compiled.history
+    losses = [name for name in expected if name.endswith("loss")]
+    assert len(losses) == 5
+    assert [found[name] for name in losses] == pytest.approx([expected[name] for name in losses], rel=1e-3)
+
+
 def test_a_network_of_grey_images_is_trained_on_colour_images(tmp_path: Path) -> None:
     data = toy.archive(tmp_path / "colour.npz", "train", images=np.stack([toy.squares()[0]] * 3, -1))
     result = train(toy.settings(data, in_chans=1, output=str(tmp_path / "run")))

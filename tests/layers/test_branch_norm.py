@@ -93,3 +93,9 @@ def test_over_processes_the_formula_is_that_of_the_norm(monkeypatch: pytest.Monk
     monkeypatch.setattr(branch_norm.dist, "get_world_size", lambda: 1)
     assert_close(step(network, parts, at_once=True), expected, **EXACT)
     assert_close(network.state_dict(), plain.state_dict(), **EXACT)
+
+
+@pytest.mark.parametrize("norm", [torch.nn.BatchNorm2d(3, affine=False), torch.nn.BatchNorm2d(3, momentum=None)])
+def test_norms_that_cannot_span_the_world_are_told_of(norm: torch.nn.Module) -> None:
+    assert split_by_branch(norm)
+    assert not split_by_branch(norm, world=True)

@@ -76,6 +76,17 @@ def test_a_difference_is_clear_by_its_t_test_corrected_for_the_other_comparisons
     assert clear([0.035]) == [True]
 
 
+def test_every_comparison_of_the_table_is_corrected_for_and_named(results: Path) -> None:
+    """QCS stands beside its base and beside `base-quadruplets`, which is 71, 72, 76: differences 0, 2, 1."""
+    store(results, *(record("base-quadruplets", seed, right) for seed, right in enumerate((71, 72, 76))))
+    page = tables.page(tables.read(results))
+    rows = [line for line in page.splitlines() if line.startswith("| `qcs` | 3 | 74.00 ± 3.00 | 37.00")]
+    assert [row.split("|")[5].strip() for row in rows] == ["+2.00 ± 0.58", "+1.00 ± 0.58"]
+    assert [row.split("|")[9].strip() for row in rows] == ["`base`", "`base-quadruplets`"]
+    assert "for the 3 comparisons of this table)" in page
+    assert "neither: `base-quadruplets`, `qcs`, `qcs` (against `base-quadruplets`)." in page
+
+
 def test_one_seed_over_images_is_mcnemar() -> None:
     """25 images won and 9 lost of 3,000: McNemar's z is 16/√34, p = 0.0061."""
     mine = np.array([[True] * 25 + [False] * 9 + [True] * 2966])
