@@ -71,7 +71,7 @@ WAYS = {
     "+ bf16": replace(FAST, bf16=True),
     "+ bf16, compiled": replace(FAST, bf16=True, compiled=True),
     "joint batch norm, bf16": replace(FAST, bf16=True, batch_norm="joint"),
-    "+ bf16, branch by branch": replace(FAST, bf16=True, at_once=False),
+    "branch by branch, bf16": Way(bf16=True),
 }
 
 

@@ -101,9 +101,12 @@ def embed_weights(
     trained: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     name: Annotated[str, typer.Argument(help="Name of the network with its tag, as qcs_small.ferplus.")],
     data: Folder,
+    share: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Of the run's own weights; the rest is what it began with.")
+    ] = 1,
 ) -> None:
     """Put the best weights of a run into the package, measured and halved."""
-    written = embed(trained, name, Data(data))
+    written = embed(trained, name, Data(data), share=share)
     write_card(written.parent)
     console.print(f"wrote {written}, {written.stat().st_size / 1e6:.2f} MB", highlight=False, soft_wrap=True)
 

@@ -28,7 +28,7 @@ chosen on test images.
 """
 
 MEASURES = {
-    "validation": "FERPlus validation, on which the epoch was chosen",
+    "validation": "FERPlus validation, on which the weights were chosen",
     "test": "FERPlus test",
     "flipped": "FERPlus test, averaged with the mirrored image",
     "unseen": "FERPlus test without copies of training images",
@@ -71,8 +71,8 @@ def _section(path: Path) -> str:
     settings = info["trained_with"]
     told = (
         f"## {path.stem}\n\n{_what(model)}; {path.stat().st_size / 1e6:.1f} MB in half precision. "
-        f"{_training(settings)}; weights of epoch {info['epoch']}, seed {settings['seed']}. The file holds every "
-        "setting.\n"
+        f"{_training(settings)}; weights of epoch {info['epoch']}, seed {settings['seed']}{_average(info['share'])}. "
+        "The file holds every setting.\n"
     )
     rows = [
         f"| {name} | {info[key]['images']:,} | {info[key]['accuracy']:.2%} | {info[key]['balanced_accuracy']:.2%} |"
@@ -95,6 +95,10 @@ def _training(settings: dict[str, Any]) -> str:
         names = ", ".join(f"`{each['model']}` after {_long(each)}" for each in teachers)
         told += f"; {settings['teacher_share']:.0%} of the targets is what {len(teachers)} teachers say ({names})"
     return told
+
+
+def _average(share: float) -> str:
+    return "" if share == 1 else f", averaged with those that the training began with ({share:.0%} and {1 - share:.0%})"
 
 
 def _long(settings: dict[str, Any]) -> str:

@@ -276,7 +276,7 @@ def ir50(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 @register_model
 def ir_small(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """An IR network of four stages for 48-pixel faces; its maps are those of the last three."""
-    args = dict(depths=(2, 2, 2, 1), widths=(32, 64, 128, 256), strides=(2, 2, 2, 1), stem_width=32, img_size=48)
+    args = dict(depths=(2, 2, 2, 2), widths=(32, 64, 128, 256), strides=(2, 2, 2, 1), stem_width=32, img_size=48)
     return _create_ir("ir_small", pretrained, **{**args, **kwargs})
 
 

@@ -151,13 +151,13 @@ def base_ir50(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork
 
 @register_model
 def qcs_small(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
-    """Quadruplet Cross Similarity for 48-pixel faces, of two million parameters at inference."""
+    """Quadruplet Cross Similarity for 48-pixel faces, of three million parameters at inference."""
     return create_network("qcs_small", pretrained, **{**SMALL, "branches": 4, **kwargs})
 
 
 @register_model
 def dcs_small(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
-    """Dual Cross Similarity for 48-pixel faces, of two million parameters at inference."""
+    """Dual Cross Similarity for 48-pixel faces, of three million parameters at inference."""
     return create_network("dcs_small", pretrained, **{**SMALL, "branches": 2, **kwargs})
 
 

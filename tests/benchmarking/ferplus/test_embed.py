@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import toy
 
 import qcs
 from benchmarks.ferplus.card import _training
-from benchmarks.ferplus.embed import settings_of
+from benchmarks.ferplus.embed import averaged, halved, settings_of
 from qcs.engine import train
 from qcs.errors import InputError
 from qcs.models import save_model
@@ -39,3 +40,42 @@ def test_weights_that_do_not_say_are_refused(tmp_path: Path) -> None:
     path = save_model(qcs.create_model("base_nano"), tmp_path / "silent.safetensors")
     with pytest.raises(InputError, match=r"silent\.safetensors does not say how it was trained"):
         settings_of(path)
+
+
+def test_averaged_weights_lie_between_the_start_and_the_end_of_a_run(tmp_path: Path) -> None:
+    before = save_model(named("base_nano"), tmp_path / "before.safetensors")
+    settings = toy.settings(output=str(tmp_path / "run"), init=str(before), model="qcs_nano", epochs=1)
+    with pytest.warns(UserWarning, match="holds a base network"):
+        folder = train(settings, toy.splits()).folder
+    start, end = qcs.load_model(before).state_dict(), qcs.load_model(folder / "best.safetensors").state_dict()
+    found = averaged(qcs.load_model(folder / "best.safetensors"), folder, 0.75).state_dict()
+    assert len(end) > len(start)
+    for key, value in end.items():
+        mean = 0.25 * start[key] + 0.75 * value if key in start and value.is_floating_point() else value
+        torch.testing.assert_close(found[key], mean)
+
+
+def test_a_run_of_fresh_weights_has_nothing_to_be_averaged_with(tmp_path: Path) -> None:
+    folder = train(toy.settings(output=str(tmp_path / "run"), epochs=1), toy.splits()).folder
+    with pytest.raises(InputError, match="began with fresh weights"):
+        averaged(named("base_nano"), folder, 0.5)
+
+
+def test_weights_are_halved_and_statistics_are_not() -> None:
+    model = qcs.create_model("base_nano")
+    norm = model.get_submodule("backbone.model.stages.0.0.norm1")
+    norm.running_var.fill_(1e6)  # larger than half precision knows
+    found = halved(model, "base_nano").state_dict()
+    assert float(found["backbone.model.stages.0.0.norm1.running_var"].max()) == 1e6
+    weight = model.state_dict()["base.head.weight"]
+    assert torch.equal(found["base.head.weight"], weight.half().float())
+    with torch.no_grad():
+        model.base.head.bias.fill_(1e6)
+    with pytest.raises(InputError, match="too large for half precision"):
+        halved(model, "base_nano")
+
+
+def named(name: str) -> qcs.CrossSimilarityNetwork:
+    model = qcs.create_model(name, num_classes=3)
+    model.name_classes(toy.CLASSES)
+    return model
