@@ -18,7 +18,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, validation, test, or all.")] = "test",
     image_root: ImageRoot = None,
     data_format: DataFormat = None,
-    output: Annotated[str | None, setting("Folder to write to.", "the folder of the weights")] = None,
+    output: Annotated[str | None, setting("Folder to write to.", "that of the weights, or this one")] = None,
     mirrored: Mirror = False,
 ) -> None:
     """Accuracy, balanced accuracy, per class and confusion matrix of a trained network."""

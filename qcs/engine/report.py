@@ -38,7 +38,7 @@ def evaluate_data(
         data: The images, see `qcs.data.read`.
         split: `"train"`, `"validation"`, `"test"` or `"all"`.
         image_root: Folder that the paths of a list file start from.
-        output: Folder to write to; None means that of the weights.
+        output: Folder to write to; None means that of the weights, or the current one where they have only a name.
         console: Where to show the result.
         data_format: Format of the data; None recognises it.
         mirrored: Whether to average with the mirror images, see `Mirrored`.
@@ -57,7 +57,8 @@ def evaluate_data(
     result = evaluate(look.to(device), batches, model.class_names, device)
     averaged = ", averaged with the mirror images" if mirrored else ""
     _print(result, f"{path} on {split} of {data}{averaged}", console)
-    beside = Path() if weights.startswith("hf-hub:") else path.parent  # the Hub's cache is no place for results
+    # Neither the package nor the Hub's cache is a place for results.
+    beside = path.parent if Path(weights).exists() else Path()
     name = f"{Path(data).resolve().stem}-{split}" + ("-mirrored" if mirrored else "")
     _write(result, Path(output) if output else beside, name, console)
     return result

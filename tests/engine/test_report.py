@@ -17,6 +17,7 @@ import qcs
 from qcs.engine import Evaluation, RunResult, train
 from qcs.engine.report import evaluate_data
 from qcs.errors import InputError
+from qcs.models.pretrained import EMBEDDED
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,16 @@ def test_the_result_is_printed_and_written_beside_the_weights_by_default(run: Ru
     assert (tmp_path / "faces-test.png").stat().st_size > 1000
     assert f"accuracy {result.accuracy:.2%}, balanced {result.balanced_accuracy:.2%}" in text.getvalue()
     assert f"wrote {tmp_path / 'faces-test.json'} and {tmp_path / 'faces-test.png'}\n" in text.getvalue()
+
+
+def test_results_of_weights_in_the_package_are_written_where_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(EMBEDDED.iterdir())
+    evaluate_data("qcs_small", str(toy.archive(tmp_path / "faces.npz")), "test", None, None, Console(quiet=True))
+    assert (tmp_path / "faces-test.json").exists()
+    assert sorted(EMBEDDED.iterdir()) == before
 
 
 def test_weights_alone_give_the_result_of_the_run_after_run_and_data_are_gone(run: RunResult, tmp_path: Path) -> None:
