@@ -10,7 +10,7 @@ demo: $(VENV)/.installed  ## train two small networks on drawn faces and draw wh
 	$(BIN)/qcs demo --output demo
 
 test: check  ## every claim: format, lint, types, all tests, coverage
-	TRITON_INTERPRET=1 $(BIN)/pytest -n 2 --dist worksteal tests/ops/triton tests/ops/test_choice.py
+	TRITON_INTERPRET=1 $(BIN)/pytest -n 2 --dist worksteal tests/ops/triton tests/ops/test_dispatch.py
 	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90 --durations=10
 
 check: $(VENV)/.installed  ## format, lint and types only

@@ -1,7 +1,7 @@
 """Quadruplet Cross Similarity for facial expression recognition (AAAI 2025, arXiv 2411.01988).
 
 Layers, losses and samplers to use in any network, and models registered with timm. Training, data, faces and pictures
-live in `qcs.engine`, `qcs.data`, `qcs.faces` and `qcs.visualize`, deployment in `qcs.export` and `qcs.hub`; all of
+live in `qcs.engine`, `qcs.data`, `qcs.faces` and `qcs.visualize`, deployment in `qcs.export` and `qcs.publish`; all of
 these load when used.
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qcs.engine.predictions import Predictions
+from qcs.engine.prediction_file import Predictions
 
 CLASSES = ("happy", "sad", "anger")
 

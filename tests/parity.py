@@ -20,7 +20,7 @@ from golden import recipe
 
 import qcs
 from qcs import functional as QF
-from qcs.engine.sam import SAM
+from qcs.engine.training.sam import SAM
 from qcs.functional import Backend
 from qcs.losses import JointLoss, kl_distillation, l2_distillation
 from qcs.models import CrossSimilarityNetwork

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from qcs.data import LabelledImages
-from qcs.engine import TrainConfig
+from qcs.engine.training import TrainConfig
 
 CLASSES = ("happy", "sad", "anger")  # in the order that `qcs.data.read` gives them
 SIZES = {"train": 36, "validation": 12, "test": 15}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qcs.hub.card import USES
 from qcs.models import CrossSimilarityNetwork, load_model
 from qcs.models.weights import read_config
+from qcs.publish.card import USES
 
 CARD = "README.md"  # beside the weights
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from qcs.engine import TrainConfig
+from qcs.engine.training import TrainConfig
 from qcs.errors import InputError
 
 Labels = Literal["votes", "quadruplets", "strangers", "majority", "fer2013", "drawn"]

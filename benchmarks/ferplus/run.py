@@ -21,13 +21,13 @@ import qcs
 from benchmarks.ferplus import measure, shortcut
 from benchmarks.ferplus.data import Data
 from benchmarks.ferplus.plan import IMAGES_PER_STEP, Budget, Condition, chosen
-from qcs.engine import TrainConfig, resume, train
-from qcs.engine.checkpoints import Checkpoints
 from qcs.engine.run_folder import RunFolder, write_text
-from qcs.engine.train import CHECKPOINTS
+from qcs.engine.training import TrainConfig, resume, train
+from qcs.engine.training.checkpoints import Checkpoints
+from qcs.engine.training.trainer import CHECKPOINTS
 from qcs.errors import InputError
-from qcs.hub.fetch import sha256
 from qcs.models import load_model
+from qcs.models._hub import sha256
 
 RESULTS = Path(__file__).parent / "results"
 

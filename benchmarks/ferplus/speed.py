@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks.ferplus.data import Data
 from benchmarks.ferplus.plan import IMAGES_PER_STEP, ROUND, Budget, Condition
 from qcs.data import LabelledImages
-from qcs.engine import train
+from qcs.engine.training import train
 
 FEW, ROUNDS = 10, 3  # steps of the shorter training; how often each condition is timed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qcs.engine.recipes import RECIPES
+from qcs.engine.training.recipes import RECIPES
 from qcs.models.summary import ModelSummary, describe_models
 from qcs.models.zoo import OWN_ARGS, REPORTED_ACCURACY
 

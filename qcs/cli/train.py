@@ -87,18 +87,18 @@ def train(
     if model_arg:
         given["model_args"] = dict(map(_model_argument, model_arg))
     needs("accelerate", "tensorboard", "torchmetrics", "matplotlib")
-    from qcs import engine
+    from qcs.engine import training
 
     with interruptible():
         if resume is not None:
-            engine.resume(resume, console=console)
+            training.resume(resume, console=console)
             return
         given = {**(_settings_in(settings) if settings is not None else {}), **given}
         if "data" not in given:
             raise typer.BadParameter("no images to train on: give --data, or --resume a run")
         if backbone is not None:
             given.setdefault("model", "qcs")  # the recipe's network has a backbone of its own
-        engine.train(engine.TrainConfig.from_recipe(recipe or "nano", **given), console=console)
+        training.train(training.TrainConfig.from_recipe(recipe or "nano", **given), console=console)
 
 
 def demo(
@@ -107,7 +107,7 @@ def demo(
 ) -> None:
     """Train base_nano and qcs_nano on drawn faces, compare them and draw what they look at."""
     needs("accelerate", "tensorboard", "torchmetrics", "matplotlib")
-    from qcs.engine.demo import run_demo
+    from qcs.cli.demo import run_demo
 
     with interruptible():
         run_demo(Path(output), minutes, console)

@@ -23,7 +23,7 @@ def evaluate(
 ) -> None:
     """Accuracy, balanced accuracy, per class and confusion matrix of a trained network."""
     needs("accelerate", "torchmetrics", "matplotlib")
-    from qcs.engine.report import evaluate_data
+    from qcs.cli.evaluate import evaluate_data
 
     evaluate_data(weights, data, split, image_root, output, console, data_format, mirrored=mirrored)
 
@@ -48,7 +48,7 @@ def predict(
 ) -> None:
     """Expression of each face in photographs, videos or before a camera, with its probability."""
     needs("accelerate", "torchmetrics")
-    from qcs.engine.prediction_report import predict_crops, predict_pictures
+    from qcs.cli.predict import predict_crops, predict_pictures
 
     if detect:
         unreadable = predict_pictures(

@@ -35,7 +35,7 @@ def visualize(
 ) -> None:
     """Pictures of what trained networks compare and see, each with its numbers beside it."""
     needs("accelerate", "torchmetrics", "matplotlib", extra="viz")
-    from qcs.engine.draw import draw_pictures
+    from qcs.cli.draw import draw_pictures
 
     with interruptible():
         draw_pictures(

@@ -63,13 +63,13 @@ def push(
     """Publish weights with configuration, golden logits and a model card, or write the folder that would be."""
     needs("accelerate", "torchmetrics")
     if dry_run is None:
-        from qcs.hub.push import push as publish
+        from qcs.publish.push import push as publish
 
         url = publish(source, repository, private=private, revision=revision, licence=licence)
         console.print(f"published {url}", markup=False, highlight=False, soft_wrap=True)
         return
-    from qcs.hub.push import check_name
-    from qcs.hub.repository import Publication, write_repository
+    from qcs.publish.push import check_name
+    from qcs.publish.repository import Publication, write_repository
 
     check_name(repository)
     write_repository(Publication.of(source, repository, licence), Path(dry_run))
@@ -107,6 +107,6 @@ def export(
 ) -> None:
     """Write the network at inference for other run times; checked against PyTorch, with size and latency."""
     needs("accelerate", "torchmetrics")
-    from qcs.export.report import export_weights
+    from qcs.cli.export import export_weights
 
     export_weights(weights, format, output, precision, calibration, console)

@@ -11,7 +11,7 @@ from typing import Any
 
 from qcs.errors import InputError
 from qcs.files import replacing
-from qcs.hub.fetch import local_file
+from qcs.models._hub import local_file
 from qcs.models.pretrained import embedded_weights
 
 OWN = ("config.json", "metrics.json", "tensorboard", "checkpoints", "best.safetensors", "last.safetensors")

@@ -1,10 +1,10 @@
 """Export of the one-branch classifier to ONNX, OpenVINO, `torch.export` and TorchScript; every package loads on use."""
 
-from qcs.export.export import FORMATS as FORMATS
-from qcs.export.export import PRECISIONS as PRECISIONS
-from qcs.export.export import Export as Export
-from qcs.export.export import export_model as export_model
-from qcs.export.export import load_export as load_export
+from qcs.export.formats import FORMATS as FORMATS
+from qcs.export.formats import PRECISIONS as PRECISIONS
+from qcs.export.formats import Export as Export
+from qcs.export.formats import export_model as export_model
+from qcs.export.formats import load_export as load_export
 from qcs.export.latency import Latency as Latency
 from qcs.export.latency import measure_latency as measure_latency
 from qcs.export.loaded import Loaded as Loaded

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qcs.export.loaded import Loaded, Pixels
-from qcs.onnx_runtime import onnxruntime
+from qcs.imports import onnxruntime
 
 SUFFIX = ".onnx"
 PRECISIONS = ("fp32",)

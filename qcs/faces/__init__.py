@@ -9,18 +9,18 @@ from functools import cache
 
 from PIL import Image
 
-from qcs.faces.align import CROPS as CROPS
-from qcs.faces.align import align as align
-from qcs.faces.align import similarity as similarity
-from qcs.faces.align import template as template
-from qcs.faces.annotate import annotate as annotate
+from qcs.faces.alignment import CROPS as CROPS
+from qcs.faces.alignment import align as align
+from qcs.faces.alignment import similarity as similarity
+from qcs.faces.alignment import template as template
+from qcs.faces.annotation import annotate as annotate
 from qcs.faces.face import LANDMARKS as LANDMARKS
 from qcs.faces.face import Face as Face
 from qcs.faces.face import FaceDetector as FaceDetector
 from qcs.faces.folder import align_folder as align_folder
+from qcs.faces.media import Picture as Picture
+from qcs.faces.media import pictures as pictures
 from qcs.faces.mtcnn import MTCNN as MTCNN
-from qcs.faces.pictures import Picture as Picture
-from qcs.faces.pictures import pictures as pictures
 
 
 def detect(image: Image.Image, min_face: int | None = None) -> list[Face]:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from qcs.errors import InputError
-from qcs.faces.align import CROPS
+from qcs.faces.alignment import CROPS
 
 NAME = "align.jsonl"
 

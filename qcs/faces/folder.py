@@ -23,12 +23,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from qcs.data.dataset import open_image
 from qcs.errors import InputError
-from qcs.faces.align import DEFAULT, SIDE, align, template
 from qcs.faces.align_log import NAME, AlignLog
+from qcs.faces.alignment import DEFAULT, SIDE, align, template
 from qcs.faces.face import Face, FaceDetector
 from qcs.faces.image_file import write_image
+from qcs.faces.media import image_files, no_images
 from qcs.faces.mtcnn import MTCNN
-from qcs.faces.pictures import image_files, no_images
 
 WHICH = ("best", "all")
 

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps, ImageStat
 from qcs.errors import InputError
 from qcs.faces.extra import need
 from qcs.faces.face import Face, Point
-from qcs.onnx_runtime import onnxruntime
+from qcs.imports import onnxruntime
 
 Floats = npt.NDArray[np.float32]
 

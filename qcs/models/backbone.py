@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from qcs.errors import InputError
+from qcs.layers.level_tokens import common_grid, halvings
 from qcs.models.ir import NearestResize
-from qcs.models.level_tokens import common_grid, halvings
 
 LAST_THREE = (-3, -2, -1)
 # Entries of timm's metadata, and its argument, that say where weights lie: a matter of the machine that loads them.

@@ -11,8 +11,8 @@ import timm
 from torch import nn
 
 from qcs.errors import InputError
-from qcs.hub.fetch import HUB_PREFIX, fetch_config, folder_config
 from qcs.models import any_backbone, ir, zoo
+from qcs.models._hub import HUB_PREFIX, fetch_config, folder_config
 from qcs.models.checkpoint import load_checkpoint
 from qcs.models.network import stated_arguments
 

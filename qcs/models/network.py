@@ -22,10 +22,10 @@ from qcs.functional import Backend, Matrices, check_option
 from qcs.layers import ContrastiveResidualDistillation, DualCrossModule, QuadrupletCrossModule, TokenTransformer
 from qcs.layers.branch_norm import branches_at_once, split_by_branch
 from qcs.layers.cross_module import Attention, Residual
+from qcs.layers.level_tokens import LevelTokens
 from qcs.layers.processes import SCOPES, LayerScope
 from qcs.layers.residual_distillation import Connection
 from qcs.models.backbone import build_backbone, choose_grid, feature_maps, layer_order, without_sources
-from qcs.models.level_tokens import LevelTokens
 
 BatchNorm = Literal["branch", "joint", "world"]
 CROSS_PREFIXES = ("cross_modules.", "distillation.")

@@ -17,7 +17,7 @@ from timm.models import PretrainedCfg, build_model_with_cfg, get_pretrained_cfg,
 from torch import Tensor, nn
 
 from qcs.errors import InputError
-from qcs.hub.fetch import WEIGHTS, fetch_weights, folder_weights
+from qcs.models._hub import WEIGHTS, fetch_weights, folder_weights
 
 EMBEDDED = Path(__file__).parents[1] / "weights"  # architecture.tag.safetensors, shipped with the package
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from qcs.errors import InputError
 from qcs.files import replacing
-from qcs.hub.fetch import local_file
+from qcs.models._hub import local_file
 from qcs.models.factory import create_model, list_models
 from qcs.models.network import CrossSimilarityNetwork, stated_arguments
 

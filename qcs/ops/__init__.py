@@ -3,5 +3,5 @@
 `analytic` is the closed form in PyTorch, for every device; `triton` the same in a few GPU kernels.
 """
 
-from qcs.ops.choice import BACKENDS as BACKENDS
-from qcs.ops.choice import choose as choose
+from qcs.ops.dispatch import BACKENDS as BACKENDS
+from qcs.ops.dispatch import choose as choose

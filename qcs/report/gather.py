@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader
 from qcs.data import eval_transform, read
 from qcs.data.dataset import LabelledImages
 from qcs.engine.evaluation import Evaluation, evaluate
-from qcs.engine.loading import EVAL_BATCH
-from qcs.engine.predictions import FILE, Predictions, in_order
+from qcs.engine.prediction_file import FILE, Predictions, in_order
 from qcs.engine.run_folder import RunFolder
+from qcs.engine.training.data import EVAL_BATCH
 from qcs.errors import InputError
 from qcs.models import load_model
 from qcs.report.groups import Groups, read_groups

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qcs.data.readers.files import csv_lines
-from qcs.engine.predictions import Predictions
+from qcs.engine.prediction_file import Predictions
 from qcs.errors import InputError
 from qcs.report.statistics import Estimate, accuracy, accuracy_of, balanced_accuracy, bootstrap, difference
 

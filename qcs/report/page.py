@@ -15,7 +15,7 @@ from qcs.errors import InputError
 from qcs.report import text
 from qcs.report.compare import Configuration, configurations, differing, pairs, seed_tests
 from qcs.report.gather import Run, Where, gather
-from qcs.report.pictures import plain
+from qcs.report.inline_images import plain
 from qcs.report.sections import curves, run_context
 from qcs.report.statistics import BINS, ROUNDS, calibration
 from qcs.version import __version__

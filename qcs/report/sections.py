@@ -11,15 +11,15 @@ from markupsafe import Markup
 
 from qcs import visualize
 from qcs.data.manifest import manifest
-from qcs.engine.attention import mean_attention
 from qcs.engine.evaluation import Evaluation
-from qcs.engine.predictions import Predictions
+from qcs.engine.prediction_file import Predictions
 from qcs.engine.run_folder import RunFolder
 from qcs.errors import InputError
 from qcs.models import load_model
+from qcs.report.attention import mean_attention
 from qcs.report.gather import Run, shown_result
 from qcs.report.groups import compare_groups
-from qcs.report.pictures import drawing, face, pixels
+from qcs.report.inline_images import drawing, face, pixels
 from qcs.report.statistics import accuracy_of, balanced_accuracy, bootstrap, calibration, share
 from qcs.report.text import duration, number, percent, setting
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from qcs.engine.predict import Prediction
+from qcs.engine.prediction import Prediction
 from qcs.errors import InputError
 from qcs.faces import FaceDetector
-from qcs.faces.align import DEFAULT
+from qcs.faces.alignment import DEFAULT
 from qcs.models import CrossSimilarityNetwork
 from qcs.serve.drawing import Array, chart, matrix, over_face, photo, scale
 from qcs.serve.look import Seen, comparison, look

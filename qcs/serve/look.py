@@ -13,10 +13,10 @@ from timm.data import resolve_model_data_config
 from torch import Tensor
 
 from qcs.data import eval_transform
-from qcs.engine.predict import Prediction, classify, face_side, predict_faces
+from qcs.engine.prediction import Prediction, classify, face_side, predict_faces
 from qcs.errors import InputError
 from qcs.faces import FaceDetector, Picture, align
-from qcs.faces.align import DEFAULT
+from qcs.faces.alignment import DEFAULT
 from qcs.models import CrossSimilarityNetwork
 from qcs.serve.uploads import Upload
 from qcs.visualize.maps import Comparison, compare

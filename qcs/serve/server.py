@@ -14,7 +14,7 @@ from typing import Any
 from accelerate import Accelerator
 from rich.console import Console
 
-from qcs.engine.crop import crop_to_predict
+from qcs.engine.face_crop import crop_to_predict
 from qcs.errors import InputError
 from qcs.faces import MTCNN, template
 from qcs.models import CrossSimilarityNetwork, load_model

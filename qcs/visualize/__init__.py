@@ -5,9 +5,9 @@ from qcs.visualize.cam import activation_maps
 from qcs.visualize.classes import class_heat_maps, class_maps
 from qcs.visualize.confusion import confusion_matrices
 from qcs.visualize.curves import loss_curves
-from qcs.visualize.embedding import embedding, neighbour_agreement, project
+from qcs.visualize.discriminative import discriminative_features, feature_maps
+from qcs.visualize.embeddings import embedding, neighbour_agreement, project
 from qcs.visualize.faces import faces_as_seen
-from qcs.visualize.features import discriminative_features, feature_maps
 from qcs.visualize.figure import save
 from qcs.visualize.maps import Comparison, PairMaps, compare, features, mean_attention, upsample
 from qcs.visualize.reliability import reliability_diagram

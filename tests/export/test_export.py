@@ -21,8 +21,8 @@ from torch import Tensor, nn
 import qcs
 from qcs.errors import InputError
 from qcs.export import FORMATS, Latency, export_model, load_export, measure_latency
-from qcs.export.check import TOLERANCE, compare, require_close
 from qcs.export.loaded import Pixels
+from qcs.export.tolerance import TOLERANCE, compare, require_close
 from qcs.models import CrossSimilarityNetwork
 
 QUICK = ("torchscript", "fp32")  # the others take seconds each to write

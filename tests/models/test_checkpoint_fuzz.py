@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from qcs.engine.checkpoints import Checkpoints
+from qcs.engine.training.checkpoints import Checkpoints
 from qcs.errors import InputError
 from qcs.models import load_checkpoint
 from qcs.models.weights import read_config

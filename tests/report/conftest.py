@@ -12,8 +12,8 @@ import pytest
 import toy
 from made_up import CLASSES, predictions
 
-from qcs.engine import train
 from qcs.engine.evaluation import Evaluation
+from qcs.engine.training import train
 from qcs.report.gather import Run
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import toy
 
-from qcs.engine.predictions import FILE
+from qcs.engine.prediction_file import FILE
 from qcs.errors import InputError
 from qcs.report.gather import Run, Where, gather
 

@@ -12,7 +12,7 @@ import toy
 import qcs
 from benchmarks.ferplus.card import _training
 from benchmarks.ferplus.embed import averaged, halved, settings_of
-from qcs.engine import train
+from qcs.engine.training import train
 from qcs.errors import InputError
 from qcs.models import save_model
 

@@ -10,9 +10,8 @@ import pytest
 
 from benchmarks.ferplus.plan import GROUPS, IMAGES_PER_STEP, PLAN, ROUND, START_VIEWS, Budget, Condition, chosen, runs
 from qcs.data import LabelledImages
-from qcs.engine.build import build_model
-from qcs.engine.loading import branch_sampler
-from qcs.engine.sources import Sources
+from qcs.engine.training.build import build_model
+from qcs.engine.training.data import Sources, branch_sampler
 from qcs.errors import InputError
 
 ONE_PROCESS: Any = SimpleNamespace(process_index=0, num_processes=1)

@@ -1,0 +1,96 @@
+"""The network of a training run, fitted to the classes and the preprocessing of the run."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from timm.models import get_pretrained_cfg_value
+
+from qcs.engine.run_folder import weights_file
+from qcs.engine.training.config import TrainConfig
+from qcs.engine.training.data import Sources
+from qcs.errors import InputError
+from qcs.models import CrossSimilarityNetwork, create_model
+from qcs.models.checkpoint import fill, has_cross_part, is_backbone, num_classes_in, read_entries
+from qcs.models.network import CROSS_ARGS
+from qcs.models.weights import read_class_names, read_config
+
+
+def build_model(config: TrainConfig, data: Sources) -> tuple[CrossSimilarityNetwork, Sources]:
+    """The network, and the data in the network's class order.
+
+    A network whose name fixes class names keeps their order, and the data is relabelled by name; where the data has
+    other classes, or the name fixes none, the network takes the data's.
+
+    Raises:
+        InputError: If the network cannot be built, or the weights to start from do not fit it.
+    """
+    classes = data.train.classes
+    model = _start(config, len(classes)) if config.init is None else _start_from(config, classes)
+    if config.freeze_backbone:
+        model.freeze_backbone()
+    fixed = model.pretrained_cfg.get("label_names") or get_pretrained_cfg_value(config.model, "label_names")
+    if fixed is not None and sorted(fixed) == sorted(classes):
+        data = data.with_classes(fixed)
+    model.name_classes(data.train.classes)
+    side = model.pretrained_cfg["input_size"][-1]
+    model.pretrained_cfg["crop_pct"] = side / (config.resize or side)  # images to predict are cropped as in training
+    return model, data
+
+
+def _start(config: TrainConfig, num_classes: int) -> CrossSimilarityNetwork:
+    backbone = dict(backbone=config.backbone, pretrained_backbone=config.pretrained_backbone or None)  # None: not given
+    try:
+        model = create_model(
+            config.model, num_classes=num_classes, in_chans=config.in_chans, **{**backbone, **config.model_args}
+        )
+    except Exception as error:
+        if isinstance(error, InputError) or not config.model_args:
+            raise
+        # The arguments reach timm and PyTorch, which raise errors of many kinds.
+        given = ", ".join(f"{name}={value!r}" for name, value in config.model_args.items())
+        raise InputError(f"cannot build {config.model} with {given}: {error}") from error
+    if not isinstance(model, CrossSimilarityNetwork):
+        raise InputError(f"{config.model} is a backbone alone; train one of the base, dcs or qcs networks")
+    return model
+
+
+def _start_from(config: TrainConfig, classes: tuple[str, ...]) -> CrossSimilarityNetwork:
+    """The network with the weights of `config.init`; fresh heads unless file or tag name the same classes."""
+    path = weights_file(str(config.init))
+    entries = read_entries(path)
+    if is_backbone(entries.state):
+        model = _start(config, len(classes))
+        loaded = fill(model, entries, "backbone")
+        warnings.warn(f"{path} holds a backbone alone: {loaded}", stacklevel=2)
+        return model
+    model = _start(config, num_classes_in(entries.state, path))
+    compares = has_cross_part(entries.state)
+    if model.branches > 1 and not compares:
+        warnings.warn(f"{path} holds a base network: {fill(model, entries, 'base')}", stacklevel=2)
+    else:
+        fill(model, entries)
+    _warn_of_other_arguments(model, path, irrelevant=() if compares and model.branches > 1 else CROSS_ARGS)
+    names = read_class_names(path) or model.pretrained_cfg.get("label_names")
+    if names is not None and sorted(names) == sorted(classes):
+        model.name_classes(names)
+    else:
+        model.reset_classifier(len(classes))
+    return model
+
+
+def _warn_of_other_arguments(model: CrossSimilarityNetwork, path: Path, irrelevant: Sequence[str]) -> None:
+    """Arguments such as residual and dropout leave no trace in the weights' shapes."""
+    try:
+        stated = read_config(path)["model_args"]
+    except InputError:  # an original checkpoint, say
+        return
+    differing = [
+        f"{name}={value!r} instead of {stated[name]!r}"
+        for name, value in model.model_args.items()
+        if name in stated and stated[name] != value and name not in ("branches", "num_classes", *irrelevant)
+    ]
+    if differing:
+        warnings.warn(f"{path} was trained with other arguments; this run has {', '.join(differing)}", stacklevel=2)

@@ -1,0 +1,171 @@
+"""The images of a training run, and the batches made of them: trained on, in which order, and evaluated."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+from accelerate import Accelerator
+from torch.utils.data import DataLoader
+
+from qcs.data import Augmentation, eval_transform, hold_out, read
+from qcs.data.batches import training_batches
+from qcs.data.dataset import LabelledImages
+from qcs.data.votes import DEFAULT
+from qcs.engine.face_crop import crop_of_images
+from qcs.engine.training.config import TrainConfig
+from qcs.errors import InputError
+from qcs.samplers import ImageSampler, PairSampler, QuadrupletSampler
+from qcs.samplers.branch_sampler import BranchSampler
+
+T = TypeVar("T")
+EVAL_BATCH = 256
+Batches = DataLoader[tuple[Any, int]]  # batches of images (B, C, H, W) and labels (B,)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Images to train on, to choose the model by, and to test it once at the end.
+
+    Attributes:
+        train: Training images.
+        validation: Images the model is chosen on.
+        test: Images that are looked at once, with the chosen model; None where the data has none.
+        selection: One line that says where the validation images come from.
+    """
+
+    train: LabelledImages
+    validation: LabelledImages
+    test: LabelledImages | None
+    selection: str
+
+    def with_classes(self, classes: tuple[str, ...]) -> Sources:
+        """The same images under another class order."""
+        test = self.test and self.test.with_classes(classes)
+        return Sources(self.train.with_classes(classes), self.validation.with_classes(classes), test, self.selection)
+
+    def summary(self) -> dict[str, dict[str, int]]:
+        """Images per class of every set."""
+        sets = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: images.class_counts() for name, images in sets.items() if images is not None}
+
+
+def sources(config: TrainConfig, splits: Mapping[str, LabelledImages] | None = None) -> Sources:
+    """The images of a run, from `config.data` or from `splits` in memory.
+
+    Where there is no validation split, a share of the training images is held out per class: the model is never chosen
+    on test images.
+
+    Raises:
+        InputError: If the data cannot be read or has nothing to train on, or a vote rule is given for images in memory.
+    """
+    if splits is not None and config.votes is not None:
+        raise InputError(f"images in memory have labels, not votes; leave out votes={config.votes!r}")
+    found = dict(splits) if splits is not None else _read(config)
+    train = found["train"] if "train" in found else found.get("all")
+    if train is None:
+        raise InputError(f"{config.data} has no training images; it has the splits {', '.join(found)}")
+    if config.soft_labels and train.soft is None:
+        raise InputError(
+            f"{config.data} gives no soft targets with votes={config.votes or DEFAULT!r}; for data with votes choose "
+            "votes 'probability' or 'multi_target', for other data leave out soft_labels"
+        )
+    present = [name for name, count in train.class_counts().items() if count]
+    if len(present) < 2:
+        raise InputError(f"{config.data} has training images of one class only, {present[0]}; expected at least two")
+    validation = found.get("validation")
+    selection = "the validation split of the data"
+    if validation is None:
+        train, validation = hold_out(train, config.validation_fraction, config.seed)
+        selection = f"{config.validation_fraction:.0%} of the training images, held out per class"
+    return Sources(train, validation, found.get("test"), selection)
+
+
+def _read(config: TrainConfig) -> dict[str, LabelledImages]:
+    """The splits; only training images are labelled by another rule than the official majority."""
+    found = dict(read(config.data, config.image_root, format=config.data_format, votes=config.votes))
+    if config.votes not in (None, DEFAULT):
+        official = read(config.data, config.image_root, format=config.data_format)
+        found |= {name: official[name] for name in ("validation", "test") if name in official}
+    return found
+
+
+def with_crop(config: TrainConfig, images: LabelledImages) -> TrainConfig:
+    """The settings with the crop of their images, where it is not set but known; warns where both are and differ."""
+    found = crop_of_images(images)
+    if config.crop is None:
+        return dataclasses.replace(config, crop=found)
+    if found not in (None, config.crop):
+        warnings.warn(
+            f"the faces of {config.data} were cut out as {found}, by the log of their alignment; the weights will say "
+            f"{config.crop}",
+            stacklevel=2,
+        )
+    return config
+
+
+def branch_sampler(
+    config: TrainConfig, images: LabelledImages, branches: int, accelerator: Accelerator
+) -> BranchSampler:
+    """Which images are compared, for this process.
+
+    Raises:
+        InputError: If the settings do not fit the images.
+    """
+    anchors = config.anchors_per_step(branches)
+    shared: dict[str, Any] = dict(
+        balance=config.balance,
+        fraction=config.fraction,
+        seed=config.seed,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+    )
+    if branches == 4:
+        return QuadrupletSampler(images.labels, anchors, negatives=config.negatives, **shared)
+    return (PairSampler if branches == 2 else ImageSampler)(images.labels, anchors, **shared)
+
+
+def batches_to_train(
+    config: TrainConfig,
+    images: LabelledImages,
+    sampler: BranchSampler,
+    data_config: Mapping[str, Any],
+    accelerator: Accelerator,
+) -> Batches:
+    """Augmented batches in the sampler's order."""
+    augmentation = Augmentation(
+        resize=config.resize,
+        rotation=config.rotation,
+        scale=config.scale,
+        erasing=config.erasing,
+        color_jitter=config.color_jitter,
+    )
+    return training_batches(
+        images,
+        sampler,
+        data_config,
+        augmentation,
+        seed=config.seed,
+        soft_labels=config.soft_labels,
+        workers=config.workers,
+        pin_memory=accelerator.device.type == "cuda",
+    )
+
+
+def batches_to_evaluate(
+    config: TrainConfig, images: LabelledImages, data_config: Mapping[str, Any], accelerator: Accelerator
+) -> Batches:
+    """This process's share of the images: every image is in exactly one."""
+    share = range(accelerator.process_index, len(images), accelerator.num_processes)
+    images = images.subset(list(share)).with_transform(eval_transform(data_config))
+    return DataLoader(images, EVAL_BATCH, num_workers=config.workers)
+
+
+def in_groups(batches: Iterator[T], size: int) -> Iterator[list[T]]:
+    """Batches of one optimiser step each; the last group may be smaller."""
+    while group := list(islice(batches, size)):
+        yield group

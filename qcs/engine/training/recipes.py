@@ -1,0 +1,68 @@
+"""Settings of the published trainings (paper, Sec. 4) by name, and of one for small networks on a CPU.
+
+Where paper and original code differ, the value of the code stands here. The published trainings start from a backbone
+trained to recognise faces, and the fine-tuning ones from weights for AffectNet-8: give such weights with `init`; from
+random ones their learning rates are far too small.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qcs.errors import InputError
+
+_PUBLISHED: dict[str, Any] = dict(schedule="exponential", sam_rho=0.05, rotation=0.0, erasing=(0.02, 0.1))
+_RAF_DB: dict[str, Any] = dict(_PUBLISHED, resize=None, epochs=200)
+_FERPLUS: dict[str, Any] = dict(_PUBLISHED, resize=None, epochs=150)
+_AFFECTNET: dict[str, Any] = dict(
+    _PUBLISHED, resize=236, rotation=12.0, erasing=(0.03, 0.1), balance="class", negatives="class"
+)
+_DCS: dict[str, Any] = dict(fraction=1 / 8)
+_QCS: dict[str, Any] = dict(fraction=1 / 12)
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "dcs-raf_db": dict(_RAF_DB, model="dcs_ir50.raf_db", batch_size=48, lr=9e-6),
+    "qcs-raf_db": dict(_RAF_DB, model="qcs_ir50.raf_db", batch_size=24, lr=4e-6),
+    "qcs-raf_db-finetune": dict(_RAF_DB, model="qcs_ir50.raf_db", batch_size=24, lr=3e-6),
+    "dcs-ferplus": dict(_FERPLUS, model="dcs_ir50.ferplus", batch_size=24, lr=8e-6),
+    "qcs-ferplus": dict(_FERPLUS, model="qcs_ir50.ferplus", batch_size=24, lr=3.5e-6),
+    "qcs-ferplus-finetune": dict(_FERPLUS, model="qcs_ir50.ferplus", batch_size=24, lr=2.5e-6),
+    "dcs-affectnet7": dict(_AFFECTNET, **_DCS, model="dcs_ir50.affectnet7", batch_size=48, lr=9e-6, epochs=100),
+    "qcs-affectnet7": dict(_AFFECTNET, **_QCS, model="qcs_ir50.affectnet7", batch_size=24, lr=4e-6, epochs=150),
+    "dcs-affectnet8": {
+        **_AFFECTNET,
+        **_DCS,
+        **dict(model="dcs_ir50.affectnet8", batch_size=48, lr=8e-6, epochs=50, resize=None, erasing=(0.02, 0.1)),
+    },
+    "qcs-affectnet8": dict(_AFFECTNET, **_QCS, model="qcs_ir50.affectnet8", batch_size=24, lr=4e-6, epochs=100),
+    "nano": dict(
+        schedule="cosine",
+        sam_rho=0.0,
+        lr=1e-3,
+        images_per_step=48,
+        epochs=100,
+        fraction=0.25,
+        resize=52,
+        rotation=10.0,
+        erasing=None,
+        color_jitter=(0.2, 0.2, 0.0, 0.0),
+        precision="auto",
+    ),
+}
+"""Settings by name: those of the published trainings, and `nano` for small networks on a CPU."""
+
+
+def recipe(name: str) -> dict[str, Any]:
+    """Settings of a recipe, for `TrainConfig`.
+
+    Raises:
+        InputError: If there is no such recipe.
+
+    Example:
+        >>> from qcs.engine.training import recipe
+        >>> recipe("qcs-raf_db")["lr"]
+        4e-06
+    """
+    if name not in RECIPES:
+        raise InputError(f"unknown recipe {name!r}; expected one of {', '.join(RECIPES)}")
+    return dict(RECIPES[name])

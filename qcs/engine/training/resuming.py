@@ -1,0 +1,89 @@
+"""All that decides how a training run goes on, taken from one run and given to another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object, set_seed
+from torch import nn
+
+from qcs.engine.training.step import TrainingStep
+from qcs.samplers.branch_sampler import BranchSampler
+
+
+def training_state(
+    step: TrainingStep, model: nn.Module, sampler: BranchSampler, batches: int, accelerator: Accelerator
+) -> dict[str, Any]:
+    """Weights, optimiser, averaged weights, place in the data and random numbers; to be called by all processes.
+
+    Args:
+        step: The optimiser step, between two calls.
+        model: The network, not wrapped.
+        sampler: Where the batches come from; loading processes may have asked it for more than were trained on.
+        batches: How many batches of the epoch were trained on.
+        accelerator: Device and processes.
+    """
+    return {
+        "steps": step.taken,
+        "model": model.state_dict(),
+        "optimizer": step.optimizer.optimizer.state_dict(),
+        "ema": None if step.ema is None else step.ema.module.state_dict(),
+        "sampler": {**sampler.state_dict(), "batch": batches},
+        "random": gather_object([_random_numbers(accelerator.device)]),
+    }
+
+
+def restore(
+    state: dict[str, Any],
+    step: TrainingStep,
+    model: nn.Module,
+    sampler: BranchSampler,
+    accelerator: Accelerator,
+    seed: int,
+) -> int:
+    """Bring a freshly built run to where `training_state` was taken; returns the batches done of the epoch.
+
+    With another number of processes the run goes on after the same anchors, with other random numbers.
+    """
+    step.taken = state["steps"]
+    model.load_state_dict(state["model"])
+    step.optimizer.optimizer.load_state_dict(state["optimizer"])
+    _lay_out_as_weights(step.optimizer.optimizer)
+    if step.ema is not None:
+        step.ema.module.load_state_dict(state["ema"])
+    place = _for_processes(state["sampler"], accelerator.num_processes, most=len(sampler))
+    sampler.load_state_dict(place)
+    if len(state["random"]) == accelerator.num_processes:
+        _set_random_numbers(state["random"][accelerator.process_index], accelerator.device)
+    else:
+        set_seed(seed + step.taken, device_specific=True)
+    return int(place["batch"])
+
+
+def _lay_out_as_weights(optimizer: torch.optim.Optimizer) -> None:
+    """What the optimiser keeps of a weight lies in memory as the weight does: a fused one goes through both in step."""
+    for weight, kept in optimizer.state.items():
+        kept |= {
+            name: torch.empty_like(weight, dtype=value.dtype).copy_(value)
+            for name, value in kept.items()
+            if value.shape == weight.shape
+        }
+
+
+def _for_processes(sampler: dict[str, Any], processes: int, most: int) -> dict[str, Any]:
+    """The sampler's state where as many anchors are done as they were with other processes, rounded up to a batch."""
+    batch = -(-sampler["batch"] * sampler["world_size"] // processes)
+    return {**sampler, "batch": min(batch, most), "world_size": processes}
+
+
+def _random_numbers(device: torch.device) -> dict[str, Any]:
+    own = torch.get_device_module(device).get_rng_state(device) if device.type != "cpu" else None
+    return {"cpu": torch.get_rng_state(), "device": own}
+
+
+def _set_random_numbers(state: dict[str, Any], device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"])
+    if state["device"] is not None and device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(state["device"], device)

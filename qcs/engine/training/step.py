@@ -1,0 +1,112 @@
+"""One optimiser step: gradients over the step's batches, SAM's second pass, clipping, the average of the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from accelerate import Accelerator
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from qcs.branches import BranchLogits
+from qcs.engine.training.meters import accuracies
+from qcs.engine.training.sam import SAM
+from qcs.errors import InputError
+from qcs.losses import JointLoss
+
+Batch = tuple[list[Tensor], Tensor]
+"""Images (B, C, H, W) of every branch, and labels (branches, B) or targets (branches, B, classes)."""
+
+
+class TrainingStep:
+    """Moves the weights once, by the mean gradient over a few batches.
+
+    With SAM each of its two passes runs over all of them: first every batch's gradient at w, then every batch's at
+    w + e. Batch norm and the extremal distances see one batch at a time.
+
+    Args:
+        network: The network, wrapped for its processes and compiled if wanted.
+        optimizer: SAM around an optimiser of the network's parameters.
+        loss: The loss of all classifiers.
+        accelerator: Device and processes.
+        bf16: Whether to compute in bfloat16 where autocast allows.
+        clip_grad: Largest norm of the gradient that the optimiser gets; None for any.
+        ema: Average of the weights to keep up, if any.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: SAM,
+        loss: JointLoss,
+        accelerator: Accelerator,
+        *,
+        bf16: bool = False,
+        clip_grad: float | None = None,
+        ema: ModelEmaV3 | None = None,
+    ) -> None:
+        self.network, self.optimizer, self.loss, self.accelerator = network, optimizer, loss, accelerator
+        self.bf16, self.clip_grad, self.ema = bf16, clip_grad, ema
+        self.taken = 0
+
+    def __call__(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+        """Take the step; losses and accuracies, means over the batches, at the weights it starts from.
+
+        Raises:
+            InputError: If the loss is not finite; the weights are then those before the step.
+        """
+        values = self._gradients(batches)
+        if self.optimizer.rho:
+            self.optimizer.climb()
+            self._gradients(batches)
+        if self.clip_grad is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_grad)
+        self.optimizer.step()
+        self.taken += 1
+        if self.ema is not None:
+            network = self.accelerator.unwrap_model(self.network, keep_torch_compile=False)
+            self.ema.update(network, step=self.taken)
+        return values
+
+    def _gradients(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+        self.optimizer.zero_grad()
+        totals: dict[str, Tensor] = {}
+        for number, batch in enumerate(batches, start=1):
+            with self._quiet() if number < len(batches) else nullcontext():
+                for name, value in self._backward(*batch, share=1 / len(batches)).items():
+                    totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach() / len(batches)
+        return totals
+
+    def _quiet(self) -> AbstractContextManager[None]:
+        """Processes exchange gradients with the last batch only."""
+        context: AbstractContextManager[None] = self.accelerator.no_sync(self.network)
+        return context
+
+    def _backward(self, images: list[Tensor], labels: Tensor, share: float) -> dict[str, Tensor]:
+        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.bf16):
+            out = self.network(*images)
+        if isinstance(out, Tensor):  # a base network classifies its one branch
+            out = BranchLogits(base=out.unsqueeze(0), cross=None)
+        out = BranchLogits(_precise(out.base), None if out.cross is None else _precise(out.cross))
+        losses = self.loss(out, labels)
+        self._check_finite(float(losses["loss"].detach()))
+        self.accelerator.backward(losses["loss"] * share)
+        named = {f"{name}_loss": losses[name] for name in ("base", "cross", "distillation") if name in losses}
+        return {"loss": losses["loss"], **named, **accuracies(out, labels)}
+
+    def _check_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            self.optimizer.back()
+            rate = max(group["lr"] for group in self.optimizer.optimizer.param_groups)
+            raise InputError(
+                f"the loss became {loss} in step {self.taken + 1}; try a smaller learning rate than {rate:g}, "
+                "or clip the gradient"
+            )
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """Losses are taken in float32 at least."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,0 +1,104 @@
+"""Targets that trained networks have a say in: distillation from teachers.
+
+Votes of a few people are a noisy target. The mean of what they said and what trained networks say is a steadier one
+(Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, arXiv 1503.02531). Teachers look at the very
+pixels that the network is about to learn from, crop, turn and blanks included, so what they say fits them (Beyer et
+al., Knowledge Distillation: A Good Teacher Is Patient and Consistent, arXiv 2106.05237).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from timm.data import resolve_model_data_config
+from torch import Tensor
+from torch.nn import functional as F
+
+from qcs.engine.run_folder import weights_file
+from qcs.engine.training.hardware import use_plain_attention
+from qcs.errors import InputError
+from qcs.models import CrossSimilarityNetwork, load_model
+from qcs.models._hub import sha256
+
+SEEN = ("input_size", "mean", "std")  # what makes the same pixels mean the same to two networks
+
+
+class Teachers:
+    """Trained networks that say what a batch of images shows.
+
+    Args:
+        sources: Weights files or what stands for them, see `weights_file`.
+        share: Weight of the teachers in the targets, in [0, 1]; the labels have the rest.
+        model: The network to be taught, with the classes of the labels.
+        device: Where the teachers compute.
+        bf16: Whether they compute in bfloat16 where autocast allows.
+
+    Attributes:
+        hashes: SHA-256 of each teacher's weights file, by source.
+
+    Raises:
+        InputError: If there is no such file, or a teacher has other classes or takes other images than the network.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        share: float,
+        model: CrossSimilarityNetwork,
+        *,
+        device: torch.device | str = "cpu",
+        bf16: bool = False,
+    ) -> None:
+        self.share, self.device, self.bf16 = share, torch.device(device), bf16
+        files = {source: weights_file(source) for source in sources}
+        self.hashes = {source: sha256(file) for source, file in files.items()}
+        self.networks = [self._network(source, file, model) for source, file in files.items()]
+
+    def _network(
+        self, source: str, file: Path, model: CrossSimilarityNetwork
+    ) -> tuple[CrossSimilarityNetwork, list[int]]:
+        """A teacher, and where it has each of the network's classes."""
+        teacher = load_model(file)
+        _check_input(source, resolve_model_data_config(teacher), resolve_model_data_config(model))
+        order = _order(source, teacher.class_names, model.class_names)
+        teacher = teacher.inference_model().eval().requires_grad_(False)
+        if self.device.type == "cpu":
+            use_plain_attention(teacher)
+        return teacher.to(self.device).to(memory_format=torch.channels_last), order
+
+    @torch.no_grad()
+    def targets(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Probabilities to learn: the teachers' mean and the labels, each with its share.
+
+        Args:
+            images: Augmented images (B, C, H, W).
+            labels: Their labels (B,) or targets (B, classes).
+
+        Returns:
+            Targets (B, classes).
+        """
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            logits = [network(images)[:, order].float() for network, order in self.networks]
+        said = torch.stack(logits).softmax(-1).mean(0)
+        own = labels if labels.ndim == 2 else F.one_hot(labels, said.shape[-1]).to(said.dtype)
+        return torch.lerp(own, said, self.share)
+
+
+def _order(source: str, names: Sequence[str], expected: Sequence[str]) -> list[int]:
+    """Where a teacher has each of the network's classes."""
+    if sorted(names) != sorted(expected):
+        raise InputError(
+            f"the teacher {source} knows the classes {', '.join(names)}; expected those of the data, "
+            f"{', '.join(expected)}"
+        )
+    return [names.index(name) for name in expected]
+
+
+def _check_input(source: str, takes: Mapping[str, object], expected: Mapping[str, object]) -> None:
+    if differing := [f"{key} {takes[key]} instead of {expected[key]}" for key in SEEN if takes[key] != expected[key]]:
+        raise InputError(
+            f"the teacher {source} sees the images that are trained on, but takes others: {', '.join(differing)}; "
+            "expected a teacher with the input of the network"
+        )

@@ -1,0 +1,218 @@
+"""Every kind of picture of trained networks, drawn from labelled faces, with the numbers behind it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from accelerate import Accelerator
+from timm.data import resolve_model_data_config
+from torch.utils.data import DataLoader
+
+from qcs import visualize
+from qcs.data import eval_transform
+from qcs.data.labels import class_indices
+from qcs.engine.evaluation import Evaluation, evaluate
+from qcs.engine.run_folder import weights_file
+from qcs.errors import InputError
+from qcs.models import CrossSimilarityNetwork, load_model
+from qcs.report.sample_faces import ChosenFaces
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BATCH = 64
+POOL = 12  # images of each class that attention is averaged over comparisons with
+POINTS = 1000  # images in an embedding: more take minutes and hide one another
+
+
+class Network:
+    """Weights and what to call them; the network is loaded when it is first needed."""
+
+    def __init__(self, source: str) -> None:
+        self.path = weights_file(source)
+        given = Path(source.partition("@")[0])
+        of_run = given.name in ("", "best.safetensors")
+        shown = self.path.resolve().parent.name if of_run else given.name
+        self.name = shown.removesuffix(".safetensors")
+        self.source = source
+
+    @cached_property
+    def model(self) -> CrossSimilarityNetwork:
+        """The network, where it computes fastest."""
+        return load_model(self.path).to(Accelerator().device)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure and what it was made from.
+
+    Attributes:
+        figure: To be saved.
+        arrays: The numbers drawn, at every level.
+        facts: Names and single numbers, for JSON.
+    """
+
+    figure: Figure
+    arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def similarity(network: Network, faces: ChosenFaces, level: int | None) -> Picture:
+    """Matrices of two images' tokens: cosine, dot product and Euclidean similarity."""
+    rows = faces.pair()
+    compared = visualize.compare(network.model, faces.prepared(network.model, rows))
+    pairs = {"own": compared.pair(0, 0), "cross": compared.pair(0, 1)}
+    index = _index(level, compared.levels)
+    figure = visualize.similarity_matrices(faces.seen(network.model, rows), *pairs.values(), level=index)
+    arrays = {
+        f"{name}_{measure}": getattr(pair, measure)
+        for name, pair in pairs.items()
+        for measure in ("distance", "similarity", "cosine", "dot")
+    }
+    return Picture(figure, arrays, {"level": index + 1, "faces": faces.facts(rows)})
+
+
+def classes(network: Network, faces: ChosenFaces, level: int | None) -> Picture:
+    """Where an anchor is like, and unlike, an image of each class."""
+    rows = faces.against_classes()
+    compared = visualize.compare(network.model, faces.prepared(network.model, rows))
+    maps, index = visualize.class_maps(compared), _index(level, compared.levels)
+    figure = visualize.class_heat_maps(faces.seen(network.model, rows), maps, faces.classes(rows), level=index)
+    return Picture(figure, maps, {"level": index + 1, "anchor_first": faces.facts(rows)})
+
+
+def features(network: Network, faces: ChosenFaces, level: int | None) -> Picture:
+    """What in an image tells its class and what does not, against six others."""
+    rows = faces.against_six()
+    compared = visualize.compare(network.model, faces.prepared(network.model, rows))
+    names, index = faces.classes(rows), _index(level, compared.levels)
+    maps = visualize.feature_maps(compared, [name == names[0] for name in names[1:]])
+    figure = visualize.discriminative_features(faces.seen(network.model, rows), maps, names, level=index)
+    return Picture(figure, maps, {"level": index + 1, "image_first": faces.facts(rows)})
+
+
+def embedding(network: Network, faces: ChosenFaces, level: int | None) -> Picture:
+    """Features of many images in the plane, by class and, where it is known, by person."""
+    rows = faces.some(POINTS)
+    parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    vectors = np.concatenate([visualize.features(network.model, faces.prepared(network.model, part)) for part in parts])
+    groups: dict[str, list[str]] = {"class": faces.classes(rows)}
+    if faces.images.subjects is not None:
+        groups["person"] = faces.images.subjects[rows].tolist()
+    same = {name: visualize.neighbour_agreement(vectors, of) for name, of in groups.items()}
+    points = visualize.project(vectors)
+    titles = {f"{name}\nnearest neighbour of the same: {100 * same[name]:.1f} %": of for name, of in groups.items()}
+    arrays = {"points": points, "features": vectors, **{name: np.array(of) for name, of in groups.items()}}
+    facts = {"images": len(rows), "nearest_neighbour_of_the_same": same}
+    return Picture(visualize.embedding(points, titles), arrays, facts)
+
+
+def attention(networks: Sequence[Network], faces: ChosenFaces) -> Picture:
+    """Where networks look in the same faces, a row per network and level."""
+    pool, shown = faces.some_of_each(POOL, least=2), faces.some_of_each(1, least=2)
+    labels = [faces.images.labels[row] for row in pool]
+    weights, seen = {}, {}
+    for network in networks:
+        parts = [pool[start : start + BATCH] for start in range(0, len(pool), BATCH)]
+        compared = visualize.compare(network.model, torch.cat([faces.prepared(network.model, part) for part in parts]))
+        weights[network.name] = visualize.mean_attention(compared, labels, [pool.index(row) for row in shown])
+        seen[network.name] = faces.seen(network.model, shown)
+    rows = {
+        f"{name}\nlevel {n}": visualize.Overlay(of, doublings=True, faces=seen[name])
+        for name, levels in weights.items()
+        for n, of in enumerate(levels, 1)
+    }
+    figure = visualize.attention_rows(seen[networks[0].name], rows, column_titles=faces.classes(shown))
+    return Picture(figure, weights, {"faces": faces.facts(shown)})
+
+
+def cam(networks: Sequence[Network], faces: ChosenFaces) -> Picture:
+    """What in a face speaks for its class to the base network, a row per network."""
+    shown = faces.some_of_each(1)
+    names, maps, seen, probability = faces.classes(shown), {}, {}, {}
+    for network in networks:
+        images = faces.prepared(network.model, shown)
+        targets = [_own_index(network, faces)[label] for label in faces.images.labels[shown]]
+        maps[network.name] = visualize.activation_maps(network.model, images, targets)
+        seen[network.name] = faces.seen(network.model, shown)
+        with torch.inference_mode():
+            shares = network.model.eval()(images).float().softmax(-1).cpu()
+        probability[network.name] = [float(row[target]) for row, target in zip(shares, targets, strict=True)]
+    unit = "Grad-CAM\n(1 = strongest)"
+    rows = {name: visualize.Overlay(values, unit, faces=seen[name]) for name, values in maps.items()}
+    figure = visualize.attention_rows(seen[networks[0].name], rows, column_titles=names)
+    return Picture(figure, maps, {"faces": faces.facts(shown), "probability_of_the_class": probability})
+
+
+def confusion(networks: Sequence[Network], faces: ChosenFaces) -> Picture:
+    """Which class is taken for which, a matrix per network."""
+    results = {network.name: _evaluated(network, faces) for network in networks}
+    matrices = {name: result.confusion for name, result in results.items()}
+    figure = visualize.confusion_matrices(matrices, faces.images.classes)
+    return Picture(figure, matrices, {name: result.to_dict() for name, result in results.items()})
+
+
+def curves(networks: Sequence[Network]) -> Picture:
+    """Loss and accuracy of base and cross classifier over the epochs."""
+    histories = {network.name: _history(network) for network in networks}
+    return Picture(visualize.loss_curves(histories), {}, {"histories": histories})
+
+
+OF_ONE: dict[str, Callable[[Network, ChosenFaces, int | None], Picture]] = {
+    "similarity": similarity,
+    "classes": classes,
+    "features": features,
+    "embedding": embedding,
+}
+"""Kinds of pictures that show one network."""
+
+OF_SEVERAL: dict[str, Callable[[Sequence[Network], ChosenFaces], Picture]] = {
+    "attention": attention,
+    "cam": cam,
+    "confusion": confusion,
+}
+"""Kinds of pictures that show networks beside one another."""
+
+KINDS = (*OF_ONE, *OF_SEVERAL, "curves")
+
+
+def _index(level: int | None, levels: int) -> int:
+    """Level as counted by users, from 1, to its index; None is the deepest."""
+    if level is not None and not 1 <= level <= levels:
+        raise InputError(f"level {level} does not exist; this network has the levels 1 to {levels}")
+    return levels - 1 if level is None else level - 1
+
+
+def _own_index(network: Network, faces: ChosenFaces) -> list[int]:
+    """For each class of the faces its index in the network, whose order may be another."""
+    return [index for index in class_indices(faces.images.classes, network.model.class_names) if index is not None]
+
+
+def _evaluated(network: Network, faces: ChosenFaces) -> Evaluation:
+    """Over all images, in the class order of the faces."""
+    model, order = network.model, _own_index(network, faces)
+    images = faces.images.with_classes(model.class_names)
+    batches = DataLoader(images.with_transform(eval_transform(resolve_model_data_config(model))), 256)
+    result = evaluate(model, batches, model.class_names, model.base.cls_token.device)
+    return Evaluation(result.confusion[np.ix_(order, order)], result.loss, faces.images.classes)
+
+
+def _history(network: Network) -> list[dict[str, float]]:
+    path = network.path.parent / "metrics.json"
+    try:
+        history = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{network.source} has no {path.name} beside its weights; curves need a run folder") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
+        raise InputError(f"{path} does not hold a record per epoch")
+    return history

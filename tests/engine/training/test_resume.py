@@ -1,0 +1,259 @@
+"""A run that was interrupted goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import toy
+from rich.console import Console
+from safetensors.torch import load_file
+from torch import Tensor
+
+from qcs.data import LabelledImages
+from qcs.engine.training import RunResult, resume, train
+from qcs.engine.training.checkpoints import Checkpoints
+from qcs.errors import InputError
+from qcs.losses import JointLoss
+
+CLOCK = {"seconds", "images_per_second"}
+KILLS = 3
+ALWAYS = dict(checkpoint_minutes=0.0, epochs=3)  # a checkpoint after every step
+
+
+class Killed(BaseException):
+    """Stands in for the end of the process."""
+
+
+def interrupted(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, at: int, splits: dict[str, LabelledImages], **changes: Any
+) -> None:
+    """A run that dies at its `at`-th loss."""
+    original, calls = JointLoss.forward, [0]
+
+    def forward(self: JointLoss, *args: Any) -> dict[str, Tensor]:
+        calls[0] += 1
+        if calls[0] == at:
+            raise Killed
+        return original(self, *args)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(JointLoss, "forward", forward)
+        train(toy.settings(output=str(folder), **{**ALWAYS, **changes}), splits)
+
+
+def check_equal(whole: RunResult, pieces: RunResult) -> None:
+    for name in ("best", "last"):
+        expected, got = (load_file(run.folder / f"{name}.safetensors") for run in (whole, pieces))
+        assert expected.keys() == got.keys()
+        assert all(torch.equal(expected[key], got[key]) for key in expected)
+    for record, again in zip(whole.history, pieces.history, strict=True):
+        assert {k: v for k, v in record.items() if k not in CLOCK} == {k: v for k, v in again.items() if k not in CLOCK}
+    assert whole.test is not None and pieces.test is not None
+    assert np.array_equal(whole.test.confusion, pieces.test.confusion) and whole.test.loss == pieces.test.loss
+
+
+@pytest.mark.parametrize(
+    ("at", "changes"),
+    [
+        (3, dict(sam_rho=0.05, workers=1)),
+        (9, dict(sam_rho=0.05, accumulate=2, clip_grad=0.5)),
+        (9, dict(ema=0.9, class_weights="inverse", rotation=10.0, erasing=(0.1, 0.2))),
+        (5, dict(model_args=dict(base_drop_rate=0.3))),
+    ],
+)
+def test_a_resumed_run_ends_with_the_weights_of_one_never_interrupted(
+    at: int, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = toy.splits()
+    whole = train(toy.settings(output=str(tmp_path / "whole"), **{**ALWAYS, **changes}), splits)
+    interrupted(monkeypatch, tmp_path / "pieces", at, splits, **changes)
+    check_equal(whole, resume(tmp_path / "pieces", splits))
+    assert not (tmp_path / "pieces" / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_a_quadruplet_run_resumes_exactly_and_more_than_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits, changes = toy.splits(), dict(model="qcs_nano", model_args=dict(cross_drop_rate=0.2), sam_rho=0.05)
+    whole = train(toy.settings(output=str(tmp_path / "whole"), **{**ALWAYS, **changes}), splits)
+    interrupted(monkeypatch, tmp_path / "pieces", 4, splits, **changes)
+    original, calls = JointLoss.forward, [0]
+
+    def forward(self: JointLoss, *args: Any) -> dict[str, Tensor]:
+        calls[0] += 1
+        if calls[0] == 6:
+            raise Killed
+        return original(self, *args)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(JointLoss, "forward", forward)
+        resume(tmp_path / "pieces", splits)
+    check_equal(whole, resume(tmp_path / "pieces", splits))
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = toy.splits()
+    whole = train(toy.settings(output=str(tmp_path / "whole"), **ALWAYS), splits)
+    interrupted(monkeypatch, tmp_path / "pieces", 6, splits)
+    newest = max((tmp_path / "pieces" / "checkpoints").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-100])
+    text = io.StringIO()
+    check_equal(whole, resume(tmp_path / "pieces", splits, Console(file=text, width=300)))
+    assert f"checkpoint {newest.name} is damaged" in text.getvalue()
+    assert "resumed after 4 steps, in epoch " in text.getvalue()
+
+
+def test_the_log_shows_every_epoch_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    splits = toy.splits()
+    interrupted(monkeypatch, tmp_path / "run", 9, splits)
+    result = resume(tmp_path / "run", splits)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert (
+        [event.step for event in events.Scalars("validation_accuracy")]
+        == [1, 2, 3]
+        == list(range(1, len(result.history) + 1))
+    )
+
+
+def test_what_cannot_be_resumed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = toy.splits()
+    with pytest.raises(InputError, match=r"nowhere is no run folder: it has no config\.json"):
+        resume(tmp_path / "nowhere")
+    finished = train(toy.settings(output=str(tmp_path / "finished"), epochs=1), splits).folder
+    with pytest.raises(InputError, match="finished is a finished run: there is nothing to resume"):
+        resume(finished, splits)
+    interrupted(monkeypatch, tmp_path / "run", 5, splits)
+    fewer = {**splits, "train": splits["train"].subset(range(1, len(splits["train"])))}
+    with pytest.raises(InputError, match=r"the data changed since the run began: it has .*'happy': 11"):
+        resume(tmp_path / "run", fewer)
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    with pytest.raises(InputError, match="no checkpoint to resume from in"):
+        resume(tmp_path / "run", splits)
+    (tmp_path / "run" / "config.json").write_text('{"config": {"learning": 1}, "images": {"train": {}}}')
+    with pytest.raises(InputError, match="unknown settings learning"):
+        resume(tmp_path / "run", splits)
+    (tmp_path / "run" / "config.json").write_text("{")
+    with pytest.raises(InputError, match="does not hold the settings of a run"):
+        resume(tmp_path / "run", splits)
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_ends_with_the_same_weights(tmp_path: Path) -> None:
+    toy.archive(tmp_path / "squares.npz")
+    options = ["--model", "base_nano", "--epochs", "4", "--batch-size", "4", "--sam-rho", "0.05", "--fraction", "1"]
+    start = ["train", "--data", "squares.npz", *options, "--checkpoint-minutes", "0", "--output"]
+    run_to_its_end(tmp_path, [*start, "whole"])
+    seconds = json.loads((tmp_path / "whole" / "metrics.json").read_text())[-1]["seconds"]
+    chance, command = random.Random(0), [*start, "pieces"]
+    for _ in range(KILLS):
+        # Each after a share of the training that leaves enough for the next, however fast the machine is.
+        kill_after(tmp_path, command, chance.uniform(0.0, seconds / (4 * KILLS)))
+        command = ["train", "--resume", "pieces"]
+    run_to_its_end(tmp_path, command)
+    expected, got = (load_file(tmp_path / run / "last.safetensors") for run in ("whole", "pieces"))
+    assert all(torch.equal(expected[key], got[key]) for key in expected)
+
+
+def process(folder: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    output = (folder / "log.txt").open("ab")
+    return subprocess.Popen(
+        [sys.executable, "-m", "qcs", *arguments], cwd=folder, stdout=output, stderr=output, env=environment
+    )
+
+
+def run_to_its_end(folder: Path, arguments: list[str]) -> None:
+    assert process(folder, arguments).wait() == 0, (folder / "log.txt").read_text()
+
+
+def kill_after(folder: Path, arguments: list[str], seconds: float) -> None:
+    """Kill the run so long after its next checkpoint."""
+    before = newest(folder)
+    running = process(folder, arguments)
+    while running.poll() is None and newest(folder) in ("", before):
+        time.sleep(0.01)
+    time.sleep(seconds)
+    assert running.poll() is None, (folder / "log.txt").read_text()
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+
+
+def newest(folder: Path) -> str:
+    found = (folder / "pieces" / "checkpoints").glob("step-*")
+    return max((path.name for path in found), default="")
+
+
+def test_the_data_must_be_what_the_run_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = toy.splits()
+    interrupted(monkeypatch, tmp_path / "run", 5, splits)
+    shorter = {**splits, "validation": splits["validation"].subset(range(6))}
+    with pytest.raises(InputError, match=r"the data changed since the run began: it has .*'validation'"):
+        resume(tmp_path / "run", shorter)
+    renamed = {name: LabelledImages(part.images, part.labels, ["x", "y", "z"]) for name, part in splits.items()}
+    with pytest.raises(InputError, match="the data changed since the run began"):
+        resume(tmp_path / "run", renamed)
+
+
+def test_an_end_between_checkpoint_and_weights_of_an_epoch_loses_neither(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = toy.splits()
+    whole = train(toy.settings(output=str(tmp_path / "whole"), **ALWAYS), splits)
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(importlib.import_module("qcs.engine.training.trainer"), "save_model", killed)
+        train(toy.settings(output=str(tmp_path / "pieces"), **ALWAYS), splits)
+    assert not (tmp_path / "pieces" / "last.safetensors").exists()
+    check_equal(whole, resume(tmp_path / "pieces", splits))
+
+
+def test_weights_of_an_epoch_that_came_out_differently_are_not_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qcs.models import load_model, save_model
+
+    splits = toy.splits()
+    interrupted(monkeypatch, tmp_path / "run", 14, splits)
+    best = tmp_path / "run" / "best.safetensors"
+    save_model(load_model(best), best, info={"epoch": 7})
+    training = importlib.import_module("qcs.engine.training.trainer")._Training
+    monkeypatch.setattr(training, "_save_epoch", lambda self: None)
+    with pytest.raises(InputError, match=r"best\.safetensors holds the weights of epoch 7, the best is \d"):
+        resume(tmp_path / "run", splits)
+
+
+def test_a_run_goes_on_without_the_weights_it_started_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = toy.splits()
+    first = train(toy.settings(output=str(tmp_path / "first"), epochs=1), splits).folder / "best.safetensors"
+    interrupted(monkeypatch, tmp_path / "run", 5, splits, init=str(first))
+    first.unlink()
+    assert len(resume(tmp_path / "run", splits).history) == 3
+
+
+def test_a_folder_of_someone_elses_checkpoints_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "mine.pt").touch()
+    with pytest.raises(InputError, match="already holds a run"):
+        train(toy.settings(output=str(tmp_path)), toy.splits())
+    Checkpoints(tmp_path / "checkpoints").discard()
+    assert (tmp_path / "checkpoints" / "mine.pt").exists()

@@ -1,0 +1,135 @@
+"""Image files, folders, videos and cameras as one stream of pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import toy
+from fixed_faces import needs_extra
+from PIL import Image
+
+from qcs.errors import InputError
+from qcs.faces import pictures
+from qcs.faces.media import camera_number
+
+
+def video(path: Path, frames: int = 7) -> Path:
+    """Ten frames a second; each is 20 levels brighter than the one before."""
+    import cv2
+
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for number in range(frames):
+        writer.write(np.full((48, 64, 3), (0, 0, 20 * number), np.uint8))
+    writer.release()
+    return path
+
+
+def test_files_and_folders_are_read_in_order_with_a_place_of_their_own(tmp_path: Path) -> None:
+    inside = toy.photos(tmp_path / "in" / "deep", 2)
+    (alone,) = toy.photos(tmp_path / "other", 1)
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    read = list(pictures([alone, tmp_path / "in"]))
+    assert [picture.path for picture in read] == [str(alone), *map(str, inside)]
+    assert [str(picture.place) for picture in read] == ["0.jpg", "deep/0.jpg", "deep/1.jpg"]
+    assert read[0].image.size == (60, 70)
+    assert read[0].to_dict() == {"path": str(alone)}
+
+
+def test_pictures_are_read_one_by_one_when_they_are_asked_for(tmp_path: Path) -> None:
+    files = toy.photos(tmp_path, 2)
+    stream = pictures(files)
+    next(stream)
+    files[1].write_bytes(b"")
+    with pytest.raises(InputError, match=r"cannot read image .*1\.jpg"):
+        next(stream)
+
+
+def test_an_unreadable_file_is_handed_over_and_passed_over(tmp_path: Path) -> None:
+    files = toy.photos(tmp_path, 3)
+    files[1].write_bytes(b"")
+    errors: list[InputError] = []
+    assert [picture.path for picture in pictures([tmp_path], on_unreadable=errors.append)] == [
+        str(files[0]),
+        str(files[2]),
+    ]
+    assert [str(files[1]) in str(error) for error in errors] == [True]
+
+
+@needs_extra
+@pytest.mark.parametrize(("every", "numbers"), [(1, [0, 1, 2, 3, 4, 5, 6]), (3, [0, 3, 6]), (100, [0])])
+def test_every_nth_frame_of_a_video_is_taken_with_its_time(tmp_path: Path, every: int, numbers: list[int]) -> None:
+    path = video(tmp_path / "clip.avi")
+    frames = list(pictures([path], every))
+    assert [frame.frame for frame in frames] == numbers
+    assert [frame.seconds for frame in frames] == pytest.approx([number / 10 for number in numbers])
+    assert [str(frame.place) for frame in frames] == [f"clip-{number:06}.png" for number in numbers]
+    for frame in frames:
+        red, _, blue = np.asarray(frame.image, dtype=int)[24, 32]
+        assert abs(red - 20 * frame.frame) < 8
+        assert blue < 8
+    assert frames[-1].to_dict() == {"path": str(path), "frame": numbers[-1], "seconds": frames[-1].seconds}
+
+
+@needs_extra
+@pytest.mark.parametrize("content", [b"", b"nonsense" * 100])
+def test_a_damaged_video_is_one_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "clip.mp4").write_bytes(content)
+    with pytest.raises(InputError, match=r"cannot read video .*clip\.mp4: it is damaged or of an unknown format"):
+        list(pictures([tmp_path / "clip.mp4"]))
+
+
+@needs_extra
+def test_a_missing_camera_is_one_error_and_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match="no camera 87; see that it is connected"):
+        next(pictures(["camera:87"]))
+    assert capfd.readouterr() == ("", "")
+
+
+@needs_extra
+def test_a_camera_gives_frames_without_a_time_and_its_end_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cv2
+
+    opened: list[Any] = []
+    original, path = cv2.VideoCapture, str(video(tmp_path / "clip.avi", 3))
+    monkeypatch.setattr(cv2, "VideoCapture", lambda source: opened.append(source) or original(path))
+    stream = pictures(["camera:2"], every=2)
+    frames = [next(stream), next(stream)]
+    assert opened == [2]
+    assert [frame.to_dict() for frame in frames] == [{"path": "camera:2", "frame": n} for n in (0, 2)]
+    with pytest.raises(InputError, match="camera 2 stopped after 3 frames"):
+        next(stream)
+
+
+def test_cameras_are_told_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [camera_number(source) for source in ("camera", "camera:1", "cameras", "c.png")] == [0, 1, None, None]
+    with pytest.raises(InputError, match="unknown camera 'camera:front'; expected camera, or camera:1"):
+        camera_number("camera:front")
+    Image.new("L", (9, 9)).save(tmp_path / "camera", "PNG")
+    assert camera_number("camera") is None
+    assert [picture.path for picture in pictures(["camera"])] == ["camera"]
+
+
+def test_what_cannot_be_read_at_all_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no image, video or folder at .*gone"):
+        pictures([tmp_path / "gone"])
+    with pytest.raises(InputError, match=r"no images in .*; expected files ending in \.bmp"):
+        pictures([tmp_path])
+    with pytest.raises(InputError, match="every is 0; expected at least 1"):
+        pictures([tmp_path], every=0)
+
+
+def test_images_need_no_extra_and_videos_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy.photos(tmp_path, 1)
+    (tmp_path / "clip.mp4").write_bytes(b"")
+    original = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "cv2" else original(name))
+    assert len(list(pictures([tmp_path]))) == 1
+    with pytest.raises(InputError, match=r"reading a video or camera needs opencv-python-headless; run: pip install"):
+        next(pictures([tmp_path / "clip.mp4"]))
