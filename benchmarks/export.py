@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 import qcs
 from qcs.data import eval_transform, read
-from qcs.data.dataset import LabelledImages
+from qcs.data.dataset import LabeledImages
 from qcs.engine.run_folder import weights_file, write_text
 from qcs.export import FORMATS, export_model, load_export
 from qcs.export.latency import eager, interleaved
@@ -44,7 +44,7 @@ def settled(name: str, data: str) -> CrossSimilarityNetwork:
     return model.eval()
 
 
-def measure(model: CrossSimilarityNetwork, data: str, seconds: float, test: LabelledImages | None) -> list[Row]:
+def measure(model: CrossSimilarityNetwork, data: str, seconds: float, test: LabeledImages | None) -> list[Row]:
     """A row for eager PyTorch and one for every format in every precision it has.
 
     Args:
@@ -79,7 +79,7 @@ def measure(model: CrossSimilarityNetwork, data: str, seconds: float, test: Labe
     return [{"model": architecture, "export": name, **row} for name, row in rows.items()]
 
 
-def accuracy(run: Run, images: LabelledImages) -> float:
+def accuracy(run: Run, images: LabeledImages) -> float:
     """Share of the images that are classified correctly, in [0, 1]."""
     batches: Any = DataLoader(images, batch_size=64)
     correct = sum(int((run(x.numpy()).argmax(1) == y.numpy()).sum()) for x, y in batches)

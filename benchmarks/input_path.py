@@ -22,7 +22,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from benchmarks.measure import Rounds, cpu_clock
-from qcs.data import Augmentation, LabelledImages, read
+from qcs.data import Augmentation, LabeledImages, read
 from qcs.data.batches import SeededBatch, TrainingImages
 
 BATCH = 48
@@ -50,7 +50,7 @@ def torchvisions(grey: bool, size: int, resize: int) -> transforms.Compose:
     )
 
 
-def qcs_loader(images: LabelledImages, grey: bool, size: int, resize: int) -> Load:
+def qcs_loader(images: LabeledImages, grey: bool, size: int, resize: int) -> Load:
     """This library's way from indices to a batch."""
     channels = 1 if grey else 3
     config: dict[str, Any] = dict(
@@ -77,7 +77,7 @@ def of_arrays(count: int, side: int, resize: int) -> tuple[int, dict[str, Load]]
     transform = torchvisions(True, side, resize)
     return count, {
         "torchvision": lambda indices: torch.stack([transform(Image.fromarray(pixels[index])) for index in indices]),
-        "qcs": qcs_loader(LabelledImages(pixels, [0] * count, ["face"]), True, side, resize),
+        "qcs": qcs_loader(LabeledImages(pixels, [0] * count, ["face"]), True, side, resize),
     }
 
 

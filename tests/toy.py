@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from qcs.data import LabelledImages
+from qcs.data import LabeledImages
 from qcs.engine.training import TrainConfig
 
 CLASSES = ("happy", "sad", "anger")  # in the order that `qcs.data.read` gives them
@@ -26,10 +26,10 @@ def squares(count: int = 36, seed: int = 0) -> tuple[npt.NDArray[np.uint8], npt.
     return images, labels
 
 
-def splits(*names: str) -> dict[str, LabelledImages]:
+def splits(*names: str) -> dict[str, LabeledImages]:
     """Splits in memory, no two of the same images; all three unless named."""
     sets = {name: squares(size, seed) for seed, (name, size) in enumerate(SIZES.items())}
-    return {name: LabelledImages(*sets[name], CLASSES) for name in names or SIZES}
+    return {name: LabeledImages(*sets[name], CLASSES) for name in names or SIZES}
 
 
 def archive(path: Path, *names: str, **changes: Any) -> Path:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmarks.ferplus.data import Data
 from benchmarks.ferplus.plan import IMAGES_PER_STEP
-from qcs.data import LabelledImages, eval_transform
+from qcs.data import LabeledImages, eval_transform
 from qcs.engine.run_folder import RunFolder, write_text
 from qcs.losses import JointLoss
 from qcs.models import CrossSimilarityNetwork, load_model
@@ -56,7 +56,7 @@ def measure_company(data: Data, results: Path, runs: Path, console: Console) -> 
         console.print(f"{path.stem}: {told}", markup=False, highlight=False, soft_wrap=True)
 
 
-def measure(model: CrossSimilarityNetwork, test: LabelledImages, train: LabelledImages) -> dict[str, float]:
+def measure(model: CrossSimilarityNetwork, test: LabeledImages, train: LabeledImages) -> dict[str, float]:
     """Accuracies on test images in both kinds of company, and gradients on training images.
 
     Args:
@@ -78,7 +78,7 @@ def measure(model: CrossSimilarityNetwork, test: LabelledImages, train: Labelled
     }
 
 
-def batches(model: CrossSimilarityNetwork, images: LabelledImages) -> Iterator[Batch]:
+def batches(model: CrossSimilarityNetwork, images: LabeledImages) -> Iterator[Batch]:
     """Pairs or quadruplets drawn as in training, as many to a batch, without augmentation."""
     transform = eval_transform(resolve_model_data_config(model))
     sampler_of = QuadrupletSampler if model.branches == 4 else PairSampler
@@ -102,7 +102,7 @@ def _accuracy(model: CrossSimilarityNetwork, batches: list[Batch], classifier: L
     return float(torch.cat([each.flatten() for each in right]).float().mean())
 
 
-def gradients(model: CrossSimilarityNetwork, images: LabelledImages) -> dict[str, float]:
+def gradients(model: CrossSimilarityNetwork, images: LabeledImages) -> dict[str, float]:
     """How much each loss moves the backbone, and whether into the same direction."""
     model.eval()  # the running statistics stay as they are
     loss, parameters = JointLoss(), list(model.backbone.parameters())

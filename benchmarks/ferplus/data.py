@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from benchmarks.ferplus.plan import Labels
 from benchmarks.ferplus.shortcut import DrawnFaces, draw_faces
-from qcs.data import LabelledImages, canonical, merge, read
+from qcs.data import LabeledImages, canonical, merge, read
 from qcs.data.manifest import manifest
 from qcs.errors import InputError
 from qcs.samplers import QuadrupletSampler
@@ -32,7 +32,7 @@ class Data:
         self.ferplus, self.muxspace_folder = Path(folder) / "ferplus.npz", Path(folder) / "muxspace"
 
     @cached_property
-    def official(self) -> dict[str, LabelledImages]:
+    def official(self) -> dict[str, LabeledImages]:
         """Training, validation and test images by the official majority rule."""
         return read(self.ferplus)
 
@@ -41,7 +41,7 @@ class Data:
         """Drawn faces with a shortcut in training."""
         return draw_faces()
 
-    def splits(self, labels: Labels) -> dict[str, LabelledImages]:
+    def splits(self, labels: Labels) -> dict[str, LabeledImages]:
         """What a run is given: images to train on, and those the model is chosen on. Never test images."""
         if labels == "drawn":
             return dict(self.drawn.splits)
@@ -59,12 +59,12 @@ class Data:
         return {"drawn faces": self.drawn.sha256} if labels == "drawn" else self._hashes
 
     @cached_property
-    def muxspace(self) -> LabelledImages:
+    def muxspace(self) -> LabeledImages:
         """All images of the other dataset, grey like FERPlus."""
         parts = read(self.muxspace_folder / "labels.csv")
         images = next(iter(parts.values())) if len(parts) == 1 else merge(parts)
         grey = [np.asarray(images.image(index).convert("L")) for index in range(len(images))]
-        return LabelledImages(grey, images.labels, images.classes)
+        return LabeledImages(grey, images.labels, images.classes)
 
     @cached_property
     def unseen(self) -> npt.NDArray[np.bool_]:
@@ -76,38 +76,38 @@ class Data:
     def _hashes(self) -> dict[str, str]:
         return {path.name: manifest(path)["sha256"] for path in (self.ferplus, self.muxspace_folder)}
 
-    def _official_train(self) -> LabelledImages:
+    def _official_train(self) -> LabeledImages:
         return self.official["train"]
 
-    def _with_votes(self) -> LabelledImages:
+    def _with_votes(self) -> LabeledImages:
         """Targets are the shares of the votes for expressions, lone votes forgotten as in the majority rule."""
         train = self.official["train"]
         votes = self._column("votes", train)[:, :CLASSES].astype(np.float32)
         votes[votes == 1] = 0
         soft = votes / votes.sum(axis=1, keepdims=True)
-        return LabelledImages(train.images, train.labels, train.classes, names=train.names, soft=soft)
+        return LabeledImages(train.images, train.labels, train.classes, names=train.names, soft=soft)
 
-    def _of_quadruplets(self) -> LabelledImages:
+    def _of_quadruplets(self) -> LabeledImages:
         """Every image as often as an epoch of quadruplets brings it: rare classes come more often than they are."""
         train = self._with_votes()
         return train.subset(np.concatenate(list(QuadrupletSampler(train.labels, QUADRUPLETS, seed=0))))
 
-    def _as_strangers(self) -> LabelledImages:
+    def _as_strangers(self) -> LabeledImages:
         """Votes as targets, and random labels for the sampler: what is compared has nothing to do with the classes."""
         train = self._with_votes()
         labels = np.random.default_rng(0).integers(len(train.classes), size=len(train))
-        return LabelledImages(train.images, labels, train.classes, names=train.names, soft=train.soft)
+        return LabeledImages(train.images, labels, train.classes, names=train.names, soft=train.soft)
 
-    def _with_old_labels(self) -> LabelledImages:
+    def _with_old_labels(self) -> LabeledImages:
         """The same images under their old labels, without those whose old label is not known."""
         train = self.official["train"]
         old = [canonical(name) for name in self._column("fer2013", train)]
         known = np.array([name != "" for name in old])
         labels = [train.classes.index(name) for name in old if name]
         kept = train.subset(known)
-        return LabelledImages(kept.images, labels, train.classes, names=kept.names)
+        return LabeledImages(kept.images, labels, train.classes, names=kept.names)
 
-    def _column(self, name: str, images: LabelledImages) -> npt.NDArray[np.generic]:
+    def _column(self, name: str, images: LabeledImages) -> npt.NDArray[np.generic]:
         """What the archive says of these images, which it knows by name."""
         with np.load(self.ferplus, allow_pickle=False) as archive:
             if missing := {"names", name} - set(archive.files):

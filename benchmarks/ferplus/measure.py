@@ -18,7 +18,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error,
 
 from benchmarks.ferplus.corruptions import CORRUPTIONS, corrupted
 from benchmarks.ferplus.data import Data
-from qcs.data import LabelledImages, eval_transform
+from qcs.data import LabeledImages, eval_transform
 from qcs.engine import Evaluation, Mirrored
 from qcs.models import CrossSimilarityNetwork
 
@@ -51,7 +51,7 @@ def measure(model: CrossSimilarityNetwork, data: Data) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def probabilities(model: CrossSimilarityNetwork, images: LabelledImages, mirrored: bool = False) -> Probabilities:
+def probabilities(model: CrossSimilarityNetwork, images: LabeledImages, mirrored: bool = False) -> Probabilities:
     """What the network says of each image (n, classes), or of it and its mirror image."""
     batches = DataLoader(images.with_transform(eval_transform(resolve_model_data_config(model))), BATCH)
     look = Mirrored(model).eval() if mirrored else model.eval()
@@ -59,7 +59,7 @@ def probabilities(model: CrossSimilarityNetwork, images: LabelledImages, mirrore
     return torch.cat(rows).numpy()
 
 
-def evaluation(found: Probabilities, images: LabelledImages) -> Evaluation:
+def evaluation(found: Probabilities, images: LabeledImages) -> Evaluation:
     """Accuracy and what belongs to it."""
     labels = torch.from_numpy(images.labels)
     confusion = multiclass_confusion_matrix(torch.from_numpy(found), labels, num_classes=len(images.classes))
@@ -67,7 +67,7 @@ def evaluation(found: Probabilities, images: LabelledImages) -> Evaluation:
     return Evaluation(confusion.numpy(), float(loss), images.classes)
 
 
-def elsewhere(model: CrossSimilarityNetwork, images: LabelledImages) -> Evaluation:
+def elsewhere(model: CrossSimilarityNetwork, images: LabeledImages) -> Evaluation:
     """Evaluation on another dataset, by class names: the network chooses among the classes that both have."""
     shared = [name for name in model.class_names if images.class_counts().get(name)]
     found = probabilities(model, images := images.with_classes(shared))
@@ -75,10 +75,10 @@ def elsewhere(model: CrossSimilarityNetwork, images: LabelledImages) -> Evaluati
     return evaluation(found / found.sum(1, keepdims=True), images)
 
 
-def damaged(images: LabelledImages, corruption: str) -> LabelledImages:
+def damaged(images: LabeledImages, corruption: str) -> LabeledImages:
     """The images under a corruption."""
     pixels = corrupted(np.stack([np.asarray(image) for image in images.images]), corruption)
-    return LabelledImages(pixels, images.labels, images.classes)
+    return LabeledImages(pixels, images.labels, images.classes)
 
 
 def calibration_error(found: Probabilities, labels: npt.NDArray[np.int64]) -> float:

@@ -18,7 +18,7 @@ from timm.data import resolve_model_data_config
 from torch import Tensor
 from torch.nn import functional as F
 
-from qcs.data import LabelledImages, SyntheticFaces, eval_transform, synthetic_faces
+from qcs.data import LabeledImages, SyntheticFaces, eval_transform, synthetic_faces
 from qcs.models import CrossSimilarityNetwork
 from qcs.samplers import PairSampler, QuadrupletSampler
 
@@ -42,8 +42,8 @@ class DrawnFaces:
         sha256: Of all pixels and labels.
     """
 
-    splits: dict[str, LabelledImages]
-    test: LabelledImages
+    splits: dict[str, LabeledImages]
+    test: LabeledImages
     glasses: npt.NDArray[np.bool_]
     masks: npt.NDArray[np.bool_]
     sha256: str
@@ -59,7 +59,7 @@ def draw_faces(per_class: dict[str, int] | None = None) -> DrawnFaces:
     digest, sets = hashlib.sha256(), {}
     for seed, (split, count) in enumerate(wanted.items()):
         faces, rows = _enough(count, seed, both=split == "test")
-        images = LabelledImages(faces.images[rows], faces.labels[rows], faces.classes)
+        images = LabeledImages(faces.images[rows], faces.labels[rows], faces.classes)
         sets[split] = images, faces.glasses[rows], faces.masks[rows]
         digest.update(faces.images[rows].tobytes() + faces.labels[rows].tobytes())
     test, glasses, masks = sets.pop("test")

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmarks.ferplus.data import Data
 from benchmarks.ferplus.plan import IMAGES_PER_STEP, ROUND, Budget, Condition
-from qcs.data import LabelledImages
+from qcs.data import LabeledImages
 from qcs.engine.training import train
 
 FEW, ROUNDS = 10, 3  # steps of the shorter training; how often each condition is timed
@@ -42,7 +42,7 @@ def _views_per_second(condition: Condition, data: Data, network: str, steps: int
     return steps * IMAGES_PER_STEP * condition.passes / seconds
 
 
-def _seconds(condition: Condition, splits: Mapping[str, LabelledImages], network: str, steps: int) -> float:
+def _seconds(condition: Condition, splits: Mapping[str, LabeledImages], network: str, steps: int) -> float:
     images = len(splits["train"])
     with TemporaryDirectory() as folder:
         config = Budget(ROUND, network).settings(condition, 0, images, str(Path(folder) / "run"))

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from qcs import visualize
 from qcs.cli.photograph import predict_photograph
-from qcs.data.dataset import LabelledImages
+from qcs.data.dataset import LabeledImages
 from qcs.data.synthetic import SyntheticFaces, synthetic_faces
 from qcs.engine.run_folder import RunFolder
 from qcs.engine.training.config import TrainConfig
@@ -43,7 +43,7 @@ def run_demo(folder: Path, minutes: float, console: Console) -> dict[str, float]
     marked = predict_photograph(folder, console)
     console.print(f"drawing {sum(COUNTS.values()):,} faces of {sum(COUNTS.values()):,} people", highlight=False)
     faces = {split: synthetic_faces(count, seed=seed) for seed, (split, count) in enumerate(COUNTS.items())}
-    splits = {name: LabelledImages(drawn.images, drawn.labels, drawn.classes) for name, drawn in faces.items()}
+    splits = {name: LabeledImages(drawn.images, drawn.labels, drawn.classes) for name, drawn in faces.items()}
     results = {
         model: train(
             _settings(model, minutes, folder / model),
@@ -84,7 +84,7 @@ def _draw(folder: Path, results: dict[str, RunResult], faces: SyntheticFaces) ->
     visualize.save(visualize.confusion_matrices(matrices, faces.classes), folder / "confusion.png")
     histories = {model: result.history for model, result in results.items()}
     visualize.save(visualize.loss_curves(histories), folder / "curves.png")
-    some = LabelledImages(faces.images[:ATTENDED], faces.labels[:ATTENDED], faces.classes)
+    some = LabeledImages(faces.images[:ATTENDED], faces.labels[:ATTENDED], faces.classes)
     shown = [int(np.flatnonzero(faces.labels == label)[0]) for label in range(len(faces.classes))]
     attention = mean_attention(load_model(results["qcs_nano"].folder / "best.safetensors"), some, shown)
     rows = {

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qcs.data.dataset import LabelledImages, open_image
+    from qcs.data.dataset import LabeledImages, open_image
     from qcs.data.labels import CLASSES, canonical, class_indices
     from qcs.data.readers import FORMATS, read
     from qcs.data.splits import hold_out, merge, subject_folds
@@ -23,7 +23,7 @@ _HOME = {
     "class_indices": "labels",
     "decide": "votes",
     "majority": "votes",
-    "LabelledImages": "dataset",
+    "LabeledImages": "dataset",
     "open_image": "dataset",
     "read": "readers",
     "FORMATS": "readers",
@@ -41,7 +41,7 @@ __all__ = [
     "CLASSES",
     "FORMATS",
     "Augmentation",
-    "LabelledImages",
+    "LabeledImages",
     "SyntheticFaces",
     "canonical",
     "class_indices",

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from qcs.data.batched_augmentation import BatchedAugmentation
-from qcs.data.dataset import LabelledImages
+from qcs.data.dataset import LabeledImages
 from qcs.data.transforms import Augmentation, train_transform
 from qcs.samplers.branch_sampler import BranchSampler
 
@@ -60,7 +60,7 @@ class TrainingImages(Dataset[Any]):
 
     def __init__(
         self,
-        images: LabelledImages,
+        images: LabeledImages,
         data_config: Mapping[str, Any],
         augmentation: Augmentation,
         soft_labels: bool = False,
@@ -87,7 +87,7 @@ class TrainingImages(Dataset[Any]):
 
 
 def training_batches(
-    images: LabelledImages,
+    images: LabeledImages,
     sampler: BranchSampler,
     data_config: Mapping[str, Any],
     augmentation: Augmentation,

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from qcs.data.dataset import LabelledImages
+from qcs.data.dataset import LabeledImages
 from qcs.data.published import differences, published
 from qcs.data.readers import load
 from qcs.data.readers.table import datasets
@@ -38,7 +38,7 @@ class Findings:
     format: str
     dataset: str | None
     rule: str | None
-    splits: Mapping[str, LabelledImages]
+    splits: Mapping[str, LabeledImages]
     sizes: Mapping[str, Counter[tuple[int, int]]]
     remarks: list[str]
     unreadable: list[InputError]
@@ -118,7 +118,7 @@ _Place = tuple[str, str, int]  # split, name, label
 
 
 def _contents(
-    split: str, images: LabelledImages, unreadable: list[InputError]
+    split: str, images: LabeledImages, unreadable: list[InputError]
 ) -> Iterator[tuple[_Place, tuple[int, int], tuple[str, object]]]:
     """Of every image that can be read its place, its size in pixels and what tells it from others."""
     for row, stored in enumerate(images.images):

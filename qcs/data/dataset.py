@@ -1,4 +1,4 @@
-"""Labelled images in memory or on disk, as one torch dataset."""
+"""Labeled images in memory or on disk, as one torch dataset."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Transform = Callable[[Image.Image], Tensor]
 Pixels = npt.NDArray[np.uint8]
 
 
-class LabelledImages(Dataset[tuple[Any, int]]):
+class LabeledImages(Dataset[tuple[Any, int]]):
     """Images with one class label each, from an array or from files.
 
     Copies made by `subset`, `with_transform` and `with_classes` share the pixels with the original.
@@ -51,7 +51,7 @@ class LabelledImages(Dataset[tuple[Any, int]]):
 
     Example:
         >>> import numpy as np
-        >>> faces = LabelledImages(np.zeros((3, 48, 48), np.uint8), [0, 1, 1], ["Happiness", "Anger"])
+        >>> faces = LabeledImages(np.zeros((3, 48, 48), np.uint8), [0, 1, 1], ["Happiness", "Anger"])
         >>> len(faces), faces.class_counts()
         (3, {'happy': 1, 'anger': 2})
         >>> image, label = faces[2]
@@ -103,7 +103,7 @@ class LabelledImages(Dataset[tuple[Any, int]]):
         counts = np.bincount(self.labels, minlength=len(self.classes))
         return dict(zip(self.classes, counts.tolist(), strict=True))
 
-    def subset(self, indices: npt.ArrayLike) -> LabelledImages:
+    def subset(self, indices: npt.ArrayLike) -> LabeledImages:
         """Returns the images at these positions, in this order.
 
         Args:
@@ -117,14 +117,14 @@ class LabelledImages(Dataset[tuple[Any, int]]):
             setattr(chosen, name, None if array is None else array[rows])
         return chosen
 
-    def with_transform(self, transform: Transform | None) -> LabelledImages:
+    def with_transform(self, transform: Transform | None) -> LabeledImages:
         """Returns the same images under another transform."""
         changed = copy.copy(self)
         changed.transform = transform
         return changed
 
-    def with_classes(self, classes: Sequence[str]) -> LabelledImages:
-        """Returns the images relabelled, by name, in another class order: that of a trained model, say.
+    def with_classes(self, classes: Sequence[str]) -> LabeledImages:
+        """Returns the images relabeled, by name, in another class order: that of a trained model, say.
 
         Images whose class is not among `classes` are dropped; compare lengths to tell how many. Soft targets lose the
         classes that are not among them, and sum to one again where they did before.
@@ -137,7 +137,7 @@ class LabelledImages(Dataset[tuple[Any, int]]):
 
         Example:
             >>> import numpy as np
-            >>> faces = LabelledImages(np.zeros((2, 48, 48), np.uint8), [0, 1], ["contempt", "anger"])
+            >>> faces = LabeledImages(np.zeros((2, 48, 48), np.uint8), [0, 1], ["contempt", "anger"])
             >>> faces.with_classes(["neutral", "anger"]).labels.tolist()
             [1]
         """
@@ -146,14 +146,14 @@ class LabelledImages(Dataset[tuple[Any, int]]):
         labels = position[self.labels]
         if not (labels >= 0).any():
             raise InputError(
-                f"none of the {len(self):,} images has a wanted class: they are labelled {', '.join(self.classes)}; "
+                f"none of the {len(self):,} images has a wanted class: they are labeled {', '.join(self.classes)}; "
                 f"wanted {', '.join(target)}; give the data's labels these names"
             )
-        relabelled = self.subset(labels >= 0)
-        relabelled.labels, relabelled.classes = labels[labels >= 0], target
-        if relabelled.soft is not None:
-            relabelled.soft = _renamed(relabelled.soft, class_indices(target, self.classes))
-        return relabelled
+        relabeled = self.subset(labels >= 0)
+        relabeled.labels, relabeled.classes = labels[labels >= 0], target
+        if relabeled.soft is not None:
+            relabeled.soft = _renamed(relabeled.soft, class_indices(target, self.classes))
+        return relabeled
 
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:

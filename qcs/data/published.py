@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qcs.data.dataset import LabelledImages
+from qcs.data.dataset import LabeledImages
 from qcs.data.labels import CLASSES
 
 Counts = tuple[int, ...] | int
@@ -66,7 +66,7 @@ def published(dataset: str, rule: str = "majority") -> dict[str, tuple[Counts, .
     return FERPLUS[rule] if dataset == "ferplus" else PUBLISHED.get(dataset, {})
 
 
-def differences(dataset: str, splits: Mapping[str, LabelledImages], rule: str = "majority") -> list[str]:
+def differences(dataset: str, splits: Mapping[str, LabeledImages], rule: str = "majority") -> list[str]:
     """One line for each split whose counts are not the published ones.
 
     Args:
@@ -76,7 +76,7 @@ def differences(dataset: str, splits: Mapping[str, LabelledImages], rule: str = 
 
     Example:
         >>> import numpy as np
-        >>> differences("raf_db", {"test": LabelledImages(np.zeros((2, 8, 8), np.uint8), [0, 1], CLASSES["raf_db"])})[0]
+        >>> differences("raf_db", {"test": LabeledImages(np.zeros((2, 8, 8), np.uint8), [0, 1], CLASSES["raf_db"])})[0]
         'raf_db test has 2 images, published 3,068: surprise 1 (329), fear 1 (74), disgust 0 (160), happy 0 (1,185), \
 sad 0 (478), anger 0 (162), neutral 0 (680)'
     """

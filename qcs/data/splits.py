@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from qcs.data.dataset import LabelledImages
+from qcs.data.dataset import LabeledImages
 from qcs.errors import InputError
 
 
-def hold_out(dataset: LabelledImages, fraction: float = 0.1, seed: int = 0) -> tuple[LabelledImages, LabelledImages]:
+def hold_out(dataset: LabeledImages, fraction: float = 0.1, seed: int = 0) -> tuple[LabeledImages, LabeledImages]:
     """Splits a validation part off a training set, at random within each class.
 
     Where the subjects are known nobody is in both parts: a network that knows a face from training would look better in
@@ -31,7 +31,7 @@ def hold_out(dataset: LabelledImages, fraction: float = 0.1, seed: int = 0) -> t
         InputError: `fraction` is not between 0 and 1, or no class has two images, or no subject is small enough.
 
     Example:
-        >>> faces = LabelledImages(np.zeros((25, 8, 8), np.uint8), [0] * 20 + [1] * 4 + [2], ["happy", "sad", "fear"])
+        >>> faces = LabeledImages(np.zeros((25, 8, 8), np.uint8), [0] * 20 + [1] * 4 + [2], ["happy", "sad", "fear"])
         >>> [part.class_counts() for part in hold_out(faces)]
         [{'happy': 18, 'sad': 3, 'fear': 1}, {'happy': 2, 'sad': 1, 'fear': 0}]
     """
@@ -51,7 +51,7 @@ def hold_out(dataset: LabelledImages, fraction: float = 0.1, seed: int = 0) -> t
     return dataset.subset(~held), dataset.subset(held)
 
 
-def subject_folds(dataset: LabelledImages, folds: int = 10) -> list[tuple[LabelledImages, LabelledImages]]:
+def subject_folds(dataset: LabeledImages, folds: int = 10) -> list[tuple[LabeledImages, LabeledImages]]:
     """Splits for cross-validation in which nobody is both trained and tested on.
 
     The usual protocol on CK+: subjects in ascending order, the i-th in fold i modulo the number of folds.
@@ -67,7 +67,7 @@ def subject_folds(dataset: LabelledImages, folds: int = 10) -> list[tuple[Labell
         InputError: The subjects are not known, or fewer than the folds.
 
     Example:
-        >>> faces = LabelledImages(np.zeros((4, 8, 8), np.uint8), [0, 1, 0, 1], ["happy", "sad"], subjects=list("abac"))
+        >>> faces = LabeledImages(np.zeros((4, 8, 8), np.uint8), [0, 1, 0, 1], ["happy", "sad"], subjects=list("abac"))
         >>> [test.names.tolist() for _, test in subject_folds(faces, 2)]
         [['0', '2', '3'], ['1']]
     """
@@ -81,7 +81,7 @@ def subject_folds(dataset: LabelledImages, folds: int = 10) -> list[tuple[Labell
     ]
 
 
-def merge(splits: Mapping[str, LabelledImages]) -> LabelledImages:
+def merge(splits: Mapping[str, LabeledImages]) -> LabeledImages:
     """Joins splits into one dataset, one after another.
 
     Args:
@@ -95,7 +95,7 @@ def merge(splits: Mapping[str, LabelledImages]) -> LabelledImages:
         InputError: There is no split, or two splits have different classes.
 
     Example:
-        >>> faces = LabelledImages(np.zeros((4, 8, 8), np.uint8), [0, 0, 1, 1], ["happy", "sad"])
+        >>> faces = LabeledImages(np.zeros((4, 8, 8), np.uint8), [0, 0, 1, 1], ["happy", "sad"])
         >>> train, validation = hold_out(faces, 0.5)
         >>> len(merge({"train": train, "validation": validation}))
         4
@@ -106,7 +106,7 @@ def merge(splits: Mapping[str, LabelledImages]) -> LabelledImages:
     parts = list(splits.values())
     optional = {name: [getattr(part, name) for part in parts] for name in ("soft", "subjects", "boxes")}
     shared = {name: np.concatenate(of) for name, of in optional.items() if all(array is not None for array in of)}
-    return LabelledImages(
+    return LabeledImages(
         [image for part in parts for image in part.images],
         np.concatenate([part.labels for part in parts]),
         parts[0].classes,
@@ -121,7 +121,7 @@ def _quota(count: int, fraction: float) -> int:
 
 
 def _images_held(
-    dataset: LabelledImages, quota: npt.NDArray[np.int64], generator: np.random.Generator
+    dataset: LabeledImages, quota: npt.NDArray[np.int64], generator: np.random.Generator
 ) -> npt.NDArray[np.bool_]:
     held = np.zeros(len(dataset), dtype=bool)
     for label, count in enumerate(quota):
@@ -130,7 +130,7 @@ def _images_held(
 
 
 def _subjects_held(
-    dataset: LabelledImages, quota: npt.NDArray[np.int64], generator: np.random.Generator
+    dataset: LabeledImages, quota: npt.NDArray[np.int64], generator: np.random.Generator
 ) -> npt.NDArray[np.bool_]:
     """Subjects in random order, each held out if it fits into what is left of every class's share."""
     names, subjects = np.unique(np.asarray(dataset.subjects), return_inverse=True)

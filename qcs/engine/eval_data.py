@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qcs.data import merge, read
-from qcs.data.dataset import LabelledImages
+from qcs.data.dataset import LabeledImages
 from qcs.data.readers import SPLITS
 from qcs.errors import InputError
 from qcs.models import CrossSimilarityNetwork
@@ -24,7 +24,7 @@ def known_images(
     image_root: str | None,
     data_format: str | None,
     say: Callable[[str], None],
-) -> tuple[str, LabelledImages]:
+) -> tuple[str, LabeledImages]:
     """The images of a split whose classes the network knows, in its class order.
 
     Args:
@@ -53,14 +53,14 @@ def known_images(
 
 def _read(
     data: str, image_root: str | None, data_format: str | None, model: CrossSimilarityNetwork
-) -> dict[str, LabelledImages]:
+) -> dict[str, LabeledImages]:
     """The data; labels that are numbers without names stand for the network's classes."""
     splits = read(data, image_root, format=data_format)
     nameless = all(name.isdecimal() for name in next(iter(splits.values())).classes)
     return read(data, image_root, model.class_names, format=data_format) if nameless else splits
 
 
-def _chosen(splits: dict[str, LabelledImages], name: str, data: str) -> tuple[str, LabelledImages]:
+def _chosen(splits: dict[str, LabeledImages], name: str, data: str) -> tuple[str, LabeledImages]:
     """The split of that name, or all images; data without splits has only those."""
     if name == "all" or list(splits) == ["all"]:
         return "all", merge(splits)

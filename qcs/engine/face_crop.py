@@ -6,13 +6,13 @@ import os
 import warnings
 from pathlib import Path
 
-from qcs.data.dataset import LabelledImages
+from qcs.data.dataset import LabeledImages
 from qcs.faces.align_log import crop_of
 from qcs.faces.alignment import CROPS, DEFAULT
 from qcs.models.weights import read_config
 
 
-def crop_of_images(images: LabelledImages) -> str | None:
+def crop_of_images(images: LabeledImages) -> str | None:
     """The crop of images that `qcs data align` wrote; None where it did not, or not all of them alike."""
     folders = {os.path.dirname(image) for image in images.images if isinstance(image, str)}
     crops = {crop_of(Path(folder)) for folder in folders}
@@ -40,7 +40,7 @@ def crop_to_predict(weights: str | Path, chosen: str | None) -> str:
     return chosen or stated or DEFAULT
 
 
-def warn_of_other_crop(weights: str | Path, images: LabelledImages, data: str) -> None:
+def warn_of_other_crop(weights: str | Path, images: LabeledImages, data: str) -> None:
     """Warns where images are known to be cut out otherwise than those that the weights were trained on."""
     stated, found = trained_crop(weights), crop_of_images(images)
     if None not in (stated, found) and stated != found:

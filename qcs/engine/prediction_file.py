@@ -12,7 +12,7 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from qcs.data.dataset import LabelledImages
+from qcs.data.dataset import LabeledImages
 from qcs.engine.run_folder import writing
 from qcs.errors import InputError
 from qcs.files import replacing
@@ -44,7 +44,7 @@ class Predictions:
     subjects: npt.NDArray[np.str_] | None = None
 
     @classmethod
-    def of(cls, images: LabelledImages, logits: Tensor) -> Predictions:
+    def of(cls, images: LabeledImages, logits: Tensor) -> Predictions:
         """Those behind the logits (n, K) of these images."""
         probabilities = logits.float().softmax(-1).cpu().numpy()
         return cls(probabilities, images.labels, images.names, images.classes, images.subjects)

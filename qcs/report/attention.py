@@ -1,4 +1,4 @@
-"""Where a network looks in labelled faces: its cross-similarity attention, averaged over many comparisons."""
+"""Where a network looks in labeled faces: its cross-similarity attention, averaged over many comparisons."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from timm.data import resolve_model_data_config
 
 from qcs import visualize
 from qcs.data import eval_transform
-from qcs.data.dataset import LabelledImages
+from qcs.data.dataset import LabeledImages
 from qcs.models import CrossSimilarityNetwork
 
 
 def mean_attention(
-    model: CrossSimilarityNetwork, faces: LabelledImages, shown: Sequence[int]
+    model: CrossSimilarityNetwork, faces: LabeledImages, shown: Sequence[int]
 ) -> npt.NDArray[np.float32]:
     """Cross-similarity attention of some faces, averaged over comparisons with the others.
 

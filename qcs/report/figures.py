@@ -1,4 +1,4 @@
-"""Every kind of picture of trained networks, drawn from labelled faces, with the numbers behind it."""
+"""Every kind of picture of trained networks, drawn from labeled faces, with the numbers behind it."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from qcs.data import eval_transform, read
-from qcs.data.dataset import LabelledImages
+from qcs.data.dataset import LabeledImages
 from qcs.engine.evaluation import Evaluation, evaluate
 from qcs.engine.prediction_file import FILE, Predictions, in_order
 from qcs.engine.run_folder import RunFolder
@@ -26,7 +26,7 @@ from qcs.models import load_model
 from qcs.report.groups import Groups, read_groups
 
 T = TypeVar("T")
-Test = Callable[[dict[str, Any]], LabelledImages]
+Test = Callable[[dict[str, Any]], LabeledImages]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Run:
     history: list[dict[str, float]] = field(default_factory=list)
     results: dict[str, Evaluation] = field(default_factory=dict)
     predictions: Predictions | None = None
-    images: LabelledImages | None = None
+    images: LabeledImages | None = None
     source: Path | None = None
     groups: Groups = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
@@ -105,9 +105,9 @@ def gather(paths: Sequence[str | Path], where: Where) -> list[Run]:
     folders = [Path(path) for path in paths]
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise InputError("a run is given twice; give each once")
-    known: dict[str, LabelledImages] = {}  # runs on the same data share it
+    known: dict[str, LabeledImages] = {}  # runs on the same data share it
 
-    def test_images(config: dict[str, Any]) -> LabelledImages:
+    def test_images(config: dict[str, Any]) -> LabeledImages:
         source = _source(config, where)
         key = repr(source)
         if key not in known:
@@ -194,7 +194,7 @@ def _source(config: dict[str, Any], where: Where) -> dict[str, Any]:
     return {**source, **{name: value for name, value in given.items() if value is not None}}
 
 
-def _test_images(data: Any, image_root: Any, data_format: Any) -> LabelledImages:
+def _test_images(data: Any, image_root: Any, data_format: Any) -> LabeledImages:
     path = Path(str(data))
     if not path.exists():
         raise InputError(f"the data {data} is not there; say with --data where its test images are now")
@@ -218,7 +218,7 @@ def _kept(path: Path, tested: Evaluation) -> Predictions | None:
     return kept
 
 
-def _predicted(folder: Path, images: LabelledImages, tested: Evaluation) -> Predictions:
+def _predicted(folder: Path, images: LabeledImages, tested: Evaluation) -> Predictions:
     """Predictions of the best weights, where the run kept none."""
     model = load_model(RunFolder(folder).best)
     known = images.with_classes(model.class_names)
@@ -230,7 +230,7 @@ def _predicted(folder: Path, images: LabelledImages, tested: Evaluation) -> Pred
     return Predictions.of(known, in_order(logits))
 
 
-def _matched(images: LabelledImages, shown: Predictions) -> LabelledImages:
+def _matched(images: LabeledImages, shown: Predictions) -> LabeledImages:
     """The images that the predictions are of, in their order."""
     images = images.with_classes(shown.classes)
     if not np.array_equal(images.names, shown.names):

@@ -11,7 +11,7 @@ from timm.data import resolve_model_data_config
 from torch import Tensor
 
 from qcs.data import eval_transform
-from qcs.data.dataset import LabelledImages
+from qcs.data.dataset import LabeledImages
 from qcs.data.labels import canonical
 from qcs.errors import InputError
 from qcs.models import CrossSimilarityNetwork
@@ -32,13 +32,13 @@ class ChosenFaces:
 
     Example:
         >>> import numpy as np
-        >>> faces = LabelledImages(np.zeros((5, 48, 48), np.uint8), [0, 1, 1, 2, 1], ["neutral", "happy", "sad"])
+        >>> faces = LabeledImages(np.zeros((5, 48, 48), np.uint8), [0, 1, 1, 2, 1], ["neutral", "happy", "sad"])
         >>> chosen = ChosenFaces(faces, anchor=None, seed=0)
         >>> chosen.classes(chosen.against_classes())
         ['happy', 'neutral', 'happy', 'sad']
     """
 
-    def __init__(self, images: LabelledImages, anchor: str | None, seed: int) -> None:
+    def __init__(self, images: LabeledImages, anchor: str | None, seed: int) -> None:
         order = np.random.default_rng(seed).permutation(len(images))
         found = {name: order[images.labels[order] == label].tolist() for label, name in enumerate(images.classes)}
         self.images = images

@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from qcs.cli.predict import predict_crops, predict_pictures
-from qcs.data import LabelledImages
+from qcs.data import LabeledImages
 from qcs.engine.training import RunResult, train
 from qcs.errors import InputError
 from qcs.models import load_model, save_model
@@ -50,7 +50,7 @@ def test_predictions_are_printed_and_written_as_json_and_csv(run: RunResult, tmp
 
 def test_folders_are_searched_for_images_of_every_kind(run: RunResult, tmp_path: Path) -> None:
     (file,) = toy.photos(tmp_path / "photos" / "below", 1)
-    image = LabelledImages([file], [0], ["x"]).image(0)
+    image = LabeledImages([file], [0], ["x"]).image(0)
     for suffix in ("png", "PGM", "webp"):
         image.save(file.with_suffix(f".{suffix}"))
     (tmp_path / "photos" / "notes.txt").touch()

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from qcs.data import Augmentation, LabelledImages
+from qcs.data import Augmentation, LabeledImages
 from qcs.data.batches import SeededBatches, TrainingImages, training_batches
 from qcs.samplers import PairSampler
 
@@ -19,20 +19,20 @@ CONFIG: dict[str, Any] = dict(input_size=(1, 16, 16), mean=(0.5,), std=(0.5,), i
 AUGMENTATION = Augmentation(resize=18, rotation=10)
 
 
-def arrays(count: int = 24) -> LabelledImages:
+def arrays(count: int = 24) -> LabeledImages:
     images = np.random.default_rng(0).integers(0, 256, (count, 16, 16), dtype=np.uint8)
-    return LabelledImages(images, np.arange(count) % 3, ["a", "b", "c"])
+    return LabeledImages(images, np.arange(count) % 3, ["a", "b", "c"])
 
 
-def files(folder: Path) -> LabelledImages:
+def files(folder: Path) -> LabeledImages:
     stored = arrays()
     for index in range(len(stored)):
         stored.image(index).save(folder / f"{index}.png")
     paths = [folder / f"{index}.png" for index in range(len(stored))]
-    return LabelledImages(paths, stored.labels, stored.classes)
+    return LabeledImages(paths, stored.labels, stored.classes)
 
 
-def load(images: LabelledImages, first: int = 0, workers: int = 0, epoch: int = 1) -> list[tuple[Tensor, Tensor]]:
+def load(images: LabeledImages, first: int = 0, workers: int = 0, epoch: int = 1) -> list[tuple[Tensor, Tensor]]:
     sampler = PairSampler(images.labels, 4, seed=7)
     sampler.load_state_dict({"epoch": epoch, "batch": first})
     return list(training_batches(images, sampler, CONFIG, AUGMENTATION, seed=7, workers=workers))
@@ -85,7 +85,7 @@ def _at(sampler: PairSampler, epoch: int) -> PairSampler:
 def test_images_of_several_sizes_are_augmented_one_by_one() -> None:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (side, side), dtype=np.uint8) for side in (16, 20, 30)]
-    mixed = TrainingImages(LabelledImages(images, [0, 1, 1], ["a", "b"]), CONFIG, AUGMENTATION)
+    mixed = TrainingImages(LabeledImages(images, [0, 1, 1], ["a", "b"]), CONFIG, AUGMENTATION)
     assert mixed.at_once is None and TrainingImages(arrays(), CONFIG, AUGMENTATION).at_once is not None
     with Image.new("L", (16, 16)) as grey:
         assert mixed.one_by_one(grey).shape == (1, 16, 16)
@@ -94,5 +94,5 @@ def test_images_of_several_sizes_are_augmented_one_by_one() -> None:
 def test_images_with_boxes_are_cropped_one_by_one_as_in_evaluation() -> None:
     stored = arrays()
     boxes = np.tile(np.array([2, 2, 12, 12]), (len(stored), 1))
-    boxed = LabelledImages(stored.images, stored.labels, stored.classes, boxes=boxes)
+    boxed = LabeledImages(stored.images, stored.labels, stored.classes, boxes=boxes)
     assert TrainingImages(boxed, CONFIG, AUGMENTATION).at_once is None

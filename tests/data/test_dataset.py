@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from qcs.data.dataset import LabelledImages, open_image
+from qcs.data.dataset import LabeledImages, open_image
 from qcs.errors import InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 10), dtype=np.uint8)
@@ -19,8 +19,8 @@ LABELS = [0, 1, 2, 2, 1, 2]
 CLASSES = ["happy", "Contempt", "angry"]
 
 
-def faces() -> LabelledImages:
-    return LabelledImages(PIXELS, LABELS, CLASSES, names=[f"face{i}" for i in range(6)])
+def faces() -> LabeledImages:
+    return LabeledImages(PIXELS, LABELS, CLASSES, names=[f"face{i}" for i in range(6)])
 
 
 def to_tensor(image: Image.Image) -> torch.Tensor:
@@ -39,7 +39,7 @@ def test_arrays_give_their_own_pixels_labels_and_canonical_classes() -> None:
 
 def test_colour_arrays_give_colour_images() -> None:
     pixels = np.stack([PIXELS] * 3, axis=-1)
-    image = LabelledImages(pixels, LABELS, CLASSES).image(2)
+    image = LabeledImages(pixels, LABELS, CLASSES).image(2)
     assert image.mode == "RGB"
     assert np.array_equal(np.array(image), pixels[2])
 
@@ -47,13 +47,13 @@ def test_colour_arrays_give_colour_images() -> None:
 def test_files_are_named_by_their_path_and_opened_when_asked_for(tmp_path: Path) -> None:
     paths = [tmp_path / "a.png", tmp_path / "not written yet.png"]
     Image.fromarray(PIXELS[0]).save(paths[0])
-    data = LabelledImages(paths, [0, 1], CLASSES)
+    data = LabeledImages(paths, [0, 1], CLASSES)
     assert data.names.tolist() == [str(path) for path in paths]
     assert np.array_equal(np.array(data.image(0)), PIXELS[0])
 
 
 def test_class_counts_list_every_class_in_order() -> None:
-    counts = LabelledImages(PIXELS[:2], [2, 2], CLASSES).class_counts()
+    counts = LabeledImages(PIXELS[:2], [2, 2], CLASSES).class_counts()
     assert list(counts.items()) == [("happy", 0), ("contempt", 0), ("anger", 2)]
 
 
@@ -85,7 +85,7 @@ def test_relabelling_goes_by_name_and_drops_what_the_target_lacks() -> None:
 
 def test_soft_targets_subjects_and_boxes_stay_with_their_images() -> None:
     soft = np.eye(3, dtype=np.float32)[LABELS]
-    data = LabelledImages(
+    data = LabeledImages(
         PIXELS, LABELS, CLASSES, soft=soft, subjects=list("abcdef"), boxes=[[i, 0, 10, 8] for i in range(6)]
     )
     part = data.subset([4, 1])
@@ -96,7 +96,7 @@ def test_soft_targets_subjects_and_boxes_stay_with_their_images() -> None:
 
 
 def test_boxes_are_cut_at_the_edge_of_the_image_and_refused_beyond_it() -> None:
-    data = LabelledImages(PIXELS, LABELS, CLASSES, boxes=[[-3, -3, 4, 5], [8, 6, 99, 99], *[[10, 0, 12, 4]] * 4])
+    data = LabeledImages(PIXELS, LABELS, CLASSES, boxes=[[-3, -3, 4, 5], [8, 6, 99, 99], *[[10, 0, 12, 4]] * 4])
     assert [data.image(row).size for row in (0, 1)] == [(4, 5), (2, 2)]
     with pytest.raises(InputError, match=r"the box .*10, 0, 12, 4.* of 5 lies outside its image of 10x8 pixels"):
         data.image(5)
@@ -104,12 +104,12 @@ def test_boxes_are_cut_at_the_edge_of_the_image_and_refused_beyond_it() -> None:
 
 def test_soft_targets_follow_their_classes_by_name_and_stay_shares() -> None:
     shares = [[0.5, 0.25, 0.25], [0, 1, 0], [0, 0, 1], [0.2, 0.2, 0.6], [0, 1, 0], [0.5, 0, 0.5]]
-    data = LabelledImages(PIXELS, LABELS, CLASSES, soft=shares).with_classes(["anger", "fear", "happy"])
+    data = LabeledImages(PIXELS, LABELS, CLASSES, soft=shares).with_classes(["anger", "fear", "happy"])
     assert data.soft is not None
     assert data.labels.tolist() == [2, 0, 0, 0]
     expected = [[1 / 3, 0, 2 / 3], [1, 0, 0], [0.75, 0, 0.25], [0.5, 0, 0.5]]
     assert np.allclose(data.soft, expected)
-    several = LabelledImages(PIXELS, LABELS, CLASSES, soft=[[1, 1, 0.001]] * 6).with_classes(["happy", "anger"])
+    several = LabeledImages(PIXELS, LABELS, CLASSES, soft=[[1, 1, 0.001]] * 6).with_classes(["happy", "anger"])
     assert several.soft is not None and np.allclose(several.soft, [[1, 0.001]] * 4)  # no shares, so left alone
 
 
@@ -163,7 +163,7 @@ def test_bad_arrays_are_refused_with_the_place(change: dict[str, Any], message: 
         "names": [f"face{i}" for i in range(6)],
     }
     with pytest.raises(InputError, match=message):
-        LabelledImages(**(good | change))
+        LabeledImages(**(good | change))
 
 
 @pytest.mark.parametrize(
@@ -215,5 +215,5 @@ def test_a_file_that_cannot_be_used_is_named_in_one_line(tmp_path: Path, damage:
     path = tmp_path / f"broken.{suffix}"
     DAMAGE[damage](path)
     with pytest.raises(InputError, match=r"cannot read image .*broken.*; replace the file or leave it out") as caught:
-        LabelledImages([path], [0], ["happy"])[0]
+        LabeledImages([path], [0], ["happy"])[0]
     assert "\n" not in str(caught.value)

@@ -206,7 +206,7 @@ WRONG: dict[str, tuple[str, Changes, str]] = {
     "ckplus frames": (
         "ckplus",
         {f"cohn-kanade-images/S010/001/S010_001_{frame:08d}.png": None for frame in (1, 2)},
-        r"S010/001 holds 2 images of a labelled sequence; expected FOLDER/Emotion",
+        r"S010/001 holds 2 images of a labeled sequence; expected FOLDER/Emotion",
     ),
     "ckplus neutral": (
         "ckplus table",

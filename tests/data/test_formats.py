@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from trees import TREES, grow, picture, text
 
-from qcs.data.dataset import LabelledImages
+from qcs.data.dataset import LabeledImages
 from qcs.data.labels import CLASSES
 from qcs.data.readers import FORMATS, load, read
 from qcs.errors import InputError
 
 
-def quiet(path: Path, format: str | None = None, **options: str) -> dict[str, LabelledImages]:
+def quiet(path: Path, format: str | None = None, **options: str) -> dict[str, LabeledImages]:
     """These trees are of course smaller than the published datasets."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*published.*")

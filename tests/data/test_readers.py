@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from trees import grow
 
-from qcs.data.dataset import LabelledImages
+from qcs.data.dataset import LabeledImages
 from qcs.data.labels import CLASSES
 from qcs.data.readers import read
 from qcs.data.splits import merge
@@ -39,7 +39,7 @@ def written(path: Path, text: str) -> Path:
     return path
 
 
-def content(splits: Mapping[str, LabelledImages]) -> dict[str, list[tuple[str, str]]]:
+def content(splits: Mapping[str, LabeledImages]) -> dict[str, list[tuple[str, str]]]:
     """Per split, the name and class name of each image."""
     return {
         split: [(name, data.classes[label]) for name, label in zip(data.names.tolist(), data.labels, strict=True)]
@@ -47,7 +47,7 @@ def content(splits: Mapping[str, LabelledImages]) -> dict[str, list[tuple[str, s
     }
 
 
-def values(data: LabelledImages) -> list[int]:
+def values(data: LabeledImages) -> list[int]:
     return [int(np.array(data.image(i))[0, 0]) for i in range(len(data))]
 
 
@@ -117,7 +117,7 @@ def test_colour_arrays_and_split_names_are_read(tmp_path: Path) -> None:
         ({"images": PIXELS, "labels": [0, 1]}, "labels has 2 rows; expected 6, as many as images"),
         ({"images": PIXELS, "labels": [0] * 6, "names": "x"}, "names has 1 rows; expected 6"),
         ({"images": PIXELS, "votes": [[1] * 8] * 6}, r"faces.npz: votes are int64 of shape \(6, 8\)"),
-        ({"images": PIXELS, "votes": [UNSURE] * 6}, "holds no labelled image"),
+        ({"images": PIXELS, "votes": [UNSURE] * 6}, "holds no labeled image"),
         ({"images": PIXELS, "labels": [0.5] * 6}, "labels is float64 of shape .* expected one whole number"),
         ({"images": PIXELS, "labels": ["happy"] * 5 + [""]}, "none of them empty"),
         ({"images": PIXELS, "labels": [{}] * 6}, "cannot read .*faces.npz as an .npz archive"),
@@ -288,7 +288,7 @@ def test_missing_images_are_counted_up_front(tmp_path: Path) -> None:
         ("list.csv", "path,label\na.png,happy\na.png\n", "line 3 lacks its label"),
         ("list.csv", "path,label,split\na.png,happy,\n", "line 2 lacks its split"),
         ("list.csv", "path,label,split\na.png,happy,dev\n", "split 'dev' of image a.png .row 0. is unknown; expected"),
-        ("list.csv", "path,label\n", "holds no labelled image"),
+        ("list.csv", "path,label\n", "holds no labeled image"),
         (
             "list.csv",
             'path,label\n"b.png\na.png",happy\n',

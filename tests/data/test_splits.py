@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 from torchvision.transforms.functional import pil_to_tensor
 
-from qcs.data.dataset import LabelledImages
+from qcs.data.dataset import LabeledImages
 from qcs.data.splits import hold_out, merge, subject_folds
 from qcs.errors import InputError
 
 PIXELS = np.arange(6, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)  # image i has the value i
 
 
-def people(images_each: int = 6, subjects: int = 20) -> LabelledImages:
+def people(images_each: int = 6, subjects: int = 20) -> LabeledImages:
     """Every subject with the same number of images, spread over three classes."""
     count = images_each * subjects
-    return LabelledImages(
+    return LabeledImages(
         np.zeros((count, 2, 2), np.uint8),
         np.arange(count) % 3,
         ["happy", "sad", "fear"],
@@ -22,9 +22,9 @@ def people(images_each: int = 6, subjects: int = 20) -> LabelledImages:
     )
 
 
-def unbalanced() -> LabelledImages:
+def unbalanced() -> LabeledImages:
     labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2, 3], [100, 25, 2, 1]))
-    return LabelledImages(np.zeros((128, 2, 2), np.uint8), labels, ["happy", "sad", "fear", "anger"])
+    return LabeledImages(np.zeros((128, 2, 2), np.uint8), labels, ["happy", "sad", "fear", "anger"])
 
 
 def test_held_out_part_has_its_share_of_every_class() -> None:
@@ -51,12 +51,12 @@ def test_fractions_outside_zero_to_one_are_refused(fraction: float) -> None:
 
 def test_nothing_to_hold_out_is_an_error() -> None:
     with pytest.raises(InputError, match="no class has two images"):
-        hold_out(LabelledImages(PIXELS[:2], [0, 1], ["happy", "sad"]))
+        hold_out(LabeledImages(PIXELS[:2], [0, 1], ["happy", "sad"]))
 
 
 def test_merging_keeps_images_with_all_that_belongs_to_them() -> None:
     soft = np.eye(2, dtype=np.float32)[[0, 1, 0, 1, 0, 1]]
-    whole = LabelledImages(
+    whole = LabeledImages(
         PIXELS, [0, 1, 0, 1, 0, 1], ["sad", "fear"], soft=soft, subjects=list("uvwxyz"), boxes=[[0, 0, 2, 2]] * 6
     )
     merged = merge({"test": whole.subset([1, 4]), "train": whole.subset([2, 3, 0, 5])})
@@ -66,7 +66,7 @@ def test_merging_keeps_images_with_all_that_belongs_to_them() -> None:
     assert merged.soft is not None and np.array_equal(merged.soft, soft[[1, 4, 2, 3, 0, 5]])
     assert merged.subjects is not None and "".join(merged.subjects) == "vywxuz"
     assert merged.image(0).size == (2, 2)
-    assert merge({"a": whole, "b": LabelledImages(PIXELS, [0] * 6, ["sad", "fear"])}).soft is None
+    assert merge({"a": whole, "b": LabeledImages(PIXELS, [0] * 6, ["sad", "fear"])}).soft is None
 
 
 def test_merging_keeps_the_transform() -> None:
@@ -75,7 +75,7 @@ def test_merging_keeps_the_transform() -> None:
 
 
 def test_splits_of_different_classes_do_not_merge() -> None:
-    happy, sad = (LabelledImages(PIXELS[:1], [0], [name]) for name in ("happy", "sad"))
+    happy, sad = (LabeledImages(PIXELS[:1], [0], [name]) for name in ("happy", "sad"))
     with pytest.raises(InputError, match="different classes \\(train: happy; test: sad\\)"):
         merge({"train": happy, "test": sad})
     with pytest.raises(InputError, match="no split given"):

@@ -1,4 +1,4 @@
-"""Synthetic faces: labelled evenly, reproducible to the byte, and expressive only where the masks say so."""
+"""Synthetic faces: labeled evenly, reproducible to the byte, and expressive only where the masks say so."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import toy
 from PIL import Image
 
 import qcs
-from qcs.data import LabelledImages, read
+from qcs.data import LabeledImages, read
 from qcs.engine import trained_crop
 from qcs.engine.face_crop import crop_of_images, crop_to_predict, warn_of_other_crop, with_crop
 from qcs.engine.training import train
@@ -26,8 +26,8 @@ def log(folder: Path, crop: Any) -> None:
     (folder / NAME).write_text(json.dumps({"size": 112, "crop": crop, "faces": "best"}) + "\n")
 
 
-def images(*folders: Path) -> LabelledImages:
-    return LabelledImages([folder / f"{n}.png" for n, folder in enumerate(folders)], [0] * len(folders), ["happy"])
+def images(*folders: Path) -> LabeledImages:
+    return LabeledImages([folder / f"{n}.png" for n, folder in enumerate(folders)], [0] * len(folders), ["happy"])
 
 
 def weights(folder: Path, **info: Any) -> Path:

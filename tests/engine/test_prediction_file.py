@@ -11,13 +11,13 @@ import torch
 import toy
 from torch import Tensor
 
-from qcs.data import LabelledImages
+from qcs.data import LabeledImages
 from qcs.engine.prediction_file import FILE, Predictions, in_order
 from qcs.engine.training import train
 from qcs.errors import InputError
 
 LOGITS = torch.tensor([[0.0, 3.0], [2.0, 0.0], [1.0, 0.5]])
-IMAGES = LabelledImages(np.zeros((3, 4, 4), np.uint8), [1, 1, 0], ["happy", "sad"], subjects=["x", "x", "y"])
+IMAGES = LabeledImages(np.zeros((3, 4, 4), np.uint8), [1, 1, 0], ["happy", "sad"], subjects=["x", "x", "y"])
 
 
 def test_they_say_how_sure_the_network_is_and_whether_it_is_right() -> None:

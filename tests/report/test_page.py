@@ -51,7 +51,7 @@ def test_it_says_what_the_run_s_own_files_say(page: Path, trained: Path) -> None
         assert f'<dd class="value">{100 * result["accuracy"]:.1f}\N{NO-BREAK SPACE}%</dd>' in text
         assert f'<dd class="value">{100 * result["balanced_accuracy"]:.1f}\N{NO-BREAK SPACE}%</dd>' in text
     assert "<div><dt>lr</dt><dd>0.002</dd></div>" in text
-    assert len(re.findall(r'<img src="data:image/png', text)) == text.count('alt="Face labelled')
+    assert len(re.findall(r'<img src="data:image/png', text)) == text.count('alt="Face labeled')
 
 
 def test_every_anchor_leads_somewhere_and_no_two_places_share_a_name(page: Path) -> None:

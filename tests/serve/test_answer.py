@@ -82,14 +82,14 @@ def test_a_set_that_is_no_quadruplet_is_said_to_be_none(quadruplet: Answer, monk
     look = module.look
     for labels, fits in (("aabb", True), ("abab", False), ("aaaa", False), ("aabc", False)):
 
-        def relabelled(*args: Any, labels: str = labels, **options: Any) -> Any:
+        def relabeled(*args: Any, labels: str = labels, **options: Any) -> Any:
             seen = look(*args, **options)
             for one, label in zip(seen, labels, strict=True):
                 one.probabilities.clear()
                 one.probabilities[label] = 1.0
             return seen
 
-        monkeypatch.setattr(module, "look", relabelled)
+        monkeypatch.setattr(module, "look", relabeled)
         text = shown(quadruplet(FOUR, False))
         assert ("It reads these as " + ", ".join(labels) in text) is not fits
 

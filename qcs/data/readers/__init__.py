@@ -1,4 +1,4 @@
-"""Reads labelled images in any of the formats in use, into one dataset per split."""
+"""Reads labeled images in any of the formats in use, into one dataset per split."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from qcs.data.dataset import LabelledImages
+from qcs.data.dataset import LabeledImages
 from qcs.data.published import differences
 from qcs.data.readers import archive, class_folders, list_file
 from qcs.data.readers.affectnet import AFFECTNET7, AFFECTNET8
@@ -61,8 +61,8 @@ def read(
     *,
     format: str | None = None,
     votes: str | None = None,
-) -> dict[str, LabelledImages]:
-    """Reads labelled images, in whichever of the accepted forms they are stored.
+) -> dict[str, LabeledImages]:
+    """Reads labeled images, in whichever of the accepted forms they are stored.
 
     * `.npz` archive: `images` (n, H, W) or (n, H, W, 3), uint8, with either `votes` (n, 10), which become labels as
       `votes` says (images without a label are left out), or `labels` (n,), whole numbers or names. Optional: `split`

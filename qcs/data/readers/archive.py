@@ -62,9 +62,9 @@ def with_votes(table: Table, votes: npt.ArrayLike, rule: str) -> Table:
         raise InputError(f"{table.source}: {error}") from error
     classes = CLASSES["ferplus"]
     labels = [classes[label] for label in decision.labels]  # of images without a label a wrong one, until they go
-    labelled = replace(table, labels=labels, classes=classes, dataset="ferplus", voted=True, soft=decision.soft)
+    labeled = replace(table, labels=labels, classes=classes, dataset="ferplus", voted=True, soft=decision.soft)
     undecided = int((decision.labels < 0).sum())
-    return labelled.keep(decision.labels >= 0, {f"no label by the rule {rule}": undecided} if undecided else {})
+    return labeled.keep(decision.labels >= 0, {f"no label by the rule {rule}": undecided} if undecided else {})
 
 
 def _load_arrays(path: Path) -> tuple[list[str], dict[str, npt.NDArray[Any]]]:

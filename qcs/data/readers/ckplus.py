@@ -1,4 +1,4 @@
-"""Reads CK+ (Lucey et al., CVPRW 2010): the last three frames of every labelled sequence, with their subjects."""
+"""Reads CK+ (Lucey et al., CVPRW 2010): the last three frames of every labeled sequence, with their subjects."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _sequences(path: Path) -> Table:
             place = f"{subject.name}/{sequence.name}"
             images = images_in(frames / place)
             if len(images) < FRAMES:
-                raise LayoutError(f"{frames / place} holds {len(images)} images of a labelled sequence", _LAYOUT)
+                raise LayoutError(f"{frames / place} holds {len(images)} images of a labeled sequence", _LAYOUT)
             names += [f"{place}/{image}" for image in images[-FRAMES:]]
             codes += [code] * FRAMES
             subjects += [subject.name] * FRAMES

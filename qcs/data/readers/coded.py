@@ -39,7 +39,7 @@ def has_lists(path: Path, dataset: str) -> bool:
 
 
 def read_coded(path: Path, options: Options, dataset: str, codes: Mapping[int, str]) -> Table:
-    """Images of a dataset from named lists, a table or folders per class, labelled by the dataset's codes or by name.
+    """Images of a dataset from named lists, a table or folders per class, labeled by the dataset's codes or by name.
 
     Args:
         path: A list, a .csv table, or a folder with lists or with a folder per class.

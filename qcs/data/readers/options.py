@@ -22,7 +22,7 @@ class Options(NamedTuple):
 
 
 class Format(NamedTuple):
-    """One way to store labelled images.
+    """One way to store labeled images.
 
     Attributes:
         layout: The files it expects, a line for each.

@@ -39,9 +39,9 @@ def _read(path: Path, options: Options) -> Table:
     splits = _splits(path)
     if not splits:
         return read_coded(path, options, "sfew", CODES["sfew"])
-    labelled = {folder: split for folder, split in splits.items() if split != "test" or subfolders(folder)}
-    table = of_splits(path, labelled)
-    if len(labelled) < len(splits):
+    labeled = {folder: split for folder, split in splits.items() if split != "test" or subfolders(folder)}
+    table = of_splits(path, labeled)
+    if len(labeled) < len(splits):
         table = replace(table, remarks=("the test split has no labels and is left out",))
     return coded(table, "sfew", CODES["sfew"])
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qcs.data.dataset import LabelledImages, Pixels
+from qcs.data.dataset import LabeledImages, Pixels
 from qcs.data.labels import CANONICAL, canonical, class_indices
 from qcs.errors import InputError
 
@@ -77,7 +77,7 @@ class Table:
         return self.keep(wanted, Counter(label for label in self.labels if label not in classes))
 
 
-def datasets(table: Table, classes: Sequence[str] | None) -> dict[str, LabelledImages]:
+def datasets(table: Table, classes: Sequence[str] | None) -> dict[str, LabeledImages]:
     """A dataset for each split of a table.
 
     Args:
@@ -88,7 +88,7 @@ def datasets(table: Table, classes: Sequence[str] | None) -> dict[str, LabelledI
         InputError: Labels, splits or pixels that do not fit.
     """
     if not len(table.labels):
-        raise InputError(f"{table.source} holds no labelled image")
+        raise InputError(f"{table.source} holds no labeled image")
     known = table.classes
     if known is None and classes is not None and all(map(_is_number, set(table.labels))):
         known, classes = tuple(classes), None
@@ -100,7 +100,7 @@ def datasets(table: Table, classes: Sequence[str] | None) -> dict[str, LabelledI
         "boxes": table.boxes,
     }
     try:
-        whole = LabelledImages(table.images, indices, order, **optional)
+        whole = LabeledImages(table.images, indices, order, **optional)
     except InputError as error:
         raise InputError(f"{table.source}: {error}") from error
     found = None if table.splits is None else _splits(table, whole)
@@ -142,7 +142,7 @@ def _rows(column: Any, rows: npt.NDArray[np.int64]) -> Any:
     return column[rows] if isinstance(column, np.ndarray) else [column[row] for row in rows]
 
 
-def _splits(table: Table, whole: LabelledImages) -> npt.NDArray[np.str_]:
+def _splits(table: Table, whole: LabeledImages) -> npt.NDArray[np.str_]:
     stored = table.splits or []
     meaning = {split: SPLIT_OF.get(split.lower(), _SPLIT_CODES.get(split, "")) for split in set(stored)}
     found = np.array([meaning[split] for split in stored])
@@ -155,7 +155,7 @@ def _splits(table: Table, whole: LabelledImages) -> npt.NDArray[np.str_]:
     return found
 
 
-def _chosen(whole: LabelledImages, classes: Sequence[str], source: Path) -> LabelledImages:
+def _chosen(whole: LabeledImages, classes: Sequence[str], source: Path) -> LabeledImages:
     """The images of these classes, by name; says how many are left out."""
     chosen = whole.with_classes(classes)
     left_out = [f"{name} {n:,}" for name, n in whole.class_counts().items() if n and name not in chosen.classes]

@@ -24,7 +24,7 @@ _PIXELS_AT_ONCE = 2**15  # a chunk's working set should stay within the processo
 
 @dataclass(frozen=True)
 class SyntheticFaces:
-    """Labelled faces, and the ground truth of where their expression shows.
+    """Labeled faces, and the ground truth of where their expression shows.
 
     Args:
         images: (N, S, S, 3), RGB.

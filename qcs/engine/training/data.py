@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from qcs.data import Augmentation, eval_transform, hold_out, read
 from qcs.data.batches import training_batches
-from qcs.data.dataset import LabelledImages
+from qcs.data.dataset import LabeledImages
 from qcs.data.votes import DEFAULT
 from qcs.engine.face_crop import crop_of_images
 from qcs.engine.training.config import TrainConfig
@@ -38,9 +38,9 @@ class Sources:
         selection: One line that says where the validation images come from.
     """
 
-    train: LabelledImages
-    validation: LabelledImages
-    test: LabelledImages | None
+    train: LabeledImages
+    validation: LabeledImages
+    test: LabeledImages | None
     selection: str
 
     def with_classes(self, classes: tuple[str, ...]) -> Sources:
@@ -54,7 +54,7 @@ class Sources:
         return {name: images.class_counts() for name, images in sets.items() if images is not None}
 
 
-def sources(config: TrainConfig, splits: Mapping[str, LabelledImages] | None = None) -> Sources:
+def sources(config: TrainConfig, splits: Mapping[str, LabeledImages] | None = None) -> Sources:
     """The images of a run, from `config.data` or from `splits` in memory.
 
     Where there is no validation split, a share of the training images is held out per class: the model is never chosen
@@ -85,7 +85,7 @@ def sources(config: TrainConfig, splits: Mapping[str, LabelledImages] | None = N
     return Sources(train, validation, found.get("test"), selection)
 
 
-def _read(config: TrainConfig) -> dict[str, LabelledImages]:
+def _read(config: TrainConfig) -> dict[str, LabeledImages]:
     """The splits; only training images are labelled by another rule than the official majority."""
     found = dict(read(config.data, config.image_root, format=config.data_format, votes=config.votes))
     if config.votes not in (None, DEFAULT):
@@ -94,7 +94,7 @@ def _read(config: TrainConfig) -> dict[str, LabelledImages]:
     return found
 
 
-def with_crop(config: TrainConfig, images: LabelledImages) -> TrainConfig:
+def with_crop(config: TrainConfig, images: LabeledImages) -> TrainConfig:
     """The settings with the crop of their images, where it is not set but known; warns where both are and differ."""
     found = crop_of_images(images)
     if config.crop is None:
@@ -109,7 +109,7 @@ def with_crop(config: TrainConfig, images: LabelledImages) -> TrainConfig:
 
 
 def branch_sampler(
-    config: TrainConfig, images: LabelledImages, branches: int, accelerator: Accelerator
+    config: TrainConfig, images: LabeledImages, branches: int, accelerator: Accelerator
 ) -> BranchSampler:
     """Which images are compared, for this process.
 
@@ -131,7 +131,7 @@ def branch_sampler(
 
 def batches_to_train(
     config: TrainConfig,
-    images: LabelledImages,
+    images: LabeledImages,
     sampler: BranchSampler,
     data_config: Mapping[str, Any],
     accelerator: Accelerator,
@@ -157,7 +157,7 @@ def batches_to_train(
 
 
 def batches_to_evaluate(
-    config: TrainConfig, images: LabelledImages, data_config: Mapping[str, Any], accelerator: Accelerator
+    config: TrainConfig, images: LabeledImages, data_config: Mapping[str, Any], accelerator: Accelerator
 ) -> Batches:
     """This process's share of the images: every image is in exactly one."""
     share = range(accelerator.process_index, len(images), accelerator.num_processes)

@@ -23,7 +23,7 @@ from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from timm.utils import ModelEmaV3
 
 from qcs.cli.training_display import TrainingDisplay
-from qcs.data.dataset import LabelledImages
+from qcs.data.dataset import LabeledImages
 from qcs.engine.evaluation import Evaluation, evaluate
 from qcs.engine.prediction_file import FILE as PREDICTIONS
 from qcs.engine.prediction_file import Predictions, in_order
@@ -75,7 +75,7 @@ class RunResult:
 
 
 def train(
-    config: TrainConfig, splits: Mapping[str, LabelledImages] | None = None, console: Console | None = None
+    config: TrainConfig, splits: Mapping[str, LabeledImages] | None = None, console: Console | None = None
 ) -> RunResult:
     """Train a network and leave it in a run folder.
 
@@ -97,7 +97,7 @@ def train(
 
 
 def resume(
-    folder: str | Path, splits: Mapping[str, LabelledImages] | None = None, console: Console | None = None
+    folder: str | Path, splits: Mapping[str, LabeledImages] | None = None, console: Console | None = None
 ) -> RunResult:
     """Go on with a run that was interrupted, from its last checkpoint and with its own settings.
 
@@ -131,7 +131,7 @@ class _Training:
     def __init__(
         self,
         config: TrainConfig,
-        splits: Mapping[str, LabelledImages] | None,
+        splits: Mapping[str, LabeledImages] | None,
         console: Console,
         resume: Mapping[str, Any] | None = None,  # what the run said of itself when it began, see `beginning`
     ) -> None:
@@ -313,7 +313,7 @@ class _Training:
         loss = JointLoss(self.config.distillation, label_smoothing=self.config.label_smoothing, class_weights=weights)
         return loss.to(self.accelerator.device)
 
-    def _to_evaluate(self, images: LabelledImages) -> Batches:
+    def _to_evaluate(self, images: LabeledImages) -> Batches:
         return batches_to_evaluate(self.config, images, self._data_config, self.accelerator)
 
     def _run_epoch(self, epoch: int, display: TrainingDisplay) -> dict[str, float]:

@@ -16,7 +16,7 @@ from benchmarks.ferplus import company, tables
 from benchmarks.ferplus.plan import condition
 from benchmarks.ferplus.run import Experiment
 from qcs.branches import BranchLogits
-from qcs.data import LabelledImages
+from qcs.data import LabeledImages
 from qcs.losses import JointLoss
 
 
@@ -34,9 +34,9 @@ class Gregarious(nn.Module):
         return BranchLogits(nn.functional.one_hot(0 * light, 2).float(), nn.functional.one_hot(told, 2).float())
 
 
-def faces(count: int) -> LabelledImages:
+def faces(count: int) -> LabeledImages:
     labels = np.arange(count) % 2
-    return LabelledImages((255 * labels).astype(np.uint8)[:, None, None].repeat(48, 1).repeat(48, 2), labels, "ab")
+    return LabeledImages((255 * labels).astype(np.uint8)[:, None, None].repeat(48, 1).repeat(48, 2), labels, "ab")
 
 
 def test_random_company_takes_away_what_company_told() -> None:

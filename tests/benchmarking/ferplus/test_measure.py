@@ -11,14 +11,14 @@ from benchmarks.ferplus.corruptions import CORRUPTIONS, SEVERITY, corrupted
 from benchmarks.ferplus.measure import calibration_error, correct, elsewhere, evaluation, packed, probabilities
 from benchmarks.ferplus.shortcut import WEARERS, draw_faces, measure, on_regions
 from qcs import create_model
-from qcs.data import LabelledImages
+from qcs.data import LabeledImages
 
 CERTAIN = np.float32([[0.9, 0.1, 0], [0.9, 0, 0.1], [0.1, 0.9, 0], [0.1, 0.8, 0.1]])
 LABELS = np.array([0, 2, 1, 1])
 
 
 def test_accuracy_calibration_and_predictions() -> None:
-    images = LabelledImages(np.zeros((4, 8, 8), np.uint8), LABELS, ["happy", "sad", "anger"])
+    images = LabeledImages(np.zeros((4, 8, 8), np.uint8), LABELS, ["happy", "sad", "anger"])
     result = evaluation(CERTAIN, images)
     assert (result.accuracy, result.balanced_accuracy) == (0.75, pytest.approx(2 / 3))
     # Two bins: 0.9 three times with accuracy 2/3, and 0.8 once, right.
@@ -44,7 +44,7 @@ class Constant(nn.Module):
 def test_elsewhere_only_shared_classes_count() -> None:
     pixels = np.zeros((3, 4, 4), np.uint8)
     pixels[0, :, 0] = 255
-    images = LabelledImages(pixels, [0, 1, 2], ["sad", "happy", "bored"])
+    images = LabeledImages(pixels, [0, 1, 2], ["sad", "happy", "bored"])
     result = elsewhere(Constant(), images)  # type: ignore[arg-type]
     assert (result.classes, result.images, result.accuracy) == (("happy", "sad"), 2, 1.0)
     plain, mirrored = (probabilities(Constant(), images, mirrored=m) for m in (False, True))  # type: ignore[arg-type]

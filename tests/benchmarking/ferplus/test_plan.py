@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.ferplus.plan import GROUPS, IMAGES_PER_STEP, PLAN, ROUND, START_VIEWS, Budget, Condition, chosen, runs
-from qcs.data import LabelledImages
+from qcs.data import LabeledImages
 from qcs.engine.training.build import build_model
 from qcs.engine.training.data import Sources, branch_sampler
 from qcs.errors import InputError
@@ -25,8 +25,8 @@ IMAGES = {
 }
 
 
-def images(count: int) -> LabelledImages:
-    return LabelledImages(np.zeros((count, 1, 1), np.uint8), np.arange(count) % 7, [f"class {k}" for k in range(7)])
+def images(count: int) -> LabeledImages:
+    return LabeledImages(np.zeros((count, 1, 1), np.uint8), np.arange(count) % 7, [f"class {k}" for k in range(7)])
 
 
 @pytest.mark.parametrize("condition", PLAN, ids=lambda condition: condition.name)

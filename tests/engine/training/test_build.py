@@ -11,7 +11,7 @@ import torch
 import toy
 
 import qcs
-from qcs.data import CLASSES, LabelledImages
+from qcs.data import CLASSES, LabeledImages
 from qcs.engine.training.build import build_model
 from qcs.engine.training.data import Sources, sources
 from qcs.errors import InputError
@@ -20,7 +20,7 @@ from qcs.models import save_model
 
 def built(config: Any, classes: tuple[str, ...] = toy.CLASSES) -> tuple[Any, Sources]:
     images, labels = toy.squares(42)
-    named = LabelledImages(images, labels % len(classes), classes)
+    named = LabeledImages(images, labels % len(classes), classes)
     return build_model(config, sources(config, {"train": named}))
 
 

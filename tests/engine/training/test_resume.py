@@ -23,7 +23,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor
 
-from qcs.data import LabelledImages
+from qcs.data import LabeledImages
 from qcs.engine.training import RunResult, resume, train
 from qcs.engine.training.checkpoints import Checkpoints
 from qcs.errors import InputError
@@ -39,7 +39,7 @@ class Killed(BaseException):
 
 
 def interrupted(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, at: int, splits: dict[str, LabelledImages], **changes: Any
+    monkeypatch: pytest.MonkeyPatch, folder: Path, at: int, splits: dict[str, LabeledImages], **changes: Any
 ) -> None:
     """A run that dies at its `at`-th loss."""
     original, calls = JointLoss.forward, [0]
@@ -206,7 +206,7 @@ def test_the_data_must_be_what_the_run_began_with(tmp_path: Path, monkeypatch: p
     shorter = {**splits, "validation": splits["validation"].subset(range(6))}
     with pytest.raises(InputError, match=r"the data changed since the run began: it has .*'validation'"):
         resume(tmp_path / "run", shorter)
-    renamed = {name: LabelledImages(part.images, part.labels, ["x", "y", "z"]) for name, part in splits.items()}
+    renamed = {name: LabeledImages(part.images, part.labels, ["x", "y", "z"]) for name, part in splits.items()}
     with pytest.raises(InputError, match="the data changed since the run began"):
         resume(tmp_path / "run", renamed)
 

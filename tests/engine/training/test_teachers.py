@@ -11,7 +11,7 @@ import torch
 import toy
 
 import qcs
-from qcs.data import LabelledImages
+from qcs.data import LabeledImages
 from qcs.engine.training import resume, train
 from qcs.engine.training.step import TrainingStep
 from qcs.engine.training.teachers import Teachers
@@ -126,7 +126,7 @@ def test_a_run_goes_on_with_the_teachers_it_began_with_alone(tmp_path: Path, mon
 def test_a_run_learns_what_its_teacher_says(tmp_path: Path) -> None:
     splits = toy.splits()
     learned = train(toy.settings(output=str(tmp_path / "first"), epochs=12), splits)
-    wrong = dict(splits, train=LabelledImages(splits["train"].images, 0 * splits["train"].labels, toy.CLASSES))
+    wrong = dict(splits, train=LabeledImages(splits["train"].images, 0 * splits["train"].labels, toy.CLASSES))
     wrong["train"].labels[:2] = 1, 2  # nearly all images are said to be of the first class
     changes = dict(epochs=12, teachers=(str(learned.folder),), teacher_share=1.0)
     corrected = train(toy.settings(output=str(tmp_path / "second"), **changes), wrong)

@@ -22,7 +22,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import qcs
-from qcs.data import LabelledImages
+from qcs.data import LabeledImages
 from qcs.engine import Evaluation, evaluate
 from qcs.engine.training import RunResult, TrainConfig, train
 from qcs.errors import InputError
@@ -43,7 +43,7 @@ FILES = {
 CLOCK = {"seconds", "images_per_second"}
 
 
-def run(output: Path, splits: dict[str, LabelledImages] | None = None, **changes: Any) -> RunResult:
+def run(output: Path, splits: dict[str, LabeledImages] | None = None, **changes: Any) -> RunResult:
     return train(toy.settings(output=str(output), **changes), splits or toy.splits())
 
 
@@ -182,7 +182,7 @@ def test_test_images_are_looked_at_once_after_the_model_is_chosen(
 
 def test_other_test_images_change_nothing_but_the_test_result(tmp_path: Path) -> None:
     given = toy.splits()
-    wrong = LabelledImages(given["test"].images, (given["test"].labels + 1) % 3, toy.CLASSES)
+    wrong = LabeledImages(given["test"].images, (given["test"].labels + 1) % 3, toy.CLASSES)
     first = run(tmp_path / "first", given, epochs=3)
     second = run(tmp_path / "second", {**given, "test": wrong}, epochs=3)
     assert without_clock(first.history) == without_clock(second.history)

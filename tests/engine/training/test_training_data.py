@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import toy
 
-from qcs.data import LabelledImages
+from qcs.data import LabeledImages
 from qcs.engine.training import TrainConfig
 from qcs.engine.training.data import sources
 from qcs.errors import InputError
@@ -63,7 +63,7 @@ def test_data_without_training_images_is_refused_with_its_splits() -> None:
 
 def test_training_images_of_one_class_are_refused_by_name() -> None:
     images, labels = toy.squares()
-    only = LabelledImages(images, labels, toy.CLASSES).subset(labels == 1)
+    only = LabeledImages(images, labels, toy.CLASSES).subset(labels == 1)
     with pytest.raises(InputError, match="training images of one class only, sad; expected at least two"):
         sources(toy.settings(), {"train": only})
 
