@@ -49,9 +49,9 @@ class Watched:
 
     @property
     def background(self) -> tuple[float, ...]:
-        """Colour of the page's background: red, green, blue, 0 to 255."""
-        colour = self.page.evaluate("getComputedStyle(document.body).backgroundColor")
-        return tuple(map(float, colour.partition("(")[2].rstrip(")").split(",")[:3]))
+        """Color of the page's background: red, green, blue, 0 to 255."""
+        color = self.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return tuple(map(float, color.partition("(")[2].rstrip(")").split(",")[:3]))
 
 
 @contextmanager
@@ -76,13 +76,13 @@ def opened(
     size: tuple[int, int] = DESKTOP,
     scheme: Literal["light", "dark"] = "light",
 ) -> Iterator[Watched]:
-    """A page, loaded, in a window of that size and colour scheme.
+    """A page, loaded, in a window of that size and color scheme.
 
     Args:
         browser: What `chromium` gives.
         address: Address of a server on 127.0.0.1, or an HTML file.
         size: Width and height of the window in pixels.
-        scheme: The colours that the reader's system asks for.
+        scheme: The colors that the reader's system asks for.
     """
     url = address.resolve().as_uri() if isinstance(address, Path) else address
     context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)

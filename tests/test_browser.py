@@ -22,9 +22,7 @@ PAGE = """<!doctype html>
 """
 
 
-def test_a_page_is_seen_in_its_window_and_colours_with_its_errors_and_requests(
-    browser: Browser, tmp_path: Path
-) -> None:
+def test_a_page_is_seen_in_its_window_and_colors_with_its_errors_and_requests(browser: Browser, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     file.write_text(PAGE)
     with opened(browser, file) as desktop, opened(browser, file, PHONE, "dark") as phone:

@@ -18,7 +18,7 @@ SIZES = {"train": 36, "validation": 12, "test": 15}
 
 
 def squares(count: int = 36, seed: int = 0) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Grey noise (n, 48, 48) with a bright square at the height of its class, and class indices (n,)."""
+    """Gray noise (n, 48, 48) with a bright square at the height of its class, and class indices (n,)."""
     labels = np.arange(count, dtype=np.int64) % len(CLASSES)
     images = np.random.default_rng(seed).integers(0, 80, (count, 48, 48), dtype=np.uint8)
     for image, label in zip(images, labels, strict=True):
@@ -69,7 +69,7 @@ def lines(path: Path, text: Iterable[str]) -> Path:
 
 
 def photos(folder: Path, count: int = 5) -> list[Path]:
-    """Image files in colour, none of them of the network's size."""
+    """Image files in color, none of them of the network's size."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{row}.jpg" for row in range(count)]
     for file, image in zip(files, squares(count, seed=9)[0], strict=True):

@@ -23,7 +23,7 @@ VOTES = (
 
 
 def picture(value: int, suffix: str = ".png", size: tuple[int, int] = (8, 6)) -> bytes:
-    """An image file of one grey value, 8 pixels wide and 6 high."""
+    """An image file of one gray value, 8 pixels wide and 6 high."""
     file = io.BytesIO()
     Image.new("L", size, value).save(file, format="PNG" if suffix == ".png" else "JPEG", quality=95)
     return file.getvalue()

@@ -1,6 +1,6 @@
 """The augmentation of `train_transform` for a whole batch of equal-sized pixel arrays at once.
 
-The same random changes in the same order, drawn per image; only the order inside the colour jitter is drawn per batch,
+The same random changes in the same order, drawn per image; only the order inside the color jitter is drawn per batch,
 and values are rounded once, at the end, instead of after every step.
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from qcs.data.colour import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, luminance
+from qcs.data.color import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, luminance
 from qcs.data.transforms import Augmentation, ModelInput
 
 ERASING_PROBABILITY = 0.5
@@ -56,11 +56,11 @@ class BatchedAugmentation:
         return self._erase(x, generator) if self.augmentation.erasing is not None else x
 
     def _convert(self, pixels: Tensor) -> Tensor:
-        """(B, 1 or 3, H, W), float, 0 to 255; grey images stay grey until they are normalised."""
+        """(B, 1 or 3, H, W), float, 0 to 255; grayscale images stay gray until they are normalized."""
         if pixels.ndim == 3:
             return pixels.unsqueeze(1).float()
         x = pixels.permute(0, 3, 1, 2).float()
-        return luminance(x) if self.expected.grey else x
+        return luminance(x) if self.expected.grayscale else x
 
     def _resize(self, x: Tensor) -> Tensor:
         if list(x.shape[2:]) == self.sides:
@@ -98,7 +98,7 @@ class BatchedAugmentation:
             (adjust_brightness, brightness),
             (adjust_contrast, contrast),
         ]
-        if x.shape[1] == 3:  # a grey image has neither saturation nor hue
+        if x.shape[1] == 3:  # a grayscale image has neither saturation nor hue
             changes += [(adjust_saturation, saturation), (adjust_hue, hue)]
         for index in torch.randperm(len(changes), generator=generator).tolist():
             change, most = changes[index]

@@ -89,7 +89,7 @@ class LabeledImages(Dataset[tuple[Any, int]]):
         return (image if self.transform is None else self.transform(image)), int(self.labels[index])
 
     def image(self, index: int) -> Image.Image:
-        """Returns the untransformed image: grey ("L") or colour ("RGB"), as it is stored.
+        """Returns the untransformed image: grayscale ("L") or color ("RGB"), as it is stored.
 
         Raises:
             InputError: The file is missing, truncated, empty or no image, or the box lies outside of it.
@@ -157,9 +157,9 @@ class LabeledImages(Dataset[tuple[Any, int]]):
 
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
-    """Reads an image file upright, as grey ("L") or colour ("RGB").
+    """Reads an image file upright, as grayscale ("L") or color ("RGB").
 
-    The EXIF orientation is applied, palettes become RGB, transparency is dropped and 16-bit grey is scaled to 8 bits.
+    The EXIF orientation is applied, palettes become RGB, transparency is dropped and 16-bit gray is scaled to 8 bits.
 
     Args:
         path: Image file of any format Pillow reads.
@@ -191,10 +191,10 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
-    """An opened image as grey ("L") or colour ("RGB"), see `open_image`."""
+    """An opened image as grayscale ("L") or color ("RGB"), see `open_image`."""
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers without a known range, expected 8 or 16 bits")
-    if image.mode.startswith("I"):  # 16-bit grey; a plain conversion would clip nearly everything to white
+    if image.mode.startswith("I"):  # 16-bit gray; a plain conversion would clip nearly everything to white
         pixels = np.asarray(image, dtype=np.int64).clip(0, 65535)
         return Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
     # Converted to what it is already, it would be copied.

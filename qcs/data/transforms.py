@@ -1,6 +1,6 @@
-"""From an image to the normalised tensor a model expects, with and without random augmentation.
+"""From an image to the normalized tensor a model expects, with and without random augmentation.
 
-A grey image stays one channel until the last moment: the model's channels are filled in while normalising, so the
+A grayscale image stays one channel until the last moment: the model's channels are filled in while normalizing, so the
 random steps before that handle a third of the pixels.
 """
 
@@ -25,7 +25,7 @@ from qcs.errors import InputError
 class Augmentation:
     """Random changes to training images; the defaults are those of QCS (AAAI 2025) for RAF-DB and FERPlus.
 
-    Applied in this order: resize, rotation and scaling, crop, flip, colour jitter, erasing.
+    Applied in this order: resize, rotation and scaling, crop, flip, color jitter, erasing.
 
     Args:
         resize: Side in pixels the image is resized to before a random crop of the model's input size; for an input
@@ -34,8 +34,8 @@ class Augmentation:
         rotation: Largest angle in degrees, either way; the corners that appear are black.
         scale: Largest relative change of size about the middle, either way; what appears at the edges is black.
         color_jitter: Largest relative change of brightness, contrast and saturation, and largest hue shift as a share
-            of the colour circle (at most 0.5). A grey image has neither saturation nor hue to change.
-        erasing: Smallest and largest share of the area to blank with the mean colour, after everything else, on every
+            of the color circle (at most 0.5). A grayscale image has neither saturation nor hue to change.
+        erasing: Smallest and largest share of the area to blank with the mean color, after everything else, on every
             second image (probability 0.5). None for no erasing.
 
     Raises:
@@ -87,7 +87,7 @@ def train_transform(data_config: Mapping[str, Any], augmentation: Augmentation) 
         augmentation: The random changes.
 
     Returns:
-        A function from an image, grey or colour, to a float32 tensor (C, H, W).
+        A function from an image, grayscale or color, to a float32 tensor (C, H, W).
 
     Raises:
         InputError: A value missing from `data_config` or unknown, or `resize` smaller than the input size.
@@ -103,7 +103,7 @@ def train_transform(data_config: Mapping[str, Any], augmentation: Augmentation) 
         steps.append(_Placement(expected.size, augmentation))
     if any(augmentation.color_jitter):
         steps.append(v2.ColorJitter(*augmentation.color_jitter))
-    steps.append(expected.normalise)
+    steps.append(expected.normalize)
     if augmentation.erasing is not None:
         steps.append(v2.RandomErasing(p=0.5, scale=augmentation.erasing, inplace=True))
     pipeline: Transform = v2.Compose(steps)
@@ -111,7 +111,7 @@ def train_transform(data_config: Mapping[str, Any], augmentation: Augmentation) 
 
 
 def eval_transform(data_config: Mapping[str, Any], resize: int | None = None) -> Transform:
-    """Builds the fixed transform of images to evaluate or predict: resize, centre crop, normalise.
+    """Builds the fixed transform of images to evaluate or predict: resize, center crop, normalize.
 
     The whole image is squeezed into the size of the model's input over `crop_pct`, whatever its proportions (timm calls
     this crop mode "squash"): faces fill their image, so none is cut off.
@@ -122,7 +122,7 @@ def eval_transform(data_config: Mapping[str, Any], resize: int | None = None) ->
             trained with. None goes by `crop_pct`.
 
     Returns:
-        A function from an image, grey or colour, to a float32 tensor (C, H, W).
+        A function from an image, grayscale or color, to a float32 tensor (C, H, W).
 
     Raises:
         InputError: As for `train_transform`.
@@ -136,7 +136,7 @@ def eval_transform(data_config: Mapping[str, Any], resize: int | None = None) ->
     expected = ModelInput(data_config)
     if resize is None:
         resize = round(min(expected.size) / _entry(data_config, "crop_pct"))
-    steps = [expected.convert, expected.resize(resize), v2.CenterCrop(expected.size), expected.normalise]
+    steps = [expected.convert, expected.resize(resize), v2.CenterCrop(expected.size), expected.normalize]
     pipeline: Transform = v2.Compose(steps)
     return pipeline
 
@@ -182,7 +182,7 @@ class ModelInput:
                 f"the model takes {channels} channels, with {len(mean)} means and {len(std)} standard deviations; "
                 f"expected 1 or 3 of each, as many means and deviations as channels"
             )
-        self.grey = channels == 1
+        self.grayscale = channels == 1
         self.mean = 255 * torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1)
         self.std = 255 * torch.tensor(std, dtype=torch.float32).view(-1, 1, 1)
         try:
@@ -192,7 +192,7 @@ class ModelInput:
             raise InputError(f"{error} in the data config; expected one of {known}") from error
 
     def convert(self, image: Image.Image) -> Image.Image:
-        wanted = "L" if self.grey else "RGB"
+        wanted = "L" if self.grayscale else "RGB"
         return image if image.mode in ("L", wanted) else image.convert(wanted)
 
     def resize(self, side: int | None) -> v2.Resize:
@@ -207,7 +207,7 @@ class ModelInput:
             raise InputError(f"resize is {side}; expected at least {shorter}, the input size of the model")
         return [round(length * side / shorter) for length in self.size]
 
-    def normalise(self, image: Image.Image) -> Tensor:
+    def normalize(self, image: Image.Image) -> Tensor:
         pixels = torch.from_numpy(np.array(image))
         pixels = pixels.unsqueeze(0) if image.mode == "L" else pixels.permute(2, 0, 1)
         values = torch.empty(len(self.mean), image.height, image.width)  # in this order, whatever that of the pixels is

@@ -5,7 +5,7 @@ What a network has learned holds for faces cropped like those it has seen, so th
 * `"fer2013"` puts the landmarks where the images of FER2013, and so of FERPlus, have them in the middle: the median
   over 2,328 of its training images in which a face was found, made symmetric.
 * `"arcface"` puts them on the template that face recognition networks are trained with (InsightFace, 112 pixels).
-* `"loose"` shows half as much again as that in width and height about the same centre, with forehead and chin; ExpW and
+* `"loose"` shows half as much again as that in width and height about the same center, with forehead and chin; ExpW and
   others were aligned like this for comparisons of expression networks over datasets.
 """
 
@@ -48,7 +48,7 @@ def template(crop: str = DEFAULT, size: int = SIDE) -> Points:
         size: Side of the aligned face in pixels.
 
     Returns:
-        Positions (5, 2) in pixels, in the order of `Face.landmarks`; a whole number is the centre of a pixel.
+        Positions (5, 2) in pixels, in the order of `Face.landmarks`; a whole number is the center of a pixel.
 
     Raises:
         InputError: If there is no such crop, or `size` is no positive number.
@@ -61,7 +61,7 @@ def template(crop: str = DEFAULT, size: int = SIDE) -> Points:
         raise InputError(f"unknown crop {crop!r}; expected one of {', '.join(CROPS)}")
     if size < 1:
         raise InputError(f"size is {size}; expected a number of pixels, at least 1")
-    # Scaled about the frame's centre, between pixels; so a face of another size shows exactly the same.
+    # Scaled about the frame's center, between pixels; so a face of another size shows exactly the same.
     return (CROPS[crop] - MIDDLE) * (size / SIDE) + (size - 1) / 2
 
 
@@ -88,15 +88,15 @@ def similarity(source: npt.ArrayLike, target: npt.ArrayLike) -> Points:
     a, b = np.asarray(source, dtype=np.float64), np.asarray(target, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 2 or a.shape[1] != 2 or not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise InputError(f"points of shapes {a.shape} and {b.shape}; expected as many of both, (n, 2), all finite")
-    centre_a, centre_b = a.mean(0), b.mean(0)
-    a, b = a - centre_a, b - centre_b
+    center_a, center_b = a.mean(0), b.mean(0)
+    a, b = a - center_a, b - center_b
     spread = (a**2).sum()
     if not spread or not (b**2).any():
         raise InputError("the points are all the same; at least two different ones are needed to align by")
     along = (a * b).sum() / spread
     across = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() / spread
     turn = np.array([[along, -across], [across, along]])
-    return np.column_stack([turn, centre_b - turn @ centre_a])
+    return np.column_stack([turn, center_b - turn @ center_a])
 
 
 def align(image: Image.Image, face: Face, size: int = SIDE, crop: str = DEFAULT) -> Image.Image:
@@ -109,7 +109,7 @@ def align(image: Image.Image, face: Face, size: int = SIDE, crop: str = DEFAULT)
         crop: Where in the frame the landmarks go, see `template`.
 
     Returns:
-        The aligned face (size, size), grey if the picture is grey; what lies beyond the picture's border is black.
+        The aligned face (size, size), gray if the picture is gray; what lies beyond the picture's border is black.
 
     Raises:
         InputError: If the crop is unknown, the size is not positive or the landmarks lie unlike those of a face.
@@ -125,7 +125,7 @@ def align(image: Image.Image, face: Face, size: int = SIDE, crop: str = DEFAULT)
     if size > MOST_WIDTHS * scale * np.ptp(face.landmarks, axis=0).max():
         raise InputError(f"the landmarks {face.landmarks} lie unlike those of a face; see LANDMARKS for their order")
     back = np.linalg.inv(matrix[:, :2])
-    # Pillow counts from the edge of a pixel, not from its centre.
+    # Pillow counts from the edge of a pixel, not from its center.
     corner = back @ (-0.5 - matrix[:, 2]) + 0.5
     part, origin = _around(image if image.mode == "L" else image.convert("RGB"), corner, size * back)
     # Where a pixel of the result covers several of the picture, so many samples per side are averaged that none of the
@@ -134,7 +134,7 @@ def align(image: Image.Image, face: Face, size: int = SIDE, crop: str = DEFAULT)
     (a, b), (c, d) = (back / samples).tolist()
     x, y = (corner - origin).tolist()
     bands = [
-        # In floating point: Pillow would cut off whole numbers, half a grey level on average.
+        # In floating point: Pillow would cut off whole numbers, half a gray level on average.
         band.convert("F")
         .transform((size * samples,) * 2, Image.Transform.AFFINE, (a, b, x, c, d, y), Image.Resampling.BICUBIC)
         .reduce(samples)

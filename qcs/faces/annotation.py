@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from qcs.faces.face import Face
 
-BOX, TEXT = "#56B4E9", "#000000"  # light blue of Okabe and Ito, seen on skin with any colour vision
+BOX, TEXT = "#56B4E9", "#000000"  # light blue of Okabe and Ito, seen on skin with any color vision
 
 LEAST_TEXT = 12  # pixels
 
@@ -23,7 +23,7 @@ def annotate(image: Image.Image, labels: Iterable[tuple[Face, str]]) -> Image.Im
         labels: Faces and what to write above each.
 
     Returns:
-        The picture in colour, with its size.
+        The picture in color, with its size.
 
     Example:
         >>> face = Face((20, 30, 60, 80), ((32, 45), (48, 45), (40, 55), (33, 65), (47, 65)), 0.99)

@@ -19,12 +19,12 @@ Point = tuple[float, float]
 class Face:
     """A face in a picture.
 
-    Coordinates are in pixels of the picture, x to the right and y downwards; a whole number is the centre of a pixel.
+    Coordinates are in pixels of the picture, x to the right and y downwards; a whole number is the center of a pixel.
     Left and right are those of the picture, not of the person.
 
     Attributes:
         box: Left, top, right and bottom edge.
-        landmarks: Centre of the left eye, centre of the right eye, tip of the nose, left and right corner of the mouth.
+        landmarks: Center of the left eye, center of the right eye, tip of the nose, left and right corner of the mouth.
         score: The detector's confidence, 0 to 1.
 
     Example:

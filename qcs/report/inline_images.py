@@ -1,4 +1,4 @@
-"""Pictures inside the page: drawings that take its colours and its font, and faces as they are."""
+"""Pictures inside the page: drawings that take its colors and its font, and faces as they are."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 FACE = 112  # pixels: larger faces are made smaller
 OVERLAY_DPI = 110
 
-# The colours that pictures are drawn with, and the page's names for them: light and dark differ.
-COLOURS = {
+# The colors that pictures are drawn with, and the page's names for them: light and dark differ.
+COLORS = {
     "#0072b2": "--blue",
     "#d55e00": "--vermillion",
     "#009e73": "--green",
@@ -48,7 +48,7 @@ def plain() -> Iterator[None]:
 
 
 def drawing(figure: Figure, title: str) -> Markup:
-    """A figure, made under `plain`, as an SVG element in the page's colours.
+    """A figure, made under `plain`, as an SVG element in the page's colors.
 
     Args:
         figure: What to show.
@@ -89,6 +89,6 @@ def pixels(image: Image.Image, side: int) -> np.ndarray:
     return np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC))
 
 
-def _themed(colour: str) -> str:
-    name = COLOURS.get(colour)
-    return f"var({name})" if name else colour
+def _themed(color: str) -> str:
+    name = COLORS.get(color)
+    return f"var({name})" if name else color

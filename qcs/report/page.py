@@ -105,7 +105,7 @@ def _row(each: Configuration, figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shared_curves(runs: Sequence[Run]) -> list[Markup]:
-    """Curves of all runs together, where there are enough colours."""
+    """Curves of all runs together, where there are enough colors."""
     histories = {run.name: run.history for run in runs if run.history}
     if not 1 < len(histories) <= len(PALETTE):
         return []

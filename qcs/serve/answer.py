@@ -64,8 +64,8 @@ class Answer:
             branches=self.model.branches,
             pairs=_pairs(compared, seen, self.model.branches) if compared else [],
             attention=_attention(compared, seen) if compared and len(seen) == self.model.branches == 4 else None,
-            matrix_scale=chart(scale(over_grey=False)),
-            map_scale=chart(scale(over_grey=True)),
+            matrix_scale=chart(scale(over_gray=False)),
+            map_scale=chart(scale(over_gray=True)),
         )
 
 
@@ -141,7 +141,7 @@ def _relative(compared: Comparison, *images: int) -> Array:
 def _map_row(maps: Array, seen: Sequence[Seen]) -> dict[str, Any]:
     """Maps (n, g, g) over their faces, on one scale.
 
-    Equal steps of colour are equal factors: attention reaches from thousandths of the uniform to tens of times it.
+    Equal steps of color are equal factors: attention reaches from thousandths of the uniform to tens of times it.
     """
     doublings = powers_of_two(maps)
     low, high = float(doublings.min()), float(doublings.max())

@@ -126,8 +126,8 @@ def _seen(
 ) -> Seen:
     """The face that `cut` gives at the side wanted, for the network and for the eye."""
     config, side = resolve_model_data_config(model), face_side(model)
-    # The same squeezing and centre crop for the eye, but in more pixels and with the colours as they are.
+    # The same squeezing and center crop for the eye, but in more pixels and with the colors as they are.
     for_the_eye = {**config, "input_size": (3, SHOWN, SHOWN), "mean": (0, 0, 0), "std": (1, 1, 1)}
-    colours = eval_transform(for_the_eye)(cut(round(side * SHOWN / min(config["input_size"][1:]))))
-    face = Image.fromarray(colours.permute(1, 2, 0).mul(255).round().clamp(0, 255).to(torch.uint8).numpy())
+    colors = eval_transform(for_the_eye)(cut(round(side * SHOWN / min(config["input_size"][1:]))))
+    face = Image.fromarray(colors.permute(1, 2, 0).mul(255).round().clamp(0, 255).to(torch.uint8).numpy())
     return Seen(name, picture, found, face, eval_transform(config)(cut(side)), probabilities)

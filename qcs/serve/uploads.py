@@ -27,7 +27,7 @@ class Upload:
 
     Attributes:
         name: Of the file.
-        image: Upright, grey ("L") or colour ("RGB"), its longer side at most `LONGEST_SIDE` pixels.
+        image: Upright, grayscale ("L") or color ("RGB"), its longer side at most `LONGEST_SIDE` pixels.
     """
 
     name: str
@@ -62,7 +62,7 @@ def read_image(name: str, content: bytes) -> Image.Image:
         content: The file.
 
     Returns:
-        The image, upright, grey ("L") or colour ("RGB"), shrunk if it is large.
+        The image, upright, grayscale ("L") or color ("RGB"), shrunk if it is large.
 
     Raises:
         InputError: If it is too large or no readable image.

@@ -6,7 +6,7 @@ from qcs.visualize.classes import class_heat_maps, class_maps
 from qcs.visualize.confusion import confusion_matrices
 from qcs.visualize.curves import loss_curves
 from qcs.visualize.discriminative import discriminative_features, feature_maps
-from qcs.visualize.embeddings import embedding, neighbour_agreement, project
+from qcs.visualize.embeddings import embedding, neighbor_agreement, project
 from qcs.visualize.faces import faces_as_seen
 from qcs.visualize.figure import save
 from qcs.visualize.maps import Comparison, PairMaps, compare, features, mean_attention, upsample
@@ -30,7 +30,7 @@ __all__ = [
     "features",
     "loss_curves",
     "mean_attention",
-    "neighbour_agreement",
+    "neighbor_agreement",
     "project",
     "reliability_diagram",
     "save",

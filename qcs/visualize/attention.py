@@ -11,19 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from qcs.errors import InputError
-from qcs.visualize.figure import LABEL, PALETTE, blank, colour_bar
+from qcs.visualize.figure import LABEL, PALETTE, blank, color_bar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CELL = 1.15  # inches: side of a face
-MAP_COLOURS = "magma"  # sequential, even in lightness, told apart with any colour vision
-MASK_COLOUR = PALETTE[4]
+MAP_COLORS = "magma"  # sequential, even in lightness, told apart with any color vision
+MASK_COLOR = PALETTE[4]
 UNIFORM = "attention × N\n(1 = uniform)"
 LEAST, LEAST_TOLD = -20, "2⁻²⁰ or less"  # power of two that scales of equal factors begin at, and what they say there
 OPACITY = 0.55  # of a map: the face below it stays readable
-LUMA = (0.299, 0.587, 0.114)  # shares of red, green and blue in grey (ITU-R BT.601)
+LUMA = (0.299, 0.587, 0.114)  # shares of red, green and blue in gray (ITU-R BT.601)
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Overlay:
 
     Attributes:
         maps: What the row shows.
-        unit: What stands beside the colour scale of maps.
-        doublings: Whether equal steps of colour are equal factors of the value, which must not be below 0; values of
+        unit: What stands beside the color scale of maps.
+        doublings: Whether equal steps of color are equal factors of the value, which must not be below 0; values of
             less than 2⁻²⁰ are drawn as that, and the scale says so.
         faces: RGB faces (n, H, W, 3), uint8, to lay them over; None for those of the columns.
     """
@@ -47,7 +47,7 @@ class Overlay:
 def attention_rows(
     images: npt.ArrayLike, rows: Mapping[str, npt.ArrayLike | Overlay], *, column_titles: Sequence[str] | None = None
 ) -> Figure:
-    """Draw faces in columns and, below them, rows of maps laid over the greyed faces.
+    """Draw faces in columns and, below them, rows of maps laid over the grayed faces.
 
     A row is one of these, told apart by shape and type:
 
@@ -56,8 +56,8 @@ def attention_rows(
     - maps (n, h, w) of real numbers, drawn as they are; an `Overlay` names their unit;
     - masks (n, H, W) of booleans, drawn as tinted, outlined areas.
 
-    All maps of a row share one sequential scale, from the row's lowest to its highest value, given by the colour bar at
-    its end: colours compare within a row, not between rows. Coarse maps are upsampled bicubically.
+    All maps of a row share one sequential scale, from the row's lowest to its highest value, given by the color bar at
+    its end: colors compare within a row, not between rows. Coarse maps are upsampled bicubically.
 
     Args:
         images: RGB faces, (n, H, W, 3), uint8.
@@ -92,10 +92,10 @@ def attention_rows(
         below = faces if overlay.faces is None else checked_faces(overlay.faces)
         if len(below) != len(faces):
             raise InputError(f"row {label!r} lies over {len(below)} faces: expected {len(faces)}, one per column")
-        greys = below @ LUMA
-        for panel, grey in zip(line, greys, strict=True):
-            panel.imshow(grey, "gray", vmin=0, vmax=255)
-        _draw_row(line, label, overlay, greys.shape)
+        grays = below @ LUMA
+        for panel, gray in zip(line, grays, strict=True):
+            panel.imshow(gray, "gray", vmin=0, vmax=255)
+        _draw_row(line, label, overlay, grays.shape)
     return figure
 
 
@@ -176,7 +176,7 @@ def _draw_maps(panels: Sequence[Axes], maps: np.ndarray, unit: str, shape: tuple
     for panel, values in zip(panels, maps, strict=True):
         overlay = panel.imshow(
             values,
-            MAP_COLOURS,
+            MAP_COLORS,
             vmin=low,
             vmax=high,
             alpha=OPACITY,
@@ -184,12 +184,12 @@ def _draw_maps(panels: Sequence[Axes], maps: np.ndarray, unit: str, shape: tuple
             extent=(-0.5, width - 0.5, height - 0.5, -0.5),
         )
     cut = doublings and maps.min() <= LEAST
-    bar = colour_bar(panels[-1], overlay, f"{unit}\n(lowest: {LEAST_TOLD})" if cut else unit)
+    bar = color_bar(panels[-1], overlay, f"{unit}\n(lowest: {LEAST_TOLD})" if cut else unit)
     if doublings:
         wide = high - low > 2  # else whole doublings would leave the scale with a number or two
         bar.yaxis.set_major_locator(MaxNLocator(5, integer=wide))
         bar.yaxis.set_major_formatter(lambda power, _: _power_of_two(round(power)) if wide else f"{2**power:.2f}")
-    bar.set_facecolor("0.5")  # the colours as they look on a face of middle grey
+    bar.set_facecolor("0.5")  # the colors as they look on a face of middle gray
 
 
 def _scale(maps: np.ndarray) -> tuple[float, float]:
@@ -208,6 +208,6 @@ def _power_of_two(exponent: int) -> str:
 def _draw_masks(panels: Iterable[Axes], masks: np.ndarray) -> None:
     for panel, mask in zip(panels, masks, strict=True):
         if mask.any():
-            panel.contourf(mask, levels=(0.5, 1.5), colors=MASK_COLOUR, alpha=0.35)
+            panel.contourf(mask, levels=(0.5, 1.5), colors=MASK_COLOR, alpha=0.35)
         if mask.any() and not mask.all():
-            panel.contour(mask, levels=(0.5,), colors=MASK_COLOUR, linewidths=1.5)
+            panel.contour(mask, levels=(0.5,), colors=MASK_COLOR, linewidths=1.5)

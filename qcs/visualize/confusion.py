@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qcs.errors import InputError
-from qcs.visualize.figure import LABEL, SMALL, TITLE, blank, colour_bar
+from qcs.visualize.figure import LABEL, SMALL, TITLE, blank, color_bar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ CELL = 0.46  # inches: "100.0" fits at the small text size
 def confusion_matrices(matrices: Mapping[str, npt.ArrayLike], classes: Sequence[str]) -> Figure:
     """Draw confusion matrices side by side, each row in percent of its true class.
 
-    The title of each names its accuracy and its balanced accuracy, the share recognised of each class averaged over
+    The title of each names its accuracy and its balanced accuracy, the share recognized of each class averaged over
     the classes that have images, both from the counts. Cells that count no image are left without a number.
 
     Args:
@@ -30,7 +30,7 @@ def confusion_matrices(matrices: Mapping[str, npt.ArrayLike], classes: Sequence[
         classes: The K class names, in the order of the rows.
 
     Returns:
-        The figure: one panel per matrix and a colour bar from 0 to 100 % that all share.
+        The figure: one panel per matrix and a color bar from 0 to 100 % that all share.
 
     Raises:
         InputError: If there is no matrix, or one is not (K, K), holds a negative count, or counts no image.
@@ -55,7 +55,7 @@ def confusion_matrices(matrices: Mapping[str, npt.ArrayLike], classes: Sequence[
         panel.set_xlabel("prediction", fontsize=LABEL)
     panels[0].set_yticks(range(len(classes)), classes, fontsize=SMALL)
     panels[0].set_ylabel("truth", fontsize=LABEL)
-    colour_bar(panels[-1], images[-1], "% of the true class")
+    color_bar(panels[-1], images[-1], "% of the true class")
     return figure
 
 
@@ -83,8 +83,8 @@ def _draw(panel: Axes, name: str, counts: np.ndarray) -> AxesImage:
     image = panel.imshow(np.ma.array(percent, mask=np.tile(unseen, len(counts))), "Blues", vmin=0, vmax=100)
     for row, column in np.argwhere(counts > 0).tolist():
         share = percent[row, column]
-        colour = "white" if share > 55 else "black"
-        panel.text(column, row, f"{share:.1f}", ha="center", va="center", color=colour, fontsize=SMALL)
+        color = "white" if share > 55 else "black"
+        panel.text(column, row, f"{share:.1f}", ha="center", va="center", color=color, fontsize=SMALL)
     for row in np.flatnonzero(unseen).tolist():
         panel.text((len(counts) - 1) / 2, row, "no images", ha="center", va="center", color="0.4", fontsize=SMALL)
     return image

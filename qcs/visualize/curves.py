@@ -39,7 +39,7 @@ QUANTITIES = (
 def loss_curves(
     histories: Mapping[str, Sequence[Mapping[str, float]]], measures: Sequence[str] = tuple(MEASURES)
 ) -> Figure:
-    """Draw the losses (left) and accuracies (right) of training runs, one colour per run.
+    """Draw the losses (left) and accuracies (right) of training runs, one color per run.
 
     Solid lines are the base classifier on the training set, dashed ones the cross classifier, dotted ones the
     validation set. What a history does not hold is not drawn: the cross keys of a base network, say, or validation
@@ -55,7 +55,7 @@ def loss_curves(
         The figure: a panel per measure and one legend below them.
 
     Raises:
-        InputError: If there is no run, more runs than colours, a run with nothing to draw, or an unknown measure.
+        InputError: If there is no run, more runs than colors, a run with nothing to draw, or an unknown measure.
 
     Example:
         >>> from qcs.visualize import loss_curves
@@ -72,8 +72,8 @@ def loss_curves(
     figure = blank(4.5 * len(measures), 3.6) if len(measures) > 1 else blank(3.6, 3.4)
     panels = figure.subplots(1, len(measures), squeeze=False)[0]
     for panel, measure in zip(panels, measures, strict=True):
-        for history, colour in zip(histories.values(), PALETTE, strict=False):
-            _draw(panel, history, measure, MEASURES[measure].scale, colour)
+        for history, color in zip(histories.values(), PALETTE, strict=False):
+            _draw(panel, history, measure, MEASURES[measure].scale, color)
         _finish(panel, measure, MEASURES[measure].unit)
     _legend(figure, panels[0], histories, columns=5 if len(measures) > 1 else 2)
     return figure
@@ -94,13 +94,13 @@ def _holds(history: Sequence[Mapping[str, float]], quantity: _Quantity) -> bool:
     return any(keys & entry.keys() for entry in history)
 
 
-def _draw(panel: Axes, history: Sequence[Mapping[str, float]], measure: str, scale: float, colour: str) -> None:
+def _draw(panel: Axes, history: Sequence[Mapping[str, float]], measure: str, scale: float, color: str) -> None:
     for quantity in QUANTITIES:
         key = f"{quantity.prefix}_{measure}"
         points = [(entry["epoch"], scale * entry[key]) for entry in history if key in entry]
         if points:
             epochs, values = zip(*points, strict=True)
-            line = panel.plot(epochs, values, quantity.line, marker=quantity.marker, markersize=4, color=colour)[0]
+            line = panel.plot(epochs, values, quantity.line, marker=quantity.marker, markersize=4, color=color)[0]
             line.set_markevery(math.ceil(len(points) / MARKERS))
 
 
@@ -116,9 +116,9 @@ def _finish(panel: Axes, title: str, unit: str) -> None:
 
 
 def _legend(figure: Figure, panel: Axes, histories: Mapping[str, Sequence[Mapping[str, float]]], columns: int) -> None:
-    """Key to colours (runs) and to line styles (quantities), on lines without points: no curve is both."""
-    for name, colour in zip(histories, PALETTE, strict=False):
-        panel.plot([], [], color=colour, linewidth=4, label=name)
+    """Key to colors (runs) and to line styles (quantities), on lines without points: no curve is both."""
+    for name, color in zip(histories, PALETTE, strict=False):
+        panel.plot([], [], color=color, linewidth=4, label=name)
     for quantity in QUANTITIES:
         if any(_holds(history, quantity) for history in histories.values()):
             panel.plot([], [], quantity.line, marker=quantity.marker, markersize=4, color="0.3", label=quantity.label)

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARKERS = "osD^vPX*"  # with the colours they tell more groups apart than either could, in print too
-NAMED = 8  # groups that get a colour and a marker, the largest ones; the others are grey dots
+MARKERS = "osD^vPX*"  # with the colors they tell more groups apart than either could, in print too
+NAMED = 8  # groups that get a color and a marker, the largest ones; the others are gray dots
 
 
 def project(features: npt.ArrayLike, seed: int = 0) -> Array:
-    """Features in the plane by t-SNE: neighbours stay neighbours, distances between groups mean little.
+    """Features in the plane by t-SNE: neighbors stay neighbors, distances between groups mean little.
 
     Args:
         features: (n, C), at least three.
@@ -48,8 +48,8 @@ def project(features: npt.ArrayLike, seed: int = 0) -> Array:
     return points
 
 
-def neighbour_agreement(features: npt.ArrayLike, groups: Sequence[str]) -> float:
-    """Share of the images whose nearest neighbour, by the features themselves, is of the same group, in [0, 1].
+def neighbor_agreement(features: npt.ArrayLike, groups: Sequence[str]) -> float:
+    """Share of the images whose nearest neighbor, by the features themselves, is of the same group, in [0, 1].
 
     Args:
         features: (n, C).
@@ -59,8 +59,8 @@ def neighbour_agreement(features: npt.ArrayLike, groups: Sequence[str]) -> float
         InputError: If scikit-learn is missing.
 
     Example:
-        >>> from qcs.visualize import neighbour_agreement
-        >>> neighbour_agreement([[0.0], [1.0], [3.0], [7.0]], ["happy", "happy", "sad", "sad"])
+        >>> from qcs.visualize import neighbor_agreement
+        >>> neighbor_agreement([[0.0], [1.0], [3.0], [7.0]], ["happy", "happy", "sad", "sad"])
         0.75
     """
     _sklearn()
@@ -71,20 +71,20 @@ def neighbour_agreement(features: npt.ArrayLike, groups: Sequence[str]) -> float
     return float((names == names[nearest]).mean())
 
 
-def embedding(points: npt.ArrayLike, colourings: Mapping[str, Sequence[str]]) -> Figure:
+def embedding(points: npt.ArrayLike, colorings: Mapping[str, Sequence[str]]) -> Figure:
     """Draw images as points, once for each way of grouping them.
 
-    The largest eight groups have a colour and a marker each, the images of all others are small grey dots.
+    The largest eight groups have a color and a marker each, the images of all others are small gray dots.
 
     Args:
         points: (n, 2), from `project`.
-        colourings: Title to the group of each image: its class, who is on it, ...
+        colorings: Title to the group of each image: its class, who is on it, ...
 
     Returns:
-        The figure: a panel for each colouring, all of the same points.
+        The figure: a panel for each coloring, all of the same points.
 
     Raises:
-        InputError: If there is no colouring, or one has not a group for each point.
+        InputError: If there is no coloring, or one has not a group for each point.
 
     Example:
         >>> import numpy as np
@@ -96,16 +96,14 @@ def embedding(points: npt.ArrayLike, colourings: Mapping[str, Sequence[str]]) ->
     places = np.asarray(points)
     if places.ndim != 2 or places.shape[1] != 2:
         raise InputError(f"points have shape {places.shape}: expected (n, 2)")
-    if not colourings:
-        raise InputError("no colouring of the points: give at least one, as {title: groups}")
-    for title, groups in colourings.items():
+    if not colorings:
+        raise InputError("no coloring of the points: give at least one, as {title: groups}")
+    for title, groups in colorings.items():
         if len(groups) != len(places):
-            raise InputError(
-                f"colouring {title!r} has {len(groups)} groups for {len(places)} points: give one for each"
-            )
-    figure = blank(4.6 * len(colourings), 4.9)
+            raise InputError(f"coloring {title!r} has {len(groups)} groups for {len(places)} points: give one for each")
+    figure = blank(4.6 * len(colorings), 4.9)
     for panel, (title, groups) in zip(
-        figure.subplots(1, len(colourings), squeeze=False)[0], colourings.items(), strict=True
+        figure.subplots(1, len(colorings), squeeze=False)[0], colorings.items(), strict=True
     ):
         _draw(panel, places, np.asarray(groups))
         panel.set_title(title, fontsize=TITLE)
@@ -120,9 +118,9 @@ def _draw(panel: Axes, points: npt.NDArray[Any], groups: npt.NDArray[np.str_]) -
         x, y = points[rest].T
         panel.scatter(x, y, s=5, c="0.75", linewidths=0, label=f"{len(counts) - len(named)} others")
     for number, name in enumerate(named):
-        colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number]
+        color, marker = PALETTE[number % len(PALETTE)], MARKERS[number]
         x, y = points[groups == name].T
-        panel.scatter(x, y, s=16, c=colour, marker=marker, linewidths=0, alpha=0.8, label=name)
+        panel.scatter(x, y, s=16, c=color, marker=marker, linewidths=0, alpha=0.8, label=name)
     panel.set(xticks=[], yticks=[], aspect="equal")
     panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, fontsize=SMALL, frameon=False)
 

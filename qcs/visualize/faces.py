@@ -18,7 +18,7 @@ def faces_as_seen(images: Sequence[Image.Image], crop_pct: float = 1.0) -> npt.N
     As `qcs.data.eval_transform` does, the whole image is squeezed into a square of which the middle is kept.
 
     Args:
-        images: Grey or colour, of any sizes.
+        images: Grayscale or color, of any sizes.
         crop_pct: Side of the middle over that of the square, as in the network's `pretrained_cfg`.
 
     Returns:

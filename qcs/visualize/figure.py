@@ -26,7 +26,7 @@ SMALL = 8
 
 DPI = 150
 
-# Okabe and Ito's palette, told apart with any colour vision; its yellow is left out, being too pale on white.
+# Okabe and Ito's palette, told apart with any color vision; its yellow is left out, being too pale on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 
 
@@ -55,21 +55,21 @@ def blank(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="compressed")
 
 
-def colour_bar(panel: Axes, image: AxesImage, label: str) -> Axes:
-    """Put the colour scale of an image to the right of its panel, exactly as high.
+def color_bar(panel: Axes, image: AxesImage, label: str) -> Axes:
+    """Put the color scale of an image to the right of its panel, exactly as high.
 
     Args:
         panel: Whose right side the bar goes to.
-        image: What the colours stand for values in.
+        image: What the colors stand for values in.
         label: What the values are, with their unit.
 
     Returns:
         The panel of the bar.
 
     Example:
-        >>> from qcs.visualize.figure import blank, colour_bar
+        >>> from qcs.visualize.figure import blank, color_bar
         >>> panel = blank(4, 3).subplots()
-        >>> colour_bar(panel, panel.imshow([[0, 100]]), "share in %").get_ylabel()
+        >>> color_bar(panel, panel.imshow([[0, 100]]), "share in %").get_ylabel()
         'share in %'
     """
     bar = panel.inset_axes((1.05, 0, 0.05, 1))

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from qcs.errors import InputError
 from qcs.visualize.attention import checked_faces
-from qcs.visualize.figure import LABEL, SMALL, TITLE, blank, colour_bar
+from qcs.visualize.figure import LABEL, SMALL, TITLE, blank, color_bar
 from qcs.visualize.maps import PairMaps
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIDE = 2.1  # inches, of a matrix
-COLOURS = "viridis"  # sequential, even in lightness: in print it becomes a scale of greys
+COLORS = "viridis"  # sequential, even in lightness: in print it becomes a scale of grays
 MEASURES = {
     "cosine": "cosine",
     "dot product": "dot",
@@ -83,5 +83,5 @@ def _draw_face(panel: Axes, face: np.ndarray, name: str) -> None:
 
 
 def _draw_matrix(panel: Axes, matrix: np.ndarray, unit: str) -> None:
-    colour_bar(panel, panel.imshow(matrix, COLOURS), unit)
+    color_bar(panel, panel.imshow(matrix, COLORS), unit)
     panel.tick_params(labelsize=SMALL)

@@ -142,12 +142,12 @@ def test_networks_of_another_class_order_are_counted_by_name(run: Run) -> None:
     assert counts["also"][:, toy.CLASSES.index("anger")].tolist() == [5, 5, 5]
 
 
-def test_an_embedding_is_coloured_by_person_where_people_are_known(run: Run) -> None:
+def test_an_embedding_is_colored_by_person_where_people_are_known(run: Run) -> None:
     assert run("embedding", "base", "--data", "faces.npz", "--split", "all")[0] == 0
     stored = arrays("embedding")
     assert stored["points"].shape == (63, 2)
     assert set(stored["person"]) == {f"person {number}" for number in range(4)}
-    assert set(facts("embedding")["nearest_neighbour_of_the_same"]) == {"class", "person"}  # type: ignore[call-overload]
+    assert set(facts("embedding")["nearest_neighbor_in_the_same"]) == {"class", "person"}  # type: ignore[call-overload]
 
 
 def test_curves_need_no_faces(run: Run) -> None:

@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from qcs.data import Augmentation
 from qcs.data.batched_augmentation import BatchedAugmentation
-from qcs.data.colour import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
+from qcs.data.color import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
 
 STILL: dict[str, Any] = dict(flip=0.0, rotation=0.0, color_jitter=(0.0, 0.0, 0.0, 0.0), erasing=None)
 
@@ -38,15 +38,15 @@ def as_pixels(x: Tensor) -> Tensor:
     return (x * 0.25 + 0.5) * 255
 
 
-def test_without_changes_pixels_are_only_normalised() -> None:
+def test_without_changes_pixels_are_only_normalized() -> None:
     stored = pixels(3, 24, 24, 3)
     out = BatchedAugmentation(config(), Augmentation(**STILL))(stored, generator())
     assert_close(as_pixels(out), torch.from_numpy(stored).permute(0, 3, 1, 2).float(), rtol=0, atol=1e-4)
 
 
-def test_grey_images_fill_all_channels_and_colour_images_become_grey_where_the_model_is() -> None:
-    grey = BatchedAugmentation(config(), Augmentation(**STILL))(pixels(2, 24, 24), generator())
-    assert grey.shape == (2, 3, 24, 24) and torch.equal(grey[:, 0], grey[:, 2])
+def test_gray_images_fill_all_channels_and_color_images_become_gray_where_the_model_is() -> None:
+    gray = BatchedAugmentation(config(), Augmentation(**STILL))(pixels(2, 24, 24), generator())
+    assert gray.shape == (2, 3, 24, 24) and torch.equal(gray[:, 0], gray[:, 2])
     stored = pixels(2, 24, 24, 3)
     out = BatchedAugmentation(config(1), Augmentation(**STILL))(stored, generator())
     expected = TF.rgb_to_grayscale(torch.from_numpy(stored).permute(0, 3, 1, 2).float()).round()
@@ -101,7 +101,7 @@ def test_angles_and_scales_reach_both_ends_and_no_further(monkeypatch: pytest.Mo
         assert abs(offset.mean()) < 0.05
 
 
-COLOURS = [
+COLORS = [
     (adjust_brightness, TF.adjust_brightness, [0.0, 0.7, 1.0, 1.6]),
     (adjust_contrast, TF.adjust_contrast, [0.0, 0.7, 1.0, 1.6]),
     (adjust_saturation, TF.adjust_saturation, [0.0, 0.7, 1.0, 1.6]),
@@ -109,17 +109,17 @@ COLOURS = [
 ]
 
 
-@pytest.mark.parametrize(("ours", "torchvisions", "amounts"), COLOURS)
-def test_colour_changes_are_torchvisions(ours: Any, torchvisions: Any, amounts: list[float]) -> None:
+@pytest.mark.parametrize(("ours", "torchvisions", "amounts"), COLORS)
+def test_color_changes_are_torchvisions(ours: Any, torchvisions: Any, amounts: list[float]) -> None:
     images = torch.from_numpy(pixels(4, 3, 9, 7)).float()
-    images[0, :, 0, 0] = 77  # grey: no hue
+    images[0, :, 0, 0] = 77  # gray: no hue
     images[1, :, 0, 0] = 0
     out = ours(images.clone(), torch.tensor(amounts).view(4, 1, 1, 1))
     for image, got, amount in zip(images, out, amounts, strict=True):
-        assert_close(got, 255 * torchvisions(image / 255, amount), rtol=0, atol=0.06)  # its grey weights are rounded
+        assert_close(got, 255 * torchvisions(image / 255, amount), rtol=0, atol=0.06)  # its gray weights are rounded
 
 
-def test_hue_leaves_a_grey_image_grey() -> None:
+def test_hue_leaves_a_gray_image_gray() -> None:
     image = torch.full((1, 3, 2, 2), 100.0)
     assert torch.equal(adjust_hue(image, torch.tensor(0.3).view(1, 1, 1, 1)), image)
 
@@ -127,7 +127,7 @@ def test_hue_leaves_a_grey_image_grey() -> None:
 def test_erasing_blanks_rectangles_of_the_asked_area_in_half_the_images() -> None:
     augment = BatchedAugmentation(config(1, size=40), Augmentation(**{**STILL, "erasing": (0.05, 0.2)}))
     out = augment(np.full((2000, 40, 40), 255, np.uint8), generator())[:, 0]
-    blank = out == 0  # the mean colour
+    blank = out == 0  # the mean color
     share = blank.float().mean((1, 2))
     erased = share > 0
     assert 0.45 < erased.float().mean() < 0.55

@@ -87,8 +87,8 @@ def test_images_of_several_sizes_are_augmented_one_by_one() -> None:
     images = [rng.integers(0, 256, (side, side), dtype=np.uint8) for side in (16, 20, 30)]
     mixed = TrainingImages(LabeledImages(images, [0, 1, 1], ["a", "b"]), CONFIG, AUGMENTATION)
     assert mixed.at_once is None and TrainingImages(arrays(), CONFIG, AUGMENTATION).at_once is not None
-    with Image.new("L", (16, 16)) as grey:
-        assert mixed.one_by_one(grey).shape == (1, 16, 16)
+    with Image.new("L", (16, 16)) as gray:
+        assert mixed.one_by_one(gray).shape == (1, 16, 16)
 
 
 def test_images_with_boxes_are_cropped_one_by_one_as_in_evaluation() -> None:

@@ -37,7 +37,7 @@ def test_arrays_give_their_own_pixels_labels_and_canonical_classes() -> None:
     assert data.labels.tolist() == LABELS
 
 
-def test_colour_arrays_give_colour_images() -> None:
+def test_color_arrays_give_color_images() -> None:
     pixels = np.stack([PIXELS] * 3, axis=-1)
     image = LabeledImages(pixels, LABELS, CLASSES).image(2)
     assert image.mode == "RGB"
@@ -170,7 +170,7 @@ def test_bad_arrays_are_refused_with_the_place(change: dict[str, Any], message: 
     ("mode", "expected"),
     [("1", "L"), ("L", "L"), ("LA", "L"), ("P", "RGB"), ("RGBA", "RGB"), ("CMYK", "RGB"), ("RGB", "RGB")],
 )
-def test_files_of_every_kind_come_out_grey_or_colour(tmp_path: Path, mode: str, expected: str) -> None:
+def test_files_of_every_kind_come_out_gray_or_color(tmp_path: Path, mode: str, expected: str) -> None:
     path = tmp_path / ("face.tif" if mode == "CMYK" else "face.png")
     Image.new("RGB", (5, 4), "white").convert(mode).save(path)
     image = open_image(path)
@@ -179,7 +179,7 @@ def test_files_of_every_kind_come_out_grey_or_colour(tmp_path: Path, mode: str, 
 
 
 @pytest.mark.parametrize("suffix", ["png", "pgm", "tif"])
-def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path, suffix: str) -> None:
+def test_sixteen_bit_gray_is_scaled_not_clipped(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"face.{suffix}"
     Image.fromarray(np.array([[0, 257 * 100, 65535]], np.uint16)).save(path)
     image = open_image(path)

@@ -100,7 +100,7 @@ def test_given_classes_fix_the_order_of_name_labels(tmp_path: Path) -> None:
     assert (data.classes, data.labels.tolist()) == (CLASSES["raf_db"], [3, 1])
 
 
-def test_colour_arrays_and_split_names_are_read(tmp_path: Path) -> None:
+def test_color_arrays_and_split_names_are_read(tmp_path: Path) -> None:
     path = archive(tmp_path, images=np.zeros((3, 4, 4, 3), np.uint8), labels=[0, 1, 0], split=["valid", "Train", "val"])
     splits = read(path)
     assert {split: len(data) for split, data in splits.items()} == {"train": 1, "validation": 2}

@@ -69,9 +69,9 @@ def test_the_arcface_template_is_the_published_one_at_its_size() -> None:
     np.testing.assert_allclose(template("arcface", 112), published)
 
 
-def test_the_loose_crop_shows_half_as_much_again_about_the_same_centre() -> None:
+def test_the_loose_crop_shows_half_as_much_again_about_the_same_center() -> None:
     np.testing.assert_allclose(1.5 * (template("loose") - 55.5), template("arcface") - 55.5)
-    # Published for comparisons over datasets, there scaled about the first pixel's centre: a sixth of a pixel off.
+    # Published for comparisons over datasets, there scaled about the first pixel's center: a sixth of a pixel off.
     published = [(44.196, 53.131), (67.688, 53.001), (56.017, 66.491), (46.366, 80.244), (65.820, 80.136)]
     np.testing.assert_allclose(template("loose"), np.array(published) - 1 / 6, atol=2e-3)
 
@@ -124,7 +124,7 @@ def test_shrinking_averages_fine_detail_instead_of_picking_from_it() -> None:
     assert np.abs(aligned.astype(float) - 127.5).max() < 13  # one row of the 15 or so that make a pixel
 
 
-def test_beyond_the_border_is_black_and_grey_stays_grey() -> None:
+def test_beyond_the_border_is_black_and_gray_stays_gray() -> None:
     aligned = align(Image.new("L", (100, 100), 200), fixed_faces.face(0, -40, 80), 112)
     assert (aligned.mode, aligned.size) == ("L", (112, 112))
     pixels = np.asarray(aligned)
@@ -139,10 +139,10 @@ def test_what_cannot_be_aligned_is_refused() -> None:
         align(picture, face, crop="tight")
     with pytest.raises(InputError, match="size is 0; expected a number of pixels"):
         align(picture, face, 0)
-    centred = template() - template().mean(0)
-    spread = (centred**2).sum(0)
+    centerd = template() - template().mean(0)
+    spread = (centerd**2).sum(0)
     for stretch in (1.0, 1.01):  # mirrored and stretched until no turn is better than another
-        landmarks = 50 + centred * (-stretch * spread[1] / spread[0], 1)
+        landmarks = 50 + centerd * (-stretch * spread[1] / spread[0], 1)
         with pytest.raises(InputError, match="lie unlike those of a face"):
             align(picture, Face((0, 0, 1, 1), tuple(map(tuple, landmarks.tolist())), 1.0))
     with pytest.raises(InputError, match="a face has 4 landmarks; expected left_eye, right_eye, nose"):

@@ -40,11 +40,11 @@ def test_the_three_faces_of_a_group_and_nothing_else_are_found_the_largest_first
 
 
 @needs_extra
-@pytest.mark.parametrize("change", ["as it is", "grey", "with transparency", "half the size", "twice the size"])
+@pytest.mark.parametrize("change", ["as it is", "gray", "with transparency", "half the size", "twice the size"])
 def test_the_landmarks_are_on_the_face_in_whatever_form_the_picture_comes(astronaut: Image.Image, change: str) -> None:
     scale = {"half the size": 0.5, "twice the size": 2.0}.get(change, 1.0)
     picture = astronaut.resize((round(512 * scale), round(512 * scale)))
-    picture = picture.convert({"grey": "L", "with transparency": "RGBA"}.get(change, "RGB"))
+    picture = picture.convert({"gray": "L", "with transparency": "RGBA"}.get(change, "RGB"))
     (face,) = detect(picture)
     by_eye = np.array([(206, 103), (248, 105), (226, 130), (204, 141), (246, 143)]) * scale
     assert np.abs(np.array(face.landmarks) - by_eye).max() < 5 * scale

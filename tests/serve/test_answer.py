@@ -139,7 +139,7 @@ def test_names_of_files_are_text(quadruplet: Answer) -> None:
 def test_a_place_that_counts_nothing_has_a_place_on_the_scale() -> None:
     maps = np.ones((2, 6, 6))
     maps[0, 0, 0] = 0
-    seen: Any = [SimpleNamespace(face=Image.new("RGB", (60, 60), "grey"))] * 2
+    seen: Any = [SimpleNamespace(face=Image.new("RGB", (60, 60), "gray"))] * 2
     row = module._map_row(maps, seen)
     assert (row["low"], row["high"], len(row["faces"])) == ("2⁻²⁰ or less", "1", 2)
     maps[0, 0, 0] = 0.5
@@ -149,7 +149,7 @@ def test_a_place_that_counts_nothing_has_a_place_on_the_scale() -> None:
 def test_maps_are_brightest_where_they_are_highest() -> None:
     values = np.zeros((6, 6))
     values[1, 4] = 1
-    drawn = np.asarray(over_face(Image.new("RGB", (60, 60), "grey"), values, 0, 1)).sum(-1)
+    drawn = np.asarray(over_face(Image.new("RGB", (60, 60), "gray"), values, 0, 1)).sum(-1)
     assert np.unravel_index(drawn.argmax(), drawn.shape) in {(y, x) for y in range(10, 20) for x in range(40, 50)}
     grown = np.asarray(matrix(values, 0, 1)).astype(int).sum(-1)
     assert grown.shape == (6, 6) and grown.argmax() == 10

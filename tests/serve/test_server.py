@@ -91,7 +91,7 @@ def test_the_page_reads_and_compares_faces_refuses_what_is_too_much_and_leaves_n
     big = tmp_path / "big.jpg"
     big.write_bytes(bytes(MEGABYTES * 2**20 + 1))
     blank = tmp_path / "blank.png"
-    Image.new("RGB", (96, 96), "grey").save(blank)
+    Image.new("RGB", (96, 96), "gray").save(blank)
     broken = tmp_path / "broken.png"
     broken.write_bytes(files[0].read_bytes()[:300])
 

@@ -27,7 +27,7 @@ def drawn(panel: Axes, layer: int) -> np.ndarray:
     return np.asarray(panel.images[layer].get_array())
 
 
-def test_first_row_shows_the_faces_untouched_and_every_other_row_shows_them_grey() -> None:
+def test_first_row_shows_the_faces_untouched_and_every_other_row_shows_them_gray() -> None:
     faces, overlaid = grid(attention_rows(FACES, {"w": WEIGHTS}).axes)
     for panel, face in zip(faces, FACES, strict=True):
         np.testing.assert_array_equal(drawn(panel, 0), face)
@@ -54,7 +54,7 @@ def test_images_of_a_row_share_one_scale_and_rows_do_not() -> None:
     assert {panel.images[1].get_clim() for panel in maps} == {(MAPS.min(), MAPS.max())}
 
 
-def test_every_row_of_maps_has_a_colour_bar_with_its_unit_and_masks_have_none() -> None:
+def test_every_row_of_maps_has_a_color_bar_with_its_unit_and_masks_have_none() -> None:
     panels = attention_rows(FACES, {"w": WEIGHTS, "occluded": MASKS, "m": MAPS}).axes
     assert [bar.get_ylabel() for panel in panels for bar in panel.child_axes] == [
         "attention × N\n(1 = uniform)",

@@ -55,7 +55,7 @@ def test_matrices_are_the_image_with_itself_and_with_the_other(compared: Compari
     assert [panel.get_xlabel() for panel in second[1:]] == ["position, second image"] * 3
 
 
-def test_labels_of_colour_scales_keep_clear_of_the_next_matrix(compared: Comparison) -> None:
+def test_labels_of_color_scales_keep_clear_of_the_next_matrix(compared: Comparison) -> None:
     figure = similarity_matrices(FACES[:2], compared.pair(0, 0), compared.pair(0, 1))
     figure.draw_without_rendering()
     for line in grid(figure.axes, 4):
@@ -81,7 +81,7 @@ def test_class_heat_maps_lie_over_the_anchor_and_over_the_image_in_turn(compared
     maps = class_maps(compared)
     figure = class_heat_maps(FACES, maps, CLASSES, level=0)
     faces, *rows = grid(figure.axes, 3)
-    greys = FACES @ [0.299, 0.587, 0.114]
+    grays = FACES @ [0.299, 0.587, 0.114]
     for panel, face in zip(faces, FACES[1:], strict=True):
         np.testing.assert_array_equal(drawn(panel), face)
     names = [
@@ -89,7 +89,7 @@ def test_class_heat_maps_lie_over_the_anchor_and_over_the_image_in_turn(compared
     ]
     for row, name in zip(rows, names, strict=True):
         for number, panel in enumerate(row):
-            below = greys[0] if name.endswith("anchor") else greys[number + 1]
+            below = grays[0] if name.endswith("anchor") else grays[number + 1]
             np.testing.assert_allclose(drawn(panel, 0), below)
             np.testing.assert_allclose(drawn(panel, 1), np.log2(maps[name][0, number]), rtol=1e-6)
     distance = maps["mean_distance"][0]
@@ -122,12 +122,12 @@ def test_features_are_drawn_over_the_image_itself_with_their_mean_first(compared
     maps = feature_maps(compared, [False, True, False])
     faces, discriminative, redundant = grid(discriminative_features(FACES, maps, CLASSES).axes, 4)
     assert [panel.get_title() for panel in faces] == ["sad\nmean of all", "happy", "sad (own)", "fear"]
-    grey = FACES[0] @ [0.299, 0.587, 0.114]
+    gray = FACES[0] @ [0.299, 0.587, 0.114]
     for row, name in ((discriminative, "discriminative"), (redundant, "redundant")):
         np.testing.assert_allclose(drawn(row[0], 1), np.log2(maps[name][-1].mean(0)), atol=1e-6)
         np.testing.assert_allclose(drawn(row[3], 1), np.log2(maps[name][-1, 2]), atol=1e-6)
         for panel in row:
-            np.testing.assert_allclose(drawn(panel, 0), grey)
+            np.testing.assert_allclose(drawn(panel, 0), gray)
 
 
 def test_what_does_not_go_together_is_named(compared: Comparison) -> None:

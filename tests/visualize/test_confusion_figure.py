@@ -64,9 +64,9 @@ def test_rows_are_the_truth_and_columns_the_prediction() -> None:
 
 def test_text_is_light_on_dark_cells_and_dark_on_light_ones() -> None:
     panel = confusion_matrices({"QCS": COUNTS}, CLASSES).axes[0]
-    colours = {text.get_text(): text.get_color() for text in panel.texts}
-    assert colours["80.0"] == "white"
-    assert colours["20.0"] == "black"
+    colors = {text.get_text(): text.get_color() for text in panel.texts}
+    assert colors["80.0"] == "white"
+    assert colors["20.0"] == "black"
 
 
 def test_a_class_without_images_is_empty_and_outside_the_balanced_accuracy() -> None:
@@ -80,7 +80,7 @@ def test_a_class_without_images_is_empty_and_outside_the_balanced_accuracy() -> 
     assert cells(panel)[2, 1] == "no images"
 
 
-def test_long_class_names_do_not_reach_into_the_neighbouring_matrix() -> None:
+def test_long_class_names_do_not_reach_into_the_neighboring_matrix() -> None:
     classes = [f"{name} with a long name" for name in CLASSES]
     figure = confusion_matrices({"base": COUNTS, "QCS": COUNTS}, classes)
     figure.draw_without_rendering()

@@ -44,7 +44,7 @@ def test_losses_are_drawn_left_and_accuracies_in_percent_right() -> None:
     assert (losses.get_ylabel(), accuracies.get_ylabel()) == ("cross entropy", "% of images")
 
 
-def test_line_style_tells_the_quantity_and_colour_the_run() -> None:
+def test_line_style_tells_the_quantity_and_color_the_run() -> None:
     losses, accuracies = loss_curves({"base": BASE, "QCS": CROSS}).axes
     assert [line.get_linestyle() for line in curves(losses)] == ["-", "-", "--", ":"]
     assert [line.get_linestyle() for line in curves(accuracies)] == ["-", ":", "-", "--", ":"]

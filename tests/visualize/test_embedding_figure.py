@@ -1,4 +1,4 @@
-"""Features in the plane: neighbours, colours and legends."""
+"""Features in the plane: neighbors, colors and legends."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import numpy as np
 import pytest
 
 from qcs.errors import InputError
-from qcs.visualize import embedding, neighbour_agreement, project
+from qcs.visualize import embedding, neighbor_agreement, project
 
 RANDOM = np.random.default_rng(0)
 FEATURES = np.concatenate([RANDOM.normal(size=(20, 8)), RANDOM.normal(size=(20, 8)) + 20])
 GROUPS = ["a"] * 20 + ["b"] * 20
 
 
-def test_neighbours_stay_neighbours_and_the_seed_decides() -> None:
+def test_neighbors_stay_neighbors_and_the_seed_decides() -> None:
     points = project(FEATURES)
     assert points.shape == (40, 2)
-    assert neighbour_agreement(points, GROUPS) == 1
+    assert neighbor_agreement(points, GROUPS) == 1
     np.testing.assert_array_equal(points, project(FEATURES))
 
 
-def test_agreement_is_the_share_of_nearest_neighbours_of_the_same_group() -> None:
+def test_agreement_is_the_share_of_nearest_neighbors_of_the_same_group() -> None:
     line = np.array([[0.0], [1.0], [3.0], [7.0]])  # each is nearest to the one before it, the first to the second
-    assert neighbour_agreement(line, ["x", "x", "y", "y"]) == 0.75
+    assert neighbor_agreement(line, ["x", "x", "y", "y"]) == 0.75
 
 
-def test_each_colouring_draws_the_same_points() -> None:
+def test_each_coloring_draws_the_same_points() -> None:
     points = RANDOM.normal(size=(40, 2))
     people = [f"person {number % 13}" for number in range(40)]  # 0 appears 4 times, the others 3 times
     by_class, by_person = embedding(points, {"class": GROUPS, "who": people}).axes
@@ -39,7 +39,7 @@ def test_each_colouring_draws_the_same_points() -> None:
     assert len(labels) == 9 and labels[0] == "5 others" and "person 0" in labels
 
 
-def test_groups_differ_in_marker_and_colour() -> None:
+def test_groups_differ_in_marker_and_color() -> None:
     panel = embedding(RANDOM.normal(size=(8, 2)), {"class": list("abcdefgh")}).axes[0]
     looks = {(tuple(dots.get_facecolor()[0]), dots.get_paths()[0].vertices.tobytes()) for dots in panel.collections}
     assert len(looks) == 8
@@ -51,7 +51,7 @@ def test_what_cannot_be_drawn_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         project(FEATURES[:2])
     with pytest.raises(InputError, match=r"points have shape \(40, 8\)"):
         embedding(FEATURES, {"class": GROUPS})
-    with pytest.raises(InputError, match="no colouring"):
+    with pytest.raises(InputError, match="no coloring"):
         embedding(FEATURES[:, :2], {})
     with pytest.raises(InputError, match="'class' has 3 groups for 40 points"):
         embedding(FEATURES[:, :2], {"class": GROUPS[:3]})

@@ -49,7 +49,7 @@ FORMATS: dict[str, Format] = {
         lambda path, options: list_file.read_list(path, options.image_root),
     ),
 }
-"""Every format by name: those of datasets, then the general ones, which are tried where no dataset is recognised."""
+"""Every format by name: those of datasets, then the general ones, which are tried where no dataset is recognized."""
 
 _GENERAL = ("npz", "folder", "list")
 
@@ -87,7 +87,7 @@ def read(
             list.
         classes: Class names in index order: the names of whole-number labels that have none, else a choice of classes
             by name.
-        format: A key of `FORMATS`. Default: what the path is recognised as.
+        format: A key of `FORMATS`. Default: what the path is recognized as.
         votes: How FERPlus votes become labels, see `qcs.data.votes.decide`. Default: the official majority, where there
             are votes.
 
@@ -134,7 +134,7 @@ def load(
     path = Path(path)
     if votes is not None and votes not in RULES:
         raise InputError(f"unknown vote rule {votes!r}; expected one of {', '.join(RULES)}")
-    name = _recognised(path) if format is None else format
+    name = _recognized(path) if format is None else format
     if name not in FORMATS:
         raise InputError(f"unknown format {name!r}; expected one of {', '.join(FORMATS)}")
     _check_kind(path, name)
@@ -148,11 +148,11 @@ def load(
     return name, table
 
 
-def _recognised(path: Path) -> str:
-    datasets = [name for name, stored in FORMATS.items() if name not in _GENERAL and stored.recognises(path)]
+def _recognized(path: Path) -> str:
+    datasets = [name for name, stored in FORMATS.items() if name not in _GENERAL and stored.recognizes(path)]
     if len(datasets) > 1:
         raise InputError(f"{path} can be read as {' or '.join(datasets)}; say which format it is")
-    general = [name for name in _GENERAL if FORMATS[name].recognises(path)]
+    general = [name for name in _GENERAL if FORMATS[name].recognizes(path)]
     return (*datasets, *general, "list")[0]
 
 

@@ -38,7 +38,7 @@ def _annotated(path: Path) -> dict[str, Path]:
     return {split: folder for split, folder in folders.items() if (folder / "annotations").is_dir()}
 
 
-def _recognises(path: Path, dataset: str) -> bool:
+def _recognizes(path: Path, dataset: str) -> bool:
     return has_lists(path, dataset) or bool(_annotated(path))
 
 
@@ -90,5 +90,5 @@ def _code(content: bytes) -> str:
     raise ValueError(f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else "an archive")
 
 
-AFFECTNET7 = Format(_layout(7), partial(_recognises, dataset="affectnet7"), partial(_read, dataset="affectnet7"))
-AFFECTNET8 = Format(_layout(8), partial(_recognises, dataset="affectnet8"), partial(_read, dataset="affectnet8"))
+AFFECTNET7 = Format(_layout(7), partial(_recognizes, dataset="affectnet7"), partial(_read, dataset="affectnet7"))
+AFFECTNET8 = Format(_layout(8), partial(_recognizes, dataset="affectnet8"), partial(_read, dataset="affectnet8"))

@@ -27,7 +27,7 @@ _LAYOUT = (
 )
 
 
-def _recognises(path: Path) -> bool:
+def _recognizes(path: Path) -> bool:
     if not path.is_dir():
         return False
     if any((path / place).is_dir() for place in _LABELS):
@@ -94,4 +94,4 @@ def _code(sequence: Path) -> str | None:
     raise InputError(f"{files[0]} does not hold one code from 0 to 7; correct it or remove the sequence")
 
 
-CKPLUS = Format(_LAYOUT, _recognises, _read)
+CKPLUS = Format(_LAYOUT, _recognizes, _read)

@@ -36,7 +36,7 @@ class _Face(NamedTuple):
     label: str
 
 
-def _recognises(path: Path) -> bool:
+def _recognizes(path: Path) -> bool:
     if path.is_dir():
         return any((path / place).is_file() for place in _LISTS)
     if path.name != _LIST:
@@ -82,4 +82,4 @@ def _faces(path: Path) -> Iterator[_Face]:
             yield _Face(columns[0], columns[1], (left, top, right, bottom), columns[7])
 
 
-EXPW = Format(_LAYOUT, _recognises, _read)
+EXPW = Format(_LAYOUT, _recognizes, _read)

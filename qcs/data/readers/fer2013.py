@@ -97,7 +97,7 @@ def _pixels(path: Path, number: int, text: str) -> bytes:
     return values.astype(np.uint8).tobytes()
 
 
-def _recognises(path: Path) -> bool:
+def _recognizes(path: Path) -> bool:
     return any((path / name).is_file() for name in TABLES) if path.is_dir() else has_pixels(path)
 
 
@@ -110,4 +110,4 @@ def _read(path: Path, options: Options) -> Table:
     return read_pixels(path, "fer2013", CODES["fer2013"])
 
 
-FER2013 = Format((*_LAYOUT, "or a folder per class, named 0 to 6 or by expression"), _recognises, _read)
+FER2013 = Format((*_LAYOUT, "or a folder per class, named 0 to 6 or by expression"), _recognizes, _read)

@@ -43,7 +43,7 @@ class _Votes(NamedTuple):
     votes: list[int]
 
 
-def _recognises(path: Path) -> bool:
+def _recognizes(path: Path) -> bool:
     if path.is_file():
         return path.name == _VOTES or has_lists(path, "ferplus")
     return (path / _VOTES).is_file() or bool(_folds(path)) or has_lists(path, "ferplus")
@@ -135,4 +135,4 @@ def _counts(path: Path, number: int, cells: list[str]) -> list[int]:
     return [int(cell) for cell in cells]
 
 
-FERPLUS = Format(_LAYOUT, _recognises, _read)
+FERPLUS = Format(_LAYOUT, _recognizes, _read)

@@ -26,10 +26,10 @@ class Format(NamedTuple):
 
     Attributes:
         layout: The files it expects, a line for each.
-        recognises: Whether a path holds this format beyond doubt.
+        recognizes: Whether a path holds this format beyond doubt.
         read: Reads a path.
     """
 
     layout: tuple[str, ...]
-    recognises: Callable[[Path], bool]
+    recognizes: Callable[[Path], bool]
     read: Callable[[Path, Options], Table]

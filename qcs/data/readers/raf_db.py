@@ -13,7 +13,7 @@ from qcs.data.readers.options import Format, Options
 from qcs.data.readers.table import Table
 from qcs.errors import InputError
 
-_LIST = "list_patition_label.txt"  # so it is spelt
+_LIST = "list_patition_label.txt"  # so it is spelled
 _LISTS = (_LIST, f"EmoLabel/{_LIST}", f"basic/EmoLabel/{_LIST}")
 _IMAGES = ("Image/aligned", "aligned", "basic/Image/aligned")
 _LAYOUT = (
@@ -24,7 +24,7 @@ _LAYOUT = (
 )
 
 
-def _recognises(path: Path) -> bool:
+def _recognizes(path: Path) -> bool:
     official = path.name == _LIST if path.is_file() else any((path / place).is_file() for place in _LISTS)
     return official or has_lists(path, "raf_db")
 
@@ -50,4 +50,4 @@ def _official(source: Path, root: Path, options: Options) -> Table:
     return coded(table, "raf_db", CODES["raf_db"])
 
 
-RAF_DB = Format(_LAYOUT, _recognises, _read)
+RAF_DB = Format(_LAYOUT, _recognizes, _read)

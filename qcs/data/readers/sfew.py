@@ -30,7 +30,7 @@ def _splits(path: Path) -> dict[Path, str]:
     return found
 
 
-def _recognises(path: Path) -> bool:
+def _recognizes(path: Path) -> bool:
     # With plain Train and Val it is a folder per class like any other.
     return any(re.fullmatch(r"(train|val)_aligned_faces\w*", folder.name.lower()) for folder in _splits(path))
 
@@ -46,4 +46,4 @@ def _read(path: Path, options: Options) -> Table:
     return coded(table, "sfew", CODES["sfew"])
 
 
-SFEW = Format(_LAYOUT, _recognises, _read)
+SFEW = Format(_LAYOUT, _recognizes, _read)

@@ -107,7 +107,7 @@ def _draw(
     mask = draw_features(canvas, place, person, move, shot)
     draw_glasses(canvas, place, person, shot)
 
-    picture = canvas.colour * canvas.light * shot.lamp
+    picture = canvas.color * canvas.light * shot.lamp
     picture += shot.noise * grain.standard_normal(picture.shape, dtype=np.float32)
     pixels = np.clip(255 * picture + 0.5, 0, 255).astype(np.uint8)
     return pixels.transpose(0, 2, 1).reshape(-1, size, size, 3), mask.reshape(-1, size, size)

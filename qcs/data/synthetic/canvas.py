@@ -1,6 +1,6 @@
 """A batch of pictures to paint on with analytic, anti-aliased shapes.
 
-Everything broadcasts batch first: a number per face is (B, 1, 1), a colour (B, 3, 1), a number per pixel (B, 1, P).
+Everything broadcasts batch first: a number per face is (B, 1, 1), a color (B, 3, 1), a number per pixel (B, 1, P).
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ Array = npt.NDArray[np.floating[Any]]
 
 
 class Canvas:
-    """Colour and light of B pictures, kept apart until the end so that every layer is lit alike.
+    """Color and light of B pictures, kept apart until the end so that every layer is lit alike.
 
     Args:
-        colour: (B, 3, P), the background, 0 to 1.
+        color: (B, 3, P), the background, 0 to 1.
         edge: (B, 1, 1), width over which an outline fades from full to none, in face units.
     """
 
-    def __init__(self, colour: Array, edge: Array) -> None:
-        self.colour = colour
-        self.light: Array = np.ones_like(colour[:, :1])
+    def __init__(self, color: Array, edge: Array) -> None:
+        self.color = color
+        self.light: Array = np.ones_like(color[:, :1])
         self._edge = edge
 
     def coverage(self, distance: Array) -> Array:
         """How much of each pixel lies inside a shape, given its signed distance (negative inside)."""
         return np.clip(0.5 - distance / self._edge, 0, 1)
 
-    def paint(self, colour: Array, coverage: Array) -> None:
-        """Lays `colour` over the pictures where `coverage` is one."""
-        change = colour - self.colour
+    def paint(self, color: Array, coverage: Array) -> None:
+        """Lays `color` over the pictures where `coverage` is one."""
+        change = color - self.color
         change *= coverage
-        self.colour += change
+        self.color += change
 
-    def cover(self, colour: Array, coverage: Array) -> None:
+    def cover(self, color: Array, coverage: Array) -> None:
         """Paints something solid, which hides the light and shade that fell on what is behind it."""
-        self.paint(colour, coverage)
+        self.paint(color, coverage)
         self.light += coverage * (1 - self.light)
 
     def shade(self, amount: Array) -> None:
@@ -55,7 +55,7 @@ def ellipse(x: Array, y: Array, radius_x: Array | float, radius_y: Array | float
     """Signed distance to an ellipse about the origin: first order, exact on the outline."""
     u, v = x / radius_x, y / radius_y
     square = u * u + v * v
-    slope = np.sqrt(np.square(u / radius_x) + np.square(v / radius_y)) + 1e-6  # no division by zero at the centre
+    slope = np.sqrt(np.square(u / radius_x) + np.square(v / radius_y)) + 1e-6  # no division by zero at the center
     return 0.5 * (square - 1) / slope
 
 

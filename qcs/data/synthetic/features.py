@@ -16,15 +16,15 @@ Mask = npt.NDArray[np.bool_]
 _MARGIN = 0.02  # by which the mask reaches beyond the outlines, in face units
 
 
-def _colour(red: float, green: float, blue: float) -> Array:
+def _color(red: float, green: float, blue: float) -> Array:
     return np.array([[red], [green], [blue]], dtype=np.float32)
 
 
-_WHITE = _colour(0.95, 0.95, 0.94)
-_LASH = _colour(0.09, 0.06, 0.06)
-_THROAT = _colour(0.22, 0.05, 0.06)
-_TONGUE = _colour(0.80, 0.36, 0.36)
-_TEETH = _colour(0.97, 0.95, 0.91)
+_WHITE = _color(0.95, 0.95, 0.94)
+_LASH = _color(0.09, 0.06, 0.06)
+_THROAT = _color(0.22, 0.05, 0.06)
+_TONGUE = _color(0.80, 0.36, 0.36)
+_TEETH = _color(0.97, 0.95, 0.91)
 
 
 def draw_features(canvas: Canvas, place: Place, person: People, move: Expressions, shot: Shots) -> Mask:

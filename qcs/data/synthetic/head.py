@@ -11,11 +11,11 @@ from qcs.data.synthetic.shots import Shots
 
 
 def background(grid_x: Array, grid_y: Array, shot: Shots) -> Array:
-    """(B, 3, P): two colours shading into each other, and a soft blob of a third."""
+    """(B, 3, P): two colors shading into each other, and a soft blob of a third."""
     along = 0.5 + 0.35 * (np.cos(shot.back_angle) * grid_x + np.sin(shot.back_angle) * grid_y)
     blob = bump((grid_x - shot.blob_x) / shot.blob_radius, (grid_y - shot.blob_y) / shot.blob_radius)
-    colour = shot.back + along * (shot.back_far - shot.back)
-    return colour + blob * (shot.blob - colour)
+    color = shot.back + along * (shot.back_far - shot.back)
+    return color + blob * (shot.blob - color)
 
 
 def draw_head(canvas: Canvas, place: Place, person: People, shot: Shots) -> None:

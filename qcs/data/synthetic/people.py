@@ -53,7 +53,7 @@ _STYLE_SHARE = (1, 1.5, 2.5, 2, 2, 2, 2.5, 2, 1.5)
 class People:
     """One row per person; lengths in face units (the head is about 1.75 high), y pointing down."""
 
-    skin: Array  # (n, 3, 1), as are all colours
+    skin: Array  # (n, 3, 1), as are all colors
     lips: Array
     hair: Array
     iris: Array
@@ -152,6 +152,6 @@ def draw_people(seed: int, count: int) -> People:
 
 
 def _interpolate(palette: np.ndarray, position: Array) -> np.ndarray:
-    """(n, 3, 1): the colour at `position` (n, 1, 1) along the `palette` (M, 3), neighbours blended."""
+    """(n, 3, 1): the color at `position` (n, 1, 1) along the `palette` (M, 3), neighbors blended."""
     steps = np.arange(len(palette))
     return np.stack([np.interp(position[:, 0], steps, channel) for channel in palette.T], axis=1)

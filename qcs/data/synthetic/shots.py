@@ -12,7 +12,7 @@ from qcs.data.synthetic.draws import Draws
 
 @dataclass(frozen=True)
 class Shots:
-    """One row per face: numbers are (n, 1, 1), colours (n, 3, 1)."""
+    """One row per face: numbers are (n, 1, 1), colors (n, 3, 1)."""
 
     roll: Array  # radians
     scale: Array
@@ -28,7 +28,7 @@ class Shots:
     light_y: Array
     light_z: Array
     contrast: Array  # share of the light that has a direction
-    lamp: Array  # colour and strength of the light
+    lamp: Array  # color and strength of the light
     back: Array
     back_far: Array
     back_angle: Array
@@ -66,20 +66,20 @@ def draw_shots(seed: int, count: int) -> Shots:
         light_z=1 / length,
         contrast=draws.uniform(0.35, 0.75),
         lamp=draws.uniform(0.85, 1.12) * (1 + _WARM * draws.normal(0, 0.03)),
-        back=_colour(draws),
-        back_far=_colour(draws),
+        back=_color(draws),
+        back_far=_color(draws),
         back_angle=draws.uniform(-np.pi, np.pi),
-        blob=_colour(draws),
+        blob=_color(draws),
         blob_x=draws.uniform(-1, 1),
         blob_y=draws.uniform(-1, 1),
         blob_radius=draws.uniform(0.3, 0.9),
-        shirt=_colour(draws),
+        shirt=_color(draws),
         blur=draws.uniform(0.0, 0.04),
         noise=draws.uniform(0.005, 0.022),
     )
 
 
-def _colour(draws: Draws) -> Array:
+def _color(draws: Draws) -> Array:
     """(n, 3, 1): any hue, rather muted."""
     hue, strength, value = draws.uniform(0, 1), draws.uniform(0.05, 0.35), draws.uniform(0.45, 0.95)
     distance = np.abs((6 * hue + np.array([[0], [4], [2]], dtype=np.float32)) % 6 - 3) - 1

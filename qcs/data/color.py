@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def luminance(x: Tensor) -> Tensor:
-    """Grey value (B, 1, H, W) of grey or colour images, by the weights of ITU-R 601 as in Pillow."""
+    """Gray value (B, 1, H, W) of grayscale or color images, by the weights of ITU-R 601 as in Pillow."""
     if x.shape[1] == 1:
         return x
     return (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
@@ -19,17 +19,17 @@ def adjust_brightness(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_contrast(x: Tensor, factor: Tensor) -> Tensor:
-    """Distance of images (B, C, H, W) from their mean grey value times factor (B, 1, 1, 1), clipped."""
+    """Distance of images (B, C, H, W) from their mean gray value times factor (B, 1, 1, 1), clipped."""
     return _blend(x, luminance(x).mean((2, 3), keepdim=True), factor)
 
 
 def adjust_saturation(x: Tensor, factor: Tensor) -> Tensor:
-    """Distance of colour images (B, 3, H, W) from grey times factor (B, 1, 1, 1), clipped."""
+    """Distance of color images (B, 3, H, W) from gray times factor (B, 1, 1, 1), clipped."""
     return _blend(x, luminance(x), factor)
 
 
 def adjust_hue(x: Tensor, shift: Tensor) -> Tensor:
-    """Colour images (B, 3, H, W) with the hue moved by shift (B, 1, 1, 1), a share of the colour circle."""
+    """Color images (B, 3, H, W) with the hue moved by shift (B, 1, 1, 1), a share of the color circle."""
     value, low = x.amax(1), x.amin(1)
     chroma = value - low
     red, green, blue = x.unbind(1)
