@@ -24,7 +24,6 @@ from benchmarks.ferplus.plan import IMAGES_PER_STEP, Budget, Condition, chosen
 from qcs.engine.run_folder import RunFolder, write_text
 from qcs.engine.training import TrainConfig, resume, train
 from qcs.engine.training.checkpoints import Checkpoints
-from qcs.engine.training.trainer import CHECKPOINTS
 from qcs.errors import InputError
 from qcs.models import load_model
 from qcs.models._hub import sha256
@@ -136,13 +135,13 @@ def trained(config: TrainConfig, splits: dict[str, Any]) -> RunFolder:
         InputError: If the folder holds a run of other settings.
     """
     folder = RunFolder(str(config.output))
-    if (folder.path / "config.json").exists():
+    if folder.started:
         begun_with = folder.read_config()["config"]
         if begun_with != json.loads(json.dumps(dataclasses.asdict(config))):
             raise InputError(f"{folder.path} holds a run of other settings; choose another folder with --runs")
-        if Checkpoints(folder.path / CHECKPOINTS):
+        if Checkpoints(folder.checkpoints):
             resume(folder.path, splits)
-        if (folder.path / "validation.json").exists():
+        if folder.finished:
             return folder
     folder.discard()  # it ended before its first checkpoint
     train(config, splits)
@@ -151,7 +150,7 @@ def trained(config: TrainConfig, splits: dict[str, Any]) -> RunFolder:
 
 def _told(folder: RunFolder) -> dict[str, Any]:
     """What the run folder says, but for where it and its start lie."""
-    begun, history = folder.read_config(), json.loads((folder.path / "metrics.json").read_text())
+    begun, history = folder.read_config(), folder.read_history()
     best = max(history, key=lambda record: record["validation_accuracy"])
     return {
         "config": {name: value for name, value in begun["config"].items() if name not in ("output", "init")},

@@ -9,10 +9,8 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.table import Table
 from timm.data import resolve_model_data_config
-from torch.utils.data import DataLoader
 
-from qcs.data import eval_transform
-from qcs.engine.eval_data import check_split, known_images
+from qcs.engine.eval_data import check_split, evaluation_batches, known_images
 from qcs.engine.evaluation import Evaluation, evaluate
 from qcs.engine.face_crop import warn_of_other_crop
 from qcs.engine.run_folder import RunFolder, weights_file, writing
@@ -52,7 +50,7 @@ def evaluate_data(
     split, known = known_images(model, data, split, image_root, data_format, partial(_say, console))
     warn_of_other_crop(path, known, data)
     device = Accelerator().device
-    batches = DataLoader(known.with_transform(eval_transform(resolve_model_data_config(model))), batch_size=256)
+    batches = evaluation_batches(known, resolve_model_data_config(model))
     look = Mirrored(model) if mirrored else model
     result = evaluate(look.to(device), batches, model.class_names, device)
     averaged = ", averaged with the mirror images" if mirrored else ""

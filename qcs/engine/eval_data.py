@@ -1,14 +1,38 @@
-"""Labelled images of some data for a trained network: classes meet by name."""
+"""Load labeled images to evaluate a trained network on; classes are matched by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from qcs.data import merge, read
+from torch.utils.data import DataLoader
+
+from qcs.data import eval_transform, merge, read
 from qcs.data.dataset import LabeledImages
 from qcs.data.readers import SPLITS
 from qcs.errors import InputError
 from qcs.models import CrossSimilarityNetwork
+
+BATCH_SIZE = 256
+
+
+def evaluation_batches(
+    images: LabeledImages, data_config: Mapping[str, Any], *, workers: int = 0, rank: int = 0, world_size: int = 1
+) -> DataLoader[tuple[Any, int]]:
+    """Return batches of images to evaluate a network on, in the order of the data.
+
+    Args:
+        images: The images.
+        data_config: Preprocessing of the network, see `timm.data.resolve_model_data_config`.
+        workers: Processes that load images; 0 loads in the main process.
+        rank: Number of this process.
+        world_size: Number of processes; each evaluates every `world_size`-th image, starting with that of its rank.
+
+    Returns:
+        Batches of images (B, C, H, W) and labels (B,), B being 256 or, in the last batch, less.
+    """
+    part = images.subset(list(range(rank, len(images), world_size)))
+    return DataLoader(part.with_transform(eval_transform(data_config)), BATCH_SIZE, num_workers=workers)
 
 
 def check_split(split: str) -> None:

@@ -1,8 +1,9 @@
-"""How well a network classifies: accuracy, balanced accuracy, per class, confusion matrix."""
+"""Evaluate a classifier: accuracy, balanced accuracy, accuracy per class, confusion matrix, confidence intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,18 +12,26 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassConfusionMatrix
+
+from qcs.errors import InputError
+
+Z95 = 1.959964  # 95 % of a normal distribution lie within this many standard deviations of its mean
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Result on one set of labelled images.
+    """Result of a classifier on one set of labeled images.
 
     Attributes:
-        confusion: Counts (K, K), rows the true class, columns the predicted one.
+        confusion: Counts (K, K); rows are true classes, columns are predicted classes.
         loss: Mean cross entropy in nats.
         classes: Class names in index order.
+
+    Example:
+        >>> import numpy as np
+        >>> from qcs.engine import Evaluation
+        >>> Evaluation(np.array([[8, 2], [1, 9]]), 0.4, ("happy", "sad")).accuracy
+        0.85
     """
 
     confusion: npt.NDArray[np.int64]
@@ -35,15 +44,25 @@ class Evaluation:
         return int(self.confusion.sum())
 
     @property
+    def correct(self) -> int:
+        """Number of images classified correctly."""
+        return int(np.trace(self.confusion))
+
+    @property
     def accuracy(self) -> float:
-        """Share of images classified correctly, in [0, 1]."""
+        """Fraction of images classified correctly, in [0, 1]."""
         return float(np.trace(self.confusion) / self.confusion.sum())
+
+    @property
+    def per_class_counts(self) -> dict[str, tuple[int, int]]:
+        """Images classified correctly and all images, by class; classes without images are left out."""
+        counts = zip(self.classes, self.confusion.diagonal().tolist(), self.confusion.sum(1).tolist(), strict=True)
+        return {name: (correct, images) for name, correct, images in counts if images}
 
     @property
     def per_class(self) -> dict[str, float]:
         """Accuracy (recall) of every class that has images, in [0, 1]."""
-        counts = self.confusion.sum(1)
-        return {name: float(self.confusion[i, i] / counts[i]) for i, name in enumerate(self.classes) if counts[i] > 0}
+        return {name: correct / images for name, (correct, images) in self.per_class_counts.items()}
 
     @property
     def balanced_accuracy(self) -> float:
@@ -51,7 +70,7 @@ class Evaluation:
         return float(np.mean(list(self.per_class.values())))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """Return all figures as plain values for JSON."""
         return {
             "images": self.images,
             "accuracy": self.accuracy,
@@ -62,6 +81,41 @@ class Evaluation:
             "confusion": self.confusion.tolist(),
         }
 
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Evaluation:
+        """Rebuild an evaluation from the output of `to_dict`; other keys are ignored.
+
+        Raises:
+            InputError: If loss, classes or a square matrix of counts are missing.
+        """
+        try:
+            counts = np.array(record["confusion"])
+            found = cls(counts, float(record["loss"]), tuple(map(str, record["classes"])))
+            square = counts.shape == (len(found.classes),) * 2
+            if square and counts.dtype.kind == "i" and counts.min() >= 0 and counts.any():
+                return found
+        except (KeyError, TypeError, ValueError):
+            pass
+        raise InputError("expected loss, classes and a confusion matrix of image counts")
+
+
+def wilson(correct: int, images: int) -> tuple[float, float]:
+    """Return the 95 % confidence interval of an accuracy (Wilson, JASA 1927), in [0, 1].
+
+    Args:
+        correct: Number of images classified correctly.
+        images: Number of all images.
+
+    Example:
+        >>> from qcs.engine.evaluation import wilson
+        >>> [round(x, 3) for x in wilson(90, 100)]
+        [0.826, 0.945]
+    """
+    accuracy, weight = correct / images, Z95**2 / images
+    center = (accuracy + weight / 2) / (1 + weight)
+    half = Z95 * math.sqrt(accuracy * (1 - accuracy) / images + weight / (4 * images)) / (1 + weight)
+    return max(0.0, center - half), min(1.0, center + half)
+
 
 @torch.inference_mode()
 def evaluate(
@@ -71,18 +125,21 @@ def evaluate(
     device: torch.device | str = "cpu",
     collected: list[Tensor] | None = None,
 ) -> Evaluation:
-    """Evaluate the base classifier; under several processes, each with its share of the batches, over all of them.
+    """Evaluate the base classifier; under several processes, sum over the batches of all of them.
 
     Args:
         model: Network whose classes are `classes`.
-        batches: Images (B, C, H, W) with labels (B,).
+        batches: Images (B, C, H, W) with labels (B,); every process passes its own part.
         classes: Class names in index order.
-        device: Where the network is.
-        collected: Takes this process's logits (B, K) of each batch, where they are wanted.
+        device: Device of the network.
+        collected: List that the logits (B, K) of each of this process's batches are appended to, if given.
 
     Returns:
         The evaluation of all batches.
     """
+    from torchmetrics import MeanMetric
+    from torchmetrics.classification import MulticlassConfusionMatrix
+
     was_training = model.training
     model.eval()
     confusion = MulticlassConfusionMatrix(num_classes=len(classes)).to(device)

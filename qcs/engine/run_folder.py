@@ -1,28 +1,30 @@
-"""The folder of a training run: what lies where, and files that appear whole or not at all."""
+"""Read and write the folder of a training run; each file appears complete or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from qcs.engine.evaluation import Evaluation
 from qcs.errors import InputError
 from qcs.files import replacing
 from qcs.models._hub import local_file
 from qcs.models.pretrained import embedded_weights
 
-OWN = ("config.json", "metrics.json", "tensorboard", "checkpoints", "best.safetensors", "last.safetensors")
+CONFIG, METRICS = "config.json", "metrics.json"
+OWN = (CONFIG, METRICS, "tensorboard", "checkpoints", "best.safetensors", "last.safetensors")
 
 
 class RunFolder:
-    """Paths and atomic writes of one run.
+    """Read and write the files of one training run.
 
-    `config.json` (every setting), `metrics.json` (a record per epoch), `tensorboard/`, `checkpoints/` (until the run is
-    finished), `best.safetensors` (highest validation accuracy), `last.safetensors`, `validation.json` and `test.json`
-    (per class, confusion matrix), `test_predictions.npz` (probabilities of each test image), pictures.
+    `config.json` (all settings), `metrics.json` (one record per epoch), `tensorboard/`, `checkpoints/` (until the run
+    is finished), `best.safetensors` (highest validation accuracy), `last.safetensors`, `validation.json` and
+    `test.json` (evaluation of the best weights), `test_predictions.npz` (probabilities of each test image), figures.
 
     Args:
         path: The folder.
@@ -32,13 +34,30 @@ class RunFolder:
         self.path = Path(path)
         self.best = self.path / "best.safetensors"
         self.last = self.path / "last.safetensors"
+        self.checkpoints = self.path / "checkpoints"
+        self.tensorboard = self.path / "tensorboard"
+
+    @property
+    def started(self) -> bool:
+        """Whether a run has written its settings here."""
+        return (self.path / CONFIG).exists()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has evaluated its best weights."""
+        return self.has_evaluation("validation")
+
+    @property
+    def has_history(self) -> bool:
+        """Whether the run has finished an epoch."""
+        return (self.path / METRICS).exists()
 
     def create(self) -> None:
-        """Make the folder, checking that it can be written and holds no other run.
+        """Create the folder; check that it is writable and holds no other run.
 
         Raises:
-            InputError: If a run lies there already.
-            OSError: If the folder cannot be made or written.
+            InputError: If the folder holds a run.
+            OSError: If the folder cannot be created or written.
         """
         if any((self.path / name).exists() for name in OWN):
             raise InputError(
@@ -52,8 +71,8 @@ class RunFolder:
             probe.unlink()
 
     def discard(self) -> None:
-        """Take back what a run that came to no weights has written; other files in the folder stay."""
-        for name in OWN:  # none of them was there when the run began
+        """Remove the files of a run that ended before it had weights; other files in the folder stay."""
+        for name in OWN:  # none of them existed when the run began
             if (self.path / name).is_dir():
                 shutil.rmtree(self.path / name, ignore_errors=True)
             else:
@@ -62,25 +81,76 @@ class RunFolder:
             self.path.rmdir()
 
     def read_config(self) -> dict[str, Any]:
-        """What the run was started with: its settings under "config", its images per class under "images".
+        """Return what the run started with: its settings under "config", its images per class under "images".
 
         Raises:
-            InputError: If no run lies here.
+            InputError: If the folder holds no run.
         """
-        path = self.path / "config.json"
+        path = self.path / CONFIG
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             counts = [count for images in record["images"].values() for count in images.values()]
             if isinstance(record["config"], dict) and "train" in record["images"] and all(map(_is_count, counts)):
                 return dict(record)
         except FileNotFoundError as error:
-            raise InputError(f"{self.path} is no run folder: it has no {path.name}") from error
+            raise InputError(f"{self.path} is not a run folder: it has no {path.name}") from error
         except (AttributeError, ValueError, KeyError, TypeError):
             pass
         raise InputError(f"{path} does not hold the settings of a run")
 
+    def write_config(self, record: Mapping[str, Any]) -> None:
+        """Write what the run starts with, see `read_config`."""
+        self.write_json(CONFIG, record)
+
+    def read_history(self) -> list[dict[str, float]]:
+        """Return one record per epoch.
+
+        Raises:
+            InputError: If the file is missing or corrupt.
+        """
+        history = self._read_json(METRICS)
+        try:
+            if history and all(isinstance(value, int | float) for record in history for value in record.values()):
+                return [dict(record) for record in history if record["epoch"] >= 1]
+        except (AttributeError, KeyError, TypeError):
+            pass
+        raise InputError(f"{self.path / METRICS} was not written by a run: expected one record per epoch")
+
+    def write_history(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Write one record per epoch."""
+        self.write_json(METRICS, history)
+
+    def has_evaluation(self, split: str) -> bool:
+        """Whether there is an evaluation of the best weights on a split."""
+        return (self.path / f"{split}.json").exists()
+
+    def read_evaluation(self, split: str) -> Evaluation:
+        """Return the evaluation of the best weights on `"validation"` or `"test"` images.
+
+        Raises:
+            InputError: If the file is missing or corrupt.
+        """
+        record = self._read_json(f"{split}.json")
+        try:
+            return Evaluation.from_dict(record)
+        except InputError as error:
+            raise InputError(f"{self.path / split}.json was not written by a run: {error}") from error
+
+    def write_evaluation(self, split: str, evaluation: Evaluation, best_epoch: int) -> None:
+        """Write the evaluation of the weights of `best_epoch` on a split."""
+        self.write_json(f"{split}.json", {"best_epoch": best_epoch, **evaluation.to_dict()})
+
+    def _read_json(self, name: str) -> Any:
+        path = self.path / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise InputError(f"there is no {path}: the run has not reached that point") from error
+        except ValueError as error:
+            raise InputError(f"{path} is corrupt: {error}") from error
+
     def write_json(self, name: str, content: Any) -> Path:
-        """Write `name` as JSON, whole or not at all."""
+        """Write `name` as JSON, complete or not at all."""
         return write_text(self.path / name, json.dumps(content, indent=2) + "\n")
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from qcs.engine.evaluation import Evaluation, wilson
 from qcs.models.network import CrossSimilarityNetwork
 from qcs.models.zoo import REPORTED_ACCURACY
-from qcs.publish.record import Record, Score, wilson
+from qcs.publish.record import Record
 from qcs.version import __version__
 
 METHODS = {
@@ -182,8 +183,8 @@ def _results(model: CrossSimilarityNetwork, record: Record) -> str:
     return "\n".join(["## Results\n", *parts])
 
 
-def _result(split: str, score: Score, record: Record) -> str:
-    recall = [(name, f"{total:,}", _share(right, total)) for name, (right, total) in score.recall.items()]
+def _result(split: str, score: Evaluation, record: Record) -> str:
+    recall = [(name, f"{total:,}", _share(right, total)) for name, (right, total) in score.per_class_counts.items()]
     confusion = [(f"**{name}**", *map(str, row)) for name, row in zip(score.classes, score.confusion, strict=True)]
     note = " These images chose the weights, so the figure is on the high side." if split == "validation" else ""
     return f"""\
@@ -208,7 +209,7 @@ accuracy differs between them; assume that it does. The labels carry the views o
     score = record.scores.get("test") or record.scores.get("validation")
     if score is None:
         return text
-    shares = {name: right / total for name, (right, total) in score.recall.items()}
+    shares = score.per_class
     best, worst = max(shares, key=shares.__getitem__), min(shares, key=shares.__getitem__)
     return (
         f"{text}\nClasses differ too: `{best}` is recognised in {shares[best]:.0%} of its images, `{worst}` in "

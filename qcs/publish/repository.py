@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from timm.data import resolve_model_data_config
 from torch import Tensor
 
+from qcs.engine.evaluation import Evaluation, wilson
 from qcs.engine.run_folder import writing
 from qcs.errors import InputError
 from qcs.files import replacing
@@ -149,10 +150,19 @@ def _config(publication: Publication, sums: dict[str, str]) -> dict[str, Any]:
         OURS: {
             "version": __version__,
             "sha256": sums,
-            "scores": {split: score.to_dict() for split, score in record.scores.items()},
+            "scores": {split: _score(result) for split, result in record.scores.items()},
             "trained_on": record.data,
             "training": record.settings,
         },
+    }
+
+
+def _score(result: Evaluation) -> dict[str, Any]:
+    return {
+        "images": result.images,
+        "accuracy": result.accuracy,
+        "accuracy_95": list(wilson(result.correct, result.images)),
+        "balanced_accuracy": result.balanced_accuracy,
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,13 +13,12 @@ import numpy.typing as npt
 import torch
 from accelerate import Accelerator
 from timm.data import resolve_model_data_config
-from torch.utils.data import DataLoader
 
 from qcs import visualize
-from qcs.data import eval_transform
 from qcs.data.labels import class_indices
+from qcs.engine.eval_data import evaluation_batches
 from qcs.engine.evaluation import Evaluation, evaluate
-from qcs.engine.run_folder import weights_file
+from qcs.engine.run_folder import METRICS, RunFolder, weights_file
 from qcs.errors import InputError
 from qcs.models import CrossSimilarityNetwork, load_model
 from qcs.report.sample_faces import ChosenFaces
@@ -200,19 +198,13 @@ def _evaluated(network: Network, faces: ChosenFaces) -> Evaluation:
     """Over all images, in the class order of the faces."""
     model, order = network.model, _own_index(network, faces)
     images = faces.images.with_classes(model.class_names)
-    batches = DataLoader(images.with_transform(eval_transform(resolve_model_data_config(model))), 256)
+    batches = evaluation_batches(images, resolve_model_data_config(model))
     result = evaluate(model, batches, model.class_names, model.base.cls_token.device)
     return Evaluation(result.confusion[np.ix_(order, order)], result.loss, faces.images.classes)
 
 
 def _history(network: Network) -> list[dict[str, float]]:
-    path = network.path.parent / "metrics.json"
-    try:
-        history = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{network.source} has no {path.name} beside its weights; curves need a run folder") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
-    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
-        raise InputError(f"{path} does not hold a record per epoch")
-    return history
+    folder = RunFolder(network.path.parent)
+    if not folder.has_history:
+        raise InputError(f"{network.source} has no {METRICS} beside its weights; curves need a run folder")
+    return folder.read_history()

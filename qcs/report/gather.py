@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,14 +12,13 @@ import numpy as np
 from accelerate import Accelerator
 from timm.data import resolve_model_data_config
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from qcs.data import eval_transform, read
+from qcs.data import read
 from qcs.data.dataset import LabeledImages
+from qcs.engine.eval_data import evaluation_batches
 from qcs.engine.evaluation import Evaluation, evaluate
 from qcs.engine.prediction_file import FILE, Predictions, in_order
 from qcs.engine.run_folder import RunFolder
-from qcs.engine.training.data import EVAL_BATCH
 from qcs.errors import InputError
 from qcs.models import load_model
 from qcs.report.groups import Groups, read_groups
@@ -118,11 +116,12 @@ def gather(paths: Sequence[str | Path], where: Where) -> list[Run]:
 
 
 def _run(folder: Path, name: str, where: Where, test_images: Test) -> Run:
-    run = Run(name, folder, RunFolder(folder).read_config())
-    run.history = run.attempt(lambda: _history(folder / "metrics.json"), [])
+    files = RunFolder(folder)
+    run = Run(name, folder, files.read_config())
+    run.history = run.attempt(files.read_history, [])
     for split in ("validation", "test"):
         if split in run.record["images"] or split == "validation":
-            found = run.attempt(partial(_evaluation, folder / f"{split}.json"), None)
+            found = run.attempt(partial(files.read_evaluation, split), None)
             run.results |= {split: found} if found else {}
     if "test" in run.results:
         _look_at_images(run, where, test_images)
@@ -152,37 +151,6 @@ def _names(folders: Sequence[Path]) -> list[str]:
     while len({part[-length:] for part in parts}) < len(parts):
         length += 1
     return ["/".join(part[-length:]) for part in parts]
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"there is no {path.name}: the run has not come so far") from error
-    except ValueError as error:
-        raise InputError(f"{path.name} is damaged: {error}") from error
-
-
-def _history(path: Path) -> list[dict[str, float]]:
-    history = _json(path)
-    try:
-        if history and all(isinstance(value, int | float) for record in history for value in record.values()):
-            return [dict(record) for record in history if record["epoch"] >= 1]
-    except (AttributeError, KeyError, TypeError):
-        pass
-    raise InputError(f"{path.name} is not what a run writes: expected a record per epoch")
-
-
-def _evaluation(path: Path) -> Evaluation:
-    record = _json(path)
-    try:
-        found = Evaluation(np.array(record["confusion"]), float(record["loss"]), tuple(map(str, record["classes"])))
-        counts = found.confusion
-        if counts.shape == (len(found.classes),) * 2 and counts.dtype.kind == "i" and counts.min() >= 0 < counts.sum():
-            return found
-    except (KeyError, TypeError, ValueError):
-        pass
-    raise InputError(f"{path.name} is not what a run writes: expected loss, classes and counts of images")
 
 
 def _source(config: dict[str, Any], where: Where) -> dict[str, Any]:
@@ -225,8 +193,8 @@ def _predicted(folder: Path, images: LabeledImages, tested: Evaluation) -> Predi
     if tested.confusion.sum(1).tolist() != list(known.class_counts().values()):
         raise InputError(f"the {len(images):,} test images found are not those that the run was tested on")
     device, logits = Accelerator().device, list[Tensor]()
-    prepared = known.with_transform(eval_transform(resolve_model_data_config(model)))
-    evaluate(model.to(device), DataLoader(prepared, EVAL_BATCH), model.class_names, device, logits)
+    batches = evaluation_batches(known, resolve_model_data_config(model))
+    evaluate(model.to(device), batches, model.class_names, device, logits)
     return Predictions.of(known, in_order(logits))
 
 

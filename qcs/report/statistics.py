@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qcs.engine.evaluation import wilson
 from qcs.engine.prediction_file import Predictions
-from qcs.publish.record import wilson
 
 ROUNDS = 2000
 BLOCK = 100  # rounds at a time: weights are (rounds, images)

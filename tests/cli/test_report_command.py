@@ -35,7 +35,7 @@ def test_it_writes_one_file_and_says_where_and_what_is_not_in_it(
     assert call(monkeypatch, runs / "base", runs / "quadruplet") == 0
     said = capsys.readouterr()
     assert re.fullmatch(r"wrote report.html \(\d\.\d MB, \d+ s\)\n", said.out)
-    assert re.fullmatch(r"not shown: base: metrics.json is damaged: .*\n", said.err)
+    assert re.fullmatch(r"not shown: base: .*metrics\.json is corrupt: .*\n", said.err)
     assert {path.name for path in set(tmp_path.iterdir()) - before} == {"report.html"}
 
 

@@ -193,7 +193,7 @@ def test_weights_without_a_run_have_no_curves(run: Run) -> None:
     Path("qcs/metrics.json").unlink()
     assert run("curves", "qcs")[2] == "error: qcs has no metrics.json beside its weights; curves need a run folder\n"
     Path("qcs/metrics.json").write_text("[")
-    assert run("curves", "qcs")[2].startswith("error: qcs/metrics.json is not JSON: ")
+    assert run("curves", "qcs")[2].startswith("error: qcs/metrics.json is corrupt: ")
 
 
 def test_networks_of_other_classes_are_drawn_apart(run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from qcs.engine import Evaluation, evaluate
+from qcs.errors import InputError
 
 CLASSES = ("happy", "sad", "fear", "anger")  # no image is of fear
 
@@ -33,6 +35,8 @@ def test_counts_and_shares_are_those_counted_by_hand() -> None:
     result = evaluate(nn.Identity(), batches(logits(), 4), CLASSES)
     assert result.confusion.tolist() == CONFUSION
     assert (result.images, result.accuracy) == (10, 0.6)
+    assert result.per_class_counts == {"happy": (3, 5), "sad": (1, 2), "anger": (2, 3)}
+    assert result.correct == 6
     assert result.per_class == {"happy": 3 / 5, "sad": 1 / 2, "anger": 2 / 3}
     assert result.balanced_accuracy == pytest.approx((3 / 5 + 1 / 2 + 2 / 3) / 3)
 
@@ -68,3 +72,24 @@ def test_the_record_survives_json() -> None:
         "classes": list(CLASSES),
         "confusion": CONFUSION,
     }
+    again = Evaluation.from_dict({**record, "best_epoch": 3})
+    assert again.to_dict() == record
+    assert again.confusion.dtype == result.confusion.dtype
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"confusion": None},
+        {"confusion": [[1, 2], [3, 4]]},
+        {"confusion": [[-1, 0, 0, 0], *[[1, 1, 1, 1]] * 3]},
+        {"confusion": [[0.5, 0, 0, 0], *[[1, 1, 1, 1]] * 3]},
+        {"confusion": [[0] * 4] * 4},
+        {"loss": "low"},
+        {"classes": None},
+    ],
+)
+def test_a_record_without_loss_classes_and_counts_is_refused(changes: dict[str, Any]) -> None:
+    record = {**Evaluation(np.array(CONFUSION), 0.5, CLASSES).to_dict(), **changes}
+    with pytest.raises(InputError, match="expected loss, classes and a confusion matrix of image counts"):
+        Evaluation.from_dict({name: value for name, value in record.items() if value is not None})

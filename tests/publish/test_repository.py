@@ -18,10 +18,11 @@ from safetensors.torch import load_file, save_file
 
 import qcs
 from qcs.data import eval_transform
+from qcs.engine.evaluation import wilson
 from qcs.engine.training import train
 from qcs.errors import InputError
 from qcs.models import load_model, save_model
-from qcs.publish.record import read_record, wilson
+from qcs.publish.record import read_record
 from qcs.publish.repository import Publication, check_repository, write_repository
 
 
@@ -180,10 +181,12 @@ def test_damaged_files_of_a_run_are_refused(run: Path, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes((run / name).read_bytes())
     assert read_record(tmp_path).scores == {}
     (tmp_path / "test.json").write_text("{")
-    with pytest.raises(InputError, match=r"test\.json is damaged"):
+    with pytest.raises(InputError, match=r"test\.json is corrupt"):
         read_record(tmp_path)
     (tmp_path / "test.json").write_text("{}")
-    with pytest.raises(InputError, match=r"test\.json is not what a run writes: it has no confusion, classes"):
+    with pytest.raises(
+        InputError, match=r"test\.json was not written by a run: expected loss, classes and a confusion matrix"
+    ):
         read_record(tmp_path)
 
 

@@ -76,19 +76,23 @@ def test_other_images_are_not_taken_for_those_tested(runs: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("metrics.json", "[{", "metrics.json is damaged: "),
-        ("metrics.json", "[]", "metrics.json is not what a run writes: expected a record per epoch"),
-        ("metrics.json", '[{"epoch": "one"}]', "metrics.json is not what a run writes"),
-        ("metrics.json", "7", "metrics.json is not what a run writes"),
-        ("metrics.json", None, "there is no metrics.json: the run has not come so far"),
+        ("metrics.json", "[{", "metrics.json is corrupt: "),
+        ("metrics.json", "[]", "metrics.json was not written by a run: expected one record per epoch"),
+        ("metrics.json", '[{"epoch": "one"}]', "metrics.json was not written by a run"),
+        ("metrics.json", "7", "metrics.json was not written by a run"),
+        ("metrics.json", None, "metrics.json: the run has not reached that point"),
         (
             "test.json",
             '{"confusion": [[1, 2]]}',
-            "test.json is not what a run writes: expected loss, classes and counts",
+            "test.json was not written by a run: expected loss, classes and a confusion matrix",
         ),
-        ("test.json", '{"confusion": [[1, -2], [0, 0]], "loss": 1, "classes": ["a", "b"]}', "test.json is not what"),
-        ("test.json", '{"confusion": [["a"]], "loss": 1, "classes": ["a"]}', "test.json is not what a run writes"),
-        ("validation.json", "\x00", "validation.json is damaged: "),
+        (
+            "test.json",
+            '{"confusion": [[1, -2], [0, 0]], "loss": 1, "classes": ["a", "b"]}',
+            "test.json was not written by",
+        ),
+        ("test.json", '{"confusion": [["a"]], "loss": 1, "classes": ["a"]}', "test.json was not written by a run"),
+        ("validation.json", "\x00", "validation.json is corrupt: "),
         (FILE, "PK", f"{FILE} is damaged: "),
     ],
 )
@@ -117,7 +121,10 @@ def test_test_images_of_an_unfinished_run_stay_untouched(runs: Path) -> None:
     run = one(runs / "base")
     assert run.predictions is None
     assert run.images is None
-    assert [line[:28] for line in run.missing] == ["there is no validation.json:", "there is no test.json: the r"]
+    assert run.missing == [
+        f"there is no {runs / 'base' / name}.json: the run has not reached that point"
+        for name in ("validation", "test")
+    ]
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"config": {}}', '{"config": {}, "images": {"train": {"a": "x"}}}'])

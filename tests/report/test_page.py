@@ -105,7 +105,7 @@ def test_what_is_not_known_is_said(runs: Path) -> None:
         (runs / "base" / name).unlink()
     write_report([runs / "base"], runs / "page.html")
     text = (runs / "page.html").read_text()
-    assert "<li>there is no test.json: the run has not come so far</li>" in text
+    assert f"<li>there is no {runs / 'base' / 'test.json'}: the run has not reached that point</li>" in text
     assert headings(text) == ["base", "Data", "How to read this"]
 
 

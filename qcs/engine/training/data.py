@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
-from qcs.data import Augmentation, eval_transform, hold_out, read
+from qcs.data import Augmentation, hold_out, read
 from qcs.data.batches import training_batches
 from qcs.data.dataset import LabeledImages
 from qcs.data.votes import DEFAULT
+from qcs.engine.eval_data import evaluation_batches
 from qcs.engine.face_crop import crop_of_images
 from qcs.engine.training.config import TrainConfig
 from qcs.errors import InputError
@@ -23,7 +24,6 @@ from qcs.samplers import ImageSampler, PairSampler, QuadrupletSampler
 from qcs.samplers.branch_sampler import BranchSampler
 
 T = TypeVar("T")
-EVAL_BATCH = 256
 Batches = DataLoader[tuple[Any, int]]  # batches of images (B, C, H, W) and labels (B,)
 
 
@@ -159,10 +159,9 @@ def batches_to_train(
 def batches_to_evaluate(
     config: TrainConfig, images: LabeledImages, data_config: Mapping[str, Any], accelerator: Accelerator
 ) -> Batches:
-    """This process's share of the images: every image is in exactly one."""
-    share = range(accelerator.process_index, len(images), accelerator.num_processes)
-    images = images.subset(list(share)).with_transform(eval_transform(data_config))
-    return DataLoader(images, EVAL_BATCH, num_workers=config.workers)
+    """This process's part of the images: every image is in exactly one."""
+    rank, world_size = accelerator.process_index, accelerator.num_processes
+    return evaluation_batches(images, data_config, workers=config.workers, rank=rank, world_size=world_size)
 
 
 def in_groups(batches: Iterator[T], size: int) -> Iterator[list[T]]:

@@ -80,7 +80,7 @@ def write_results(
     from qcs import visualize
 
     for split, result in results.items():
-        folder.write_json(f"{split}.json", {"best_epoch": best_epoch, **result.to_dict()})
+        folder.write_evaluation(split, result, best_epoch)
         yield (
             f"{split}: accuracy {result.accuracy:.2%}, balanced {result.balanced_accuracy:.2%} "
             f"({result.images:,} images, weights of epoch {best_epoch})"

@@ -52,8 +52,6 @@ from qcs.losses import JointLoss
 from qcs.models import CrossSimilarityNetwork, load_model, save_model
 from qcs.models.weights import read_config
 
-CHECKPOINTS = "checkpoints"  # their folder in the run folder
-
 
 @dataclass(frozen=True)
 class RunResult:
@@ -116,7 +114,7 @@ def resume(
         InputError: If there is nothing to resume, or the data is not what the run was started with.
     """
     run = RunFolder(folder)
-    if (run.path / "validation.json").exists() and not Checkpoints(run.path / CHECKPOINTS):
+    if run.finished and not Checkpoints(run.checkpoints):
         raise InputError(f"{folder} is a finished run: there is nothing to resume")
     record = run.read_config()
     config = TrainConfig.from_record(record["config"])
@@ -151,7 +149,7 @@ class _Training:
             self._keep_data(resume["images"])
         stamp = [datetime.now().strftime("%Y%m%d-%H%M%S")]
         self.folder = RunFolder(config.folder(broadcast_object_list(stamp)[0]))  # the same for all processes
-        self.checkpoints = Checkpoints(self.folder.path / CHECKPOINTS)
+        self.checkpoints = Checkpoints(self.folder.checkpoints)
         self._data_config = resolve_model_data_config(self.model)
         images = self.data.train
         self.sampler = branch_sampler(config, images, self.model.branches, self.accelerator)
@@ -295,11 +293,11 @@ class _Training:
             record = beginning(
                 self.config, self.model, self.data, hashes, precision=self.precision, processes=processes
             )
-            self.folder.write_json("config.json", record)
+            self.folder.write_config(record)
         for line in introduction(self.config, self.model, self.data, self.folder):
             self._say(line)
         self.accelerator.project_configuration.logging_dir = str(self.folder.path)
-        with writing(self.folder.path / "tensorboard"):
+        with writing(self.folder.tensorboard):
             # What the interrupted run logged of epochs that are now run again is not shown twice.
             logged = len(self.history) - (self.first_batch == 0)
             purge = {"purge_step": logged + 1} if self.resumed else {}
@@ -394,11 +392,11 @@ class _Training:
 
     def _save_epoch(self) -> None:
         record = self.history[-1]
-        with writing(self.folder.path / "tensorboard"):
+        with writing(self.folder.tensorboard):
             self.accelerator.log({k: v for k, v in record.items() if k != "epoch"}, step=int(record["epoch"]))
         if not self.accelerator.is_main_process:
             return
-        self.folder.write_json("metrics.json", self.history)
+        self.folder.write_history(self.history)
         info = {**record, "crop": self.config.crop}
         if record is self._best():
             save_model(self.evaluated, self.folder.best, info=info)
