@@ -134,7 +134,7 @@ def test_the_log_shows_every_epoch_once(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_what_cannot_be_resumed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     splits = toy.splits()
-    with pytest.raises(InputError, match=r"nowhere is no run folder: it has no config\.json"):
+    with pytest.raises(InputError, match=r"nowhere is not a run folder: it has no config\.json"):
         resume(tmp_path / "nowhere")
     finished = train(toy.settings(output=str(tmp_path / "finished"), epochs=1), splits).folder
     with pytest.raises(InputError, match="finished is a finished run: there is nothing to resume"):

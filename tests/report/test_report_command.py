@@ -42,7 +42,7 @@ def test_it_writes_one_file_and_says_where_and_what_is_not_in_it(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "error: nowhere is no run folder: it has no config.json"),
+        (["nowhere"], "error: nowhere is not a run folder: it has no config.json"),
         (["{runs}/base", "--output", "report.pdf"], "error: the report is one HTML file: its name must end in .html"),
         (
             ["{runs}/base", "--groups", "gender"],
