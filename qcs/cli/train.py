@@ -97,7 +97,7 @@ def train(
         if "data" not in given:
             raise typer.BadParameter("no images to train on: give --data, or --resume a run")
         if backbone is not None:
-            given.setdefault("model", "qcs")  # the recipe's network has a backbone of its own
+            given.setdefault("model", "qcs_any")  # the recipe's network has a backbone of its own
         training.train(training.TrainConfig.from_recipe(recipe or "nano", **given), console=console)
 
 

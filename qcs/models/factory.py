@@ -11,15 +11,13 @@ import timm
 from torch import nn
 
 from qcs.errors import InputError
-from qcs.models import any_backbone, ir, zoo
+from qcs.models import ir, zoo
 from qcs.models._hub import HUB_PREFIX, fetch_config, folder_config
 from qcs.models.checkpoint import load_checkpoint
 from qcs.models.network import stated_arguments
 
 SOURCES = (HUB_PREFIX, "local-dir:")  # of names that mean a repository on the Hub or on disk, as in timm
-_CFGS = [
-    f"{name}.{tag}" for module in (any_backbone, ir, zoo) for name, d in module.default_cfgs.items() for tag in d.tags
-]
+_CFGS = [f"{name}.{tag}" for module in (ir, zoo) for name, d in module.default_cfgs.items() for tag in d.tags]
 
 
 def create_model(
@@ -94,9 +92,9 @@ def list_models(pattern: str = "*", *, tags: bool = False) -> list[str]:
     Example:
         >>> import qcs
         >>> qcs.list_models("qcs*")
-        ['qcs', 'qcs_ir50', 'qcs_nano', 'qcs_small']
+        ['qcs_any', 'qcs_ir50', 'qcs_nano', 'qcs_small']
     """
-    names = [name for module in ("any_backbone", "ir", "zoo") for name in timm.list_models(module=module)]
+    names = [name for module in ("ir", "zoo") for name in timm.list_models(module=module)]
     if tags:
         names = [f"{name}.{tag}" for name in names for tag in _tags(name)]
     return sorted(name for name in names if fnmatch.fnmatch(name, pattern))

@@ -11,9 +11,11 @@ from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import generate_default_cfgs, register_model
+from torch import nn
 
 from qcs.data.labels import CLASSES
 from qcs.errors import InputError
+from qcs.models.backbone import backbone_cfg, image_side
 from qcs.models.network import CrossSimilarityNetwork
 from qcs.models.pretrained import build, resolve
 
@@ -24,6 +26,7 @@ SMALL: dict[str, Any] = dict(
 NANO: dict[str, Any] = dict(
     backbone="ir_nano", img_size=48, grid_size=6, embed_dim=64, base_depth=1, num_heads=2, mlp_ratio=2.0
 )
+ANY: dict[str, Any] = dict(backbone="resnet18", embed_dim=256, base_depth=2, num_heads=8)
 
 # Where a network, published or in the package, differs from the defaults of `CrossSimilarityNetwork`.
 OWN_ARGS: dict[str, dict[str, Any]] = {
@@ -57,7 +60,7 @@ RESIZE_BEFORE_CROP = {
 }
 
 
-def network_cfg(**kwargs: Any) -> dict[str, Any]:
+def _cfg(**kwargs: Any) -> dict[str, Any]:
     """Metadata that the networks share, and what one has of its own."""
     return {
         "num_classes": 7,
@@ -79,25 +82,27 @@ def network_cfg(**kwargs: Any) -> dict[str, Any]:
 def _published_cfg(name: str) -> dict[str, Any]:
     classes = CLASSES[name.split(".")[1]]
     crop_pct = 224 / RESIZE_BEFORE_CROP.get(name, 224)
-    return network_cfg(input_size=(3, 224, 224), num_classes=len(classes), label_names=classes, crop_pct=crop_pct)
+    return _cfg(input_size=(3, 224, 224), num_classes=len(classes), label_names=classes, crop_pct=crop_pct)
 
 
 TAGS = ("raf_db", "ferplus", "affectnet7", "affectnet8")
 _IR50_NAMES = [f"{family}_ir50.{tag}" for family in ("base", "dcs", "qcs") for tag in TAGS]
 _SMALL_NAMES = [f"{family}_{size}.untrained" for size in ("small", "nano") for family in ("base", "dcs", "qcs")]
+_ANY_NAMES = [f"{family}_any.untrained" for family in ("base", "dcs", "qcs")]
 
 default_cfgs = generate_default_cfgs(
     {
-        "qcs_small.ferplus": network_cfg(
+        "qcs_small.ferplus": _cfg(
             input_size=(1, 48, 48), num_classes=8, label_names=CLASSES["ferplus"], crop_pct=48 / 54
         ),
         **{name: _published_cfg(name) for name in _IR50_NAMES},
-        **{name: network_cfg(input_size=(3, 48, 48)) for name in _SMALL_NAMES},
+        **{name: _cfg(input_size=(3, 48, 48)) for name in _SMALL_NAMES},
+        **{name: _cfg(input_size=(3, 224, 224)) for name in _ANY_NAMES},
     }
 )
 
 
-def create_network(variant: str, pretrained: bool, **kwargs: Any) -> CrossSimilarityNetwork:
+def _create(variant: str, pretrained: bool, **kwargs: Any) -> CrossSimilarityNetwork:
     """The network of a registered name, with metadata that fits it."""
     if kwargs.pop("features_only", False):
         raise InputError(
@@ -113,6 +118,24 @@ def create_network(variant: str, pretrained: bool, **kwargs: Any) -> CrossSimila
         **{**OWN_ARGS.get(name, {}), **kwargs},
     )
     model.pretrained_cfg = model.default_cfg = _fitted(model.pretrained_cfg, model)
+    return model
+
+
+def _create_on(variant: str, pretrained: bool, **kwargs: Any) -> CrossSimilarityNetwork:
+    name, cfg = resolve(variant, kwargs)
+    if pretrained and not (cfg.has_weights or cfg.source):
+        raise InputError(
+            f"{name} has no weights of its own, for its backbone may be any: pretrained_backbone=True starts with "
+            "timm's weights of the backbone, checkpoint_path=... loads a trained network"
+        )
+    if isinstance(kwargs.get("pretrained_cfg"), dict):  # of trained weights: it says how their images are prepared
+        return _create(variant, pretrained, **kwargs)
+    images = backbone_cfg(kwargs["backbone"], kwargs.get("backbone_args"))
+    side = image_side(kwargs["backbone"], kwargs.get("img_size"), kwargs.get("backbone_args"))
+    prepared = dict(input_size=(3, side, side), mean=images.mean, std=images.std, interpolation=images.interpolation)
+    model = _create(variant, pretrained, **{**kwargs, "pretrained_cfg": {**cfg.to_dict(), **prepared}})
+    convolutions = (f"backbone.{key}" for key, m in model.backbone.named_modules() if isinstance(m, nn.Conv2d))
+    model.pretrained_cfg["first_conv"] = next(convolutions, None)
     return model
 
 
@@ -134,52 +157,70 @@ def _fitted(cfg: dict[str, Any], model: CrossSimilarityNetwork) -> dict[str, Any
 @register_model
 def qcs_ir50(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
     """Quadruplet Cross Similarity on IR50, the published network."""
-    return create_network("qcs_ir50", pretrained, **{**IR50, "branches": 4, **kwargs})
+    return _create("qcs_ir50", pretrained, **{**IR50, "branches": 4, **kwargs})
 
 
 @register_model
 def dcs_ir50(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
     """Dual Cross Similarity on IR50, the published two-branch network."""
-    return create_network("dcs_ir50", pretrained, **{**IR50, "branches": 2, **kwargs})
+    return _create("dcs_ir50", pretrained, **{**IR50, "branches": 2, **kwargs})
 
 
 @register_model
 def base_ir50(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
     """The base network on IR50 alone: the baseline, and what QCS and DCS are at inference."""
-    return create_network("base_ir50", pretrained, **{**IR50, "branches": 1, **kwargs})
+    return _create("base_ir50", pretrained, **{**IR50, "branches": 1, **kwargs})
 
 
 @register_model
 def qcs_small(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
     """Quadruplet Cross Similarity for 48-pixel faces, of three million parameters at inference."""
-    return create_network("qcs_small", pretrained, **{**SMALL, "branches": 4, **kwargs})
+    return _create("qcs_small", pretrained, **{**SMALL, "branches": 4, **kwargs})
 
 
 @register_model
 def dcs_small(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
     """Dual Cross Similarity for 48-pixel faces, of three million parameters at inference."""
-    return create_network("dcs_small", pretrained, **{**SMALL, "branches": 2, **kwargs})
+    return _create("dcs_small", pretrained, **{**SMALL, "branches": 2, **kwargs})
 
 
 @register_model
 def base_small(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
     """The base network of `qcs_small` and `dcs_small` alone: their baseline."""
-    return create_network("base_small", pretrained, **{**SMALL, "branches": 1, **kwargs})
+    return _create("base_small", pretrained, **{**SMALL, "branches": 1, **kwargs})
 
 
 @register_model
 def qcs_nano(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
     """Quadruplet Cross Similarity for 48-pixel faces, small enough to train on two CPU cores."""
-    return create_network("qcs_nano", pretrained, **{**NANO, "branches": 4, **kwargs})
+    return _create("qcs_nano", pretrained, **{**NANO, "branches": 4, **kwargs})
 
 
 @register_model
 def dcs_nano(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
     """Dual Cross Similarity for 48-pixel faces, small enough to train on two CPU cores."""
-    return create_network("dcs_nano", pretrained, **{**NANO, "branches": 2, **kwargs})
+    return _create("dcs_nano", pretrained, **{**NANO, "branches": 2, **kwargs})
 
 
 @register_model
 def base_nano(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
     """The base network for 48-pixel faces alone: the baseline of `qcs_nano` and `dcs_nano`."""
-    return create_network("base_nano", pretrained, **{**NANO, "branches": 1, **kwargs})
+    return _create("base_nano", pretrained, **{**NANO, "branches": 1, **kwargs})
+
+
+@register_model
+def qcs_any(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
+    """Quadruplet Cross Similarity on any timm backbone."""
+    return _create_on("qcs_any", pretrained, **{**ANY, "branches": 4, **kwargs})
+
+
+@register_model
+def dcs_any(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
+    """Dual Cross Similarity on any timm backbone."""
+    return _create_on("dcs_any", pretrained, **{**ANY, "branches": 2, **kwargs})
+
+
+@register_model
+def base_any(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
+    """The base network on any timm backbone: the baseline, and what QCS and DCS are at inference."""
+    return _create_on("base_any", pretrained, **{**ANY, "branches": 1, **kwargs})

@@ -145,7 +145,7 @@ def test_the_network_is_left_as_it_was(model: CrossSimilarityNetwork, tmp_path: 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_timm_backbone_is_exported_too(tmp_path: Path, format: str) -> None:
     needs(format, "fp32")
-    network = settled(qcs.create_model("base", backbone="resnet18", img_size=96, embed_dim=32, num_classes=3), 96)
+    network = settled(qcs.create_model("base_any", backbone="resnet18", img_size=96, embed_dim=32, num_classes=3), 96)
     done = export_model(network, tmp_path / f"resnet18{FORMATS[format].SUFFIX}", format=format)
     assert done.folded == 20
     assert load_export(done.path).run(np.zeros((3, 3, 96, 96), np.float32)).shape == (3, 3)

@@ -39,7 +39,7 @@ SIDE = 64
 SMALL: dict[str, Any] = dict(img_size=SIDE, num_classes=3, embed_dim=16, base_depth=1, num_heads=2, mlp_ratio=1.0)
 
 
-def build(name: str = "qcs", **options: Any) -> CrossSimilarityNetwork:
+def build(name: str = "qcs_any", **options: Any) -> CrossSimilarityNetwork:
     model = qcs.create_model(name, **{**SMALL, **options})
     assert isinstance(model, CrossSimilarityNetwork)
     return model
@@ -123,7 +123,9 @@ def test_inference_model_is_exported_with_a_dynamic_batch(network: CrossSimilari
 # ---------------------------------------------------------------------------------------------------- what is chosen
 
 
-@pytest.mark.parametrize(("name", "options"), [("dcs", {"attention": "sdpa"}), ("dcs", {}), ("base", {})], ids=str)
+@pytest.mark.parametrize(
+    ("name", "options"), [("dcs_any", {"attention": "sdpa"}), ("dcs_any", {}), ("base_any", {})], ids=str
+)
 def test_pairs_and_single_images_train_too(name: str, options: dict[str, Any]) -> None:
     model = build(name, backbone="test_resnet", **options)
     train_one_step(model, faces(model.branches))
@@ -132,7 +134,7 @@ def test_pairs_and_single_images_train_too(name: str, options: dict[str, Any]) -
 
 def test_default_is_a_resnet_of_its_own_image_size() -> None:
     with torch.device("meta"):
-        model: Any = qcs.create_model("qcs")
+        model: Any = qcs.create_model("qcs_any")
     args = model.model_args
     assert (args["backbone"], args["img_size"], args["grid_size"], args["embed_dim"]) == ("resnet18", 224, 7, 256)
     assert model.pretrained_cfg["input_size"] == (3, 224, 224)
@@ -252,9 +254,9 @@ def test_a_file_cannot_have_other_weights_loaded(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("create", [qcs.create_model, timm.create_model])
 def test_the_networks_have_no_weights_of_their_own(create: Any) -> None:
     with pytest.raises(
-        InputError, match=r"qcs.untrained has no weights of its own.*pretrained_backbone=True.*checkpoint"
+        InputError, match=r"qcs_any.untrained has no weights of its own.*pretrained_backbone=True.*checkpoint"
     ):
-        create("qcs", pretrained=True)
+        create("qcs_any", pretrained=True)
 
 
 # -------------------------------------------------------------------------------------------------------------- frozen
@@ -312,7 +314,7 @@ def test_a_frozen_backbone_gives_each_branch_what_it_gives_single_images() -> No
 )
 def test_backbones_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        qcs.create_model("qcs", **options)
+        qcs.create_model("qcs_any", **options)
 
 
 def test_images_of_another_size_are_refused() -> None:
@@ -331,9 +333,9 @@ def test_the_table_of_the_documentation_is_that_of_the_code() -> None:
 
 
 def measured(backbone: str) -> list[str]:
-    """What the table says of a backbone in `qcs` with the defaults."""
+    """What the table says of a backbone in `qcs_any` with the defaults."""
     with torch.device("meta"):
-        model: Any = qcs.create_model("qcs", backbone=backbone)
+        model: Any = qcs.create_model("qcs_any", backbone=backbone)
         levels = qcs.models.backbone.build_backbone(backbone).levels
     counts = [sum(p.numel() for p in m.parameters()) / 1e6 for m in (model, model.inference_model())]
     maps = ", ".join(f"{level.channels} × {level.side}²" for level in levels)

@@ -14,7 +14,7 @@ from qcs.errors import InputError
 from qcs.models.zoo import TAGS
 
 FAMILIES = {"base": 1, "dcs": 2, "qcs": 4}
-ARCHITECTURES = [f"{family}_{size}" for family in FAMILIES for size in ("ir50", "small", "nano")]
+ARCHITECTURES = [f"{family}_{size}" for family in FAMILIES for size in ("any", "ir50", "small", "nano")]
 LABELS = {
     "raf_db": ("surprise", "fear", "disgust", "happy", "sad", "anger", "neutral"),
     "ferplus": ("neutral", "happy", "surprise", "sad", "anger", "disgust", "fear", "contempt"),
@@ -73,8 +73,8 @@ def test_published_tags_are_all_checked() -> None:
 
 
 def test_names_are_registered_with_timm() -> None:
-    assert timm.list_models("qcs*") == qcs.list_models("qcs*") == ["qcs", "qcs_ir50", "qcs_nano", "qcs_small"]
-    assert qcs.list_models() == sorted([*FAMILIES, *ARCHITECTURES, "ir50", "ir_nano", "ir_small"])
+    assert timm.list_models("qcs*") == qcs.list_models("qcs*") == ["qcs_any", "qcs_ir50", "qcs_nano", "qcs_small"]
+    assert qcs.list_models() == sorted([*ARCHITECTURES, "ir50", "ir_nano", "ir_small"])
     assert all(timm.is_model(name) for name in qcs.list_models())
     model = timm.create_model("dcs_nano", num_classes=5)
     assert model(*torch.randn(2, 2, 3, 48, 48)).cross.shape == (2, 2, 5)
@@ -82,7 +82,10 @@ def test_names_are_registered_with_timm() -> None:
 
 def test_tags_are_listed_by_pattern() -> None:
     assert qcs.list_models("qcs_*", tags=True) == sorted(
-        ["qcs_nano.untrained", "qcs_small.ferplus", "qcs_small.untrained", *(f"qcs_ir50.{tag}" for tag in LABELS)]
+        [
+            *("qcs_any.untrained", "qcs_nano.untrained", "qcs_small.ferplus", "qcs_small.untrained"),
+            *(f"qcs_ir50.{tag}" for tag in LABELS),
+        ]
     )
     assert qcs.list_models("*_ir50.ferplus", tags=True) == [f"{family}_ir50.ferplus" for family in FAMILIES]
     assert qcs.list_models("resnet*") == []

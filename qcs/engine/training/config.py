@@ -14,7 +14,7 @@ from qcs.errors import InputError
 from qcs.faces.alignment import template
 
 WARM_UP = 0.05  # share of the run in which the cosine schedule's learning rate rises from 0
-ANY_BACKBONE = ("base", "dcs", "qcs")
+ANY_BACKBONE = ("base_any", "dcs_any", "qcs_any")
 CHOICES = {
     "schedule": ("exponential", "cosine"),
     "balance": ("none", "class"),
@@ -42,7 +42,7 @@ class TrainConfig:
         teacher_share: Their weight in the targets, in [0, 1].
         output: The run folder to create; None makes one under `runs/`.
         init: Weights to start from; where their classes differ from the data's, the heads start fresh.
-        backbone: Backbone of `qcs`, `dcs` or `base`, any timm model with features; None leaves the network's own.
+        backbone: Any timm model with features, for `qcs_any`, `dcs_any` or `base_any`; None keeps the network's own.
         pretrained_backbone: Start with timm's weights of the backbone.
         freeze_backbone: Train all but the backbone.
         model_args: Arguments of the network (`scope`, `matrices`, `connection`, ...).

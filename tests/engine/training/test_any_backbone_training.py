@@ -22,7 +22,7 @@ SMALL = {"img_size": 64, "embed_dim": 16, "base_depth": 1, "num_heads": 2}
 
 
 def settings(**changes: Any) -> TrainConfig:
-    return toy.settings(**{"model": "base", "backbone": "test_resnet", "model_args": SMALL, "epochs": 1, **changes})
+    return toy.settings(**{"model": "base_any", "backbone": "test_resnet", "model_args": SMALL, "epochs": 1, **changes})
 
 
 def weights(folder: Path) -> Path:
@@ -39,7 +39,7 @@ def start_from(path: Path) -> dict[str, Any]:
 
 
 def test_small_grey_images_are_resized_to_the_backbone_s_and_the_run_can_be_used(tmp_path: Path) -> None:
-    result = train(settings(model="qcs", output=str(tmp_path / "run"), fraction=0.5), toy.splits())
+    result = train(settings(model="qcs_any", output=str(tmp_path / "run"), fraction=0.5), toy.splits())
     model = qcs.load_model(result.folder / "best.safetensors")
     assert (model.model_args["backbone"], model.pretrained_cfg["input_size"]) == ("test_resnet", (3, 64, 64))
     assert result.test is not None
@@ -100,8 +100,8 @@ def test_without_layer_decay_there_is_one_group(tmp_path: Path, monkeypatch: pyt
 
 def test_a_recipe_s_resize_fits_its_own_networks_only() -> None:
     assert TrainConfig.from_recipe("nano", data="x", model="dcs_nano").resize == 52
-    assert TrainConfig.from_recipe("nano", data="x", model="qcs").resize is None
-    assert TrainConfig.from_recipe("nano", data="x", model="qcs", backbone="resnet18", resize=240).resize == 240
+    assert TrainConfig.from_recipe("nano", data="x", model="qcs_any").resize is None
+    assert TrainConfig.from_recipe("nano", data="x", model="qcs_any", backbone="resnet18", resize=240).resize == 240
 
 
 @pytest.mark.parametrize("value", [0.0, 1.1])
