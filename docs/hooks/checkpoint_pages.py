@@ -1,4 +1,4 @@
-"""A page for each checkpoint of the original implementation, from what the package states about it."""
+"""Write a page for each checkpoint of the original implementation, from the data of the package."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from qcs.models.zoo import OWN_ARGS, REPORTED_ACCURACY
 
 FAMILIES = {"dcs": "Dual Cross Similarity, two branches", "qcs": "Quadruplet Cross Similarity, four branches"}
 DATA = {
-    "raf_db": ("RAF-DB", "15,339 photographs from the web, given out by its authors for non-commercial research"),
-    "ferplus": ("FERPlus", "the 48-pixel photographs of FER2013, labelled again by ten people each"),
-    "affectnet7": ("AffectNet-7", "photographs from the web, without contempt, given out on request for research"),
-    "affectnet8": ("AffectNet-8", "photographs from the web, with contempt, given out on request for research"),
+    "raf_db": ("RAF-DB", "15,339 photographs from the web, distributed by its authors for non-commercial research"),
+    "ferplus": ("FERPlus", "the 48-pixel photographs of FER2013, each relabeled by ten annotators"),
+    "affectnet7": ("AffectNet-7", "photographs from the web, without contempt, distributed on request for research"),
+    "affectnet8": ("AffectNet-8", "photographs from the web, with contempt, distributed on request for research"),
 }
 SHOWN = ("lr", "batch_size", "epochs", "schedule", "sam_rho", "balance", "negatives", "fraction", "resize", "rotation")
 
@@ -23,17 +23,18 @@ PAGE = """# {family}, {data}
 
 | | `{name}` |
 |---|---|
-| accuracy that the paper reports | {accuracy:.2%} |
+| accuracy reported in the paper | {accuracy:.2%} |
 | parameters | {parameters:.2f} M in training, {inference:.2f} M at inference |
-| multiply-adds for an image at inference | {gmacs:.2f} · 10⁹ |
-| images | {side} × {side} pixels, colour |
+| multiply-adds per image at inference | {gmacs:.2f} · 10⁹ |
+| images | {side} × {side} pixels, RGB |
 | classes, in order | {classes} |
 | residual stream of the cross modules | `"{residual}"` |
 | dropout | base {base}, cross {cross}; after the attention projection: {projection} |
 
-The weights are the authors' and are not part of this library; the accuracy is theirs and was not measured here.
+The weights belong to the authors of the paper and are not part of this library. They reported the accuracy; it was not
+measured here.
 
-## From their file to yours
+## Convert the checkpoint
 
 ```
 qcs convert CHECKPOINT.pth --to {name}
@@ -41,8 +42,8 @@ qcs evaluate {name}.safetensors --data DATA{split}
 qcs predict {name}.safetensors photos/
 ```
 
-The first line reads the file without running what it may carry, and accounts for every entry
-([how](../checkpoints.md)). The second should come to the accuracy above: if it does not, look at the alignment of the
+The first command reads the file without running any code in it, and accounts for every entry
+([how](../checkpoints.md)). The second should reproduce the accuracy above. If it does not, check the alignment of the
 faces first. In Python:
 
 <!-- needs a file -->
@@ -52,19 +53,20 @@ import qcs
 model = qcs.load_model("{name}.safetensors")
 ```
 
-Without weights, `qcs.create_model("{name}")` gives the same network, freshly drawn.
+Without weights, `qcs.create_model("{name}")` creates the same network with random weights.
 
-## How it was trained
+## Training recipe
 
 {recipes}
 
-Training starts from an IR-50 that recognises faces, and takes its learning rates for granted; see
-[fine-tuning](../tutorials/fine-tune.md). Before you use it on people, read [responsible use](../responsible.md).
+The learning rates assume that training starts from an IR-50 pretrained for face recognition; see
+[fine-tuning](../tutorials/fine-tune.md). Before you use the network on people, read
+[responsible use](../responsible.md).
 """
 
 
 def pages() -> dict[str, str]:
-    """Path to text, one for every network whose weights the paper reports about."""
+    """Return the pages by path, one for each network with an accuracy reported in the paper."""
     found = {row.name: row for family in FAMILIES for row in describe_models(f"{family}_ir50.*")}
     return {f"checkpoints/{name}.md": _page(found[name]) for name in REPORTED_ACCURACY}
 

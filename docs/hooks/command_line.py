@@ -1,4 +1,4 @@
-"""The reference of the command line, as Typer tells it."""
+"""Write the reference of the command line, from Typer."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from qcs.cli import app
 
 
 def page() -> str:
-    """A heading for every command, with its arguments, options and defaults."""
+    """Return the page: a heading for every command, with its arguments, options and defaults."""
     command = typer.main.get_command(app)
     context = command.make_context("qcs", [], resilient_parsing=True)
     text = get_docs_for_click(obj=command, ctx=context, name="qcs", title="Command line")
-    text = re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+\n", "", text)  # cut short; the headings say all of it
+    text = re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+\n", "", text)  # truncated texts; the headings have the full ones
     text = re.sub(r"\* `--help`: .*\n", "", text)
     text = re.sub(r"\*\*Options\*\*:\n\n(?!\* )", "", text)
     text = re.sub(r" \[default: \((.*)\)\]", r" Default: \1.", text)

@@ -1,4 +1,4 @@
-"""Equations become MathML, which browsers draw by themselves; drawings stand in the page and take its colours."""
+"""Convert equations to MathML, which browsers render natively, and inline SVG drawings, which then use page colors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DRAWING = re.compile(r'<img alt="([^"]*)" src="(?:\.\./)*(images/[\w-]+\.svg)" ?
 
 
 def on_page_content(page_html: str, config: Any, **_: Any) -> str:
-    """MkDocs calls this for every page once its Markdown is HTML."""
+    """Convert a page; MkDocs calls this after it has turned the Markdown into HTML."""
     page_html = EQUATION.sub(_mathml, page_html)
     return DRAWING.sub(lambda found: _drawing(Path(config.docs_dir) / found[2], found[1]), page_html)
 

@@ -1,4 +1,4 @@
-"""The reference takes a docstring's `Example:` for what Google calls `Examples:`, code that is typed."""
+"""Read the `Example:` section of a docstring as Google's `Examples:`, which is rendered as code."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import griffe
 
 
 class Examples(griffe.Extension):
-    """Renames the section of every docstring, as it is read."""
+    """Rename the section in every docstring as it is read."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Griffe calls this for every object that it has read."""
+        """Rename the section of one object; Griffe calls this for every object that it reads."""
         if obj.docstring is not None:
             obj.docstring.value = re.sub(r"^( *)Example:$", r"\1Examples:", obj.docstring.value, flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Pages that are written when the site is built: the start page, the reference and a page for each checkpoint."""
+"""Write the generated pages of the site: the start page, the reference and a page for each checkpoint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import public_names
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# The docstring of the module itself; its names follow one by one.
+# The docstring of the module; its public names follow one by one.
 ABOUT = """::: {}
     options:
       members: false
@@ -26,21 +26,21 @@ ABOUT = """::: {}
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """MkDocs calls this once it has gathered the files of docs/."""
+    """Add the generated pages; MkDocs calls this after it has collected the files of docs/."""
     for path, text in {**_start(), **_weights(), **_reference(), **checkpoint_pages.pages()}.items():
         files.append(File.generated(config, path, content=text))
     return files
 
 
 def _start() -> dict[str, str]:
-    """README.md is the start page; its links begin one folder higher."""
+    """Return the start page: README.md, with links made relative to docs/."""
     text = re.sub(r"\]\(docs/", "](", (ROOT / "README.md").read_text(encoding="utf-8"))
     text = text.replace("](qcs/weights/README.md)", "](weights.md)")
     return {"index.md": f"---\nhide: [navigation]\n---\n\n{text}"}
 
 
 def _weights() -> dict[str, str]:
-    """The card of the weights in the package lies beside them."""
+    """Return the page of the bundled weights: their model card."""
     return {"weights.md": (ROOT / "qcs" / "weights" / "README.md").read_text(encoding="utf-8")}
 
 

@@ -1,4 +1,4 @@
-"""The public names: what the reference shows, and what the tests ask to be documented."""
+"""List the public names: the reference shows them, and the tests require their documentation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import inspect
 from importlib import import_module
 from types import ModuleType
 
-# Page of the reference: the modules whose names it shows.
+# Pages of the reference, and the modules whose names each of them shows.
 PAGES = {
     "qcs": ("qcs",),
     "qcs.functional": ("qcs.functional",),
@@ -27,16 +27,16 @@ PAGES = {
 
 
 def names_of(module_name: str) -> list[str]:
-    """Names that a module offers, without the modules among them.
+    """Return the public names of a module, except submodules.
 
-    Those in its `__all__`, or else what it defines and what it imports under the same name again (`X as X`).
+    These are the names in its `__all__`; without one, the names that it defines or re-exports (`X as X`).
     """
     module = import_module(module_name)
-    names: list[str] = getattr(module, "__all__", None) or _offered(module)
+    names: list[str] = getattr(module, "__all__", None) or _exported(module)
     return [name for name in names if not isinstance(getattr(module, name), ModuleType)]
 
 
-def _offered(module: ModuleType) -> list[str]:
+def _exported(module: ModuleType) -> list[str]:
     names: list[str] = []
     for node in ast.parse(inspect.getsource(module)).body:
         if isinstance(node, ast.ImportFrom):
