@@ -1,6 +1,8 @@
-"""The one exception type raised for input the user can correct."""
+"""The exception for input that the user can correct, and the check of an argument against its choices."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 class InputError(ValueError):
@@ -14,3 +16,28 @@ class InputError(ValueError):
         >>> issubclass(InputError, ValueError)
         True
     """
+
+
+def check_choice(name: str, value: object, choices: Iterable[str]) -> str:
+    """Return the value if it is one of the choices.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: What was given.
+        choices: What is allowed.
+
+    Raises:
+        InputError: If the value is none of them.
+
+    Example:
+        >>> check_choice("scope", "batch", ("batch", "sample"))
+        'batch'
+        >>> check_choice("scope", "image", ("batch", "sample"))
+        Traceback (most recent call last):
+        ...
+        qcs.errors.InputError: scope must be one of batch, sample; got 'image'
+    """
+    allowed = tuple(choices)
+    if isinstance(value, str) and value in allowed:
+        return value
+    raise InputError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")

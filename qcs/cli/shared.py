@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +10,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-
-from qcs.errors import InputError
 
 console = Console()
 
@@ -35,12 +32,6 @@ Weights = Annotated[
 def setting(help: str, default: str = "the recipe's") -> Any:
     """An option that says what holds where it is not given."""
     return typer.Option(help=help, show_default=default)
-
-
-def needs(*modules: str, extra: str = "train") -> None:
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f"this command needs {', '.join(missing)}; run: pip install 'qcs[{extra}]'")
 
 
 @contextmanager

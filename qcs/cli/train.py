@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from qcs.cli.shared import DataFormat, ImageRoot, console, interruptible, needs, setting
+from qcs.cli.shared import DataFormat, ImageRoot, console, interruptible, setting
 from qcs.errors import InputError
+from qcs.imports import require
 
 
 def train(
@@ -86,7 +87,7 @@ def train(
         given["teachers"] = tuple(teacher)
     if model_arg:
         given["model_args"] = dict(map(_model_argument, model_arg))
-    needs("accelerate", "tensorboard", "torchmetrics", "matplotlib")
+    require("accelerate", "tensorboard", "torchmetrics", "matplotlib", extra="train")
     from qcs.engine import training
 
     with interruptible():
@@ -106,7 +107,7 @@ def demo(
     minutes: Annotated[float, typer.Option(help="Time limit of each of the two trainings, in minutes.")] = 2.25,
 ) -> None:
     """Train base_nano and qcs_nano on drawn faces, compare them and draw what they look at."""
-    needs("accelerate", "tensorboard", "torchmetrics", "matplotlib")
+    require("accelerate", "tensorboard", "torchmetrics", "matplotlib", extra="demo")
     from qcs.cli.demo import run_demo
 
     with interruptible():

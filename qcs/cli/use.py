@@ -6,10 +6,13 @@ from typing import Annotated
 
 import typer
 
-from qcs.cli.shared import Data, DataFormat, ImageRoot, Weights, console, needs, report, setting
+from qcs.cli.shared import Data, DataFormat, ImageRoot, Weights, console, report, setting
 from qcs.errors import InputError
+from qcs.imports import require
 
-Mirror = Annotated[bool, typer.Option(help="Average with the mirrored image: a little better, twice the work.")]
+Tta = Annotated[
+    bool, typer.Option("--tta", help="Test-time augmentation: average with the flipped image; doubles the work.")
+]
 
 
 def evaluate(
@@ -19,13 +22,13 @@ def evaluate(
     image_root: ImageRoot = None,
     data_format: DataFormat = None,
     output: Annotated[str | None, setting("Folder to write to.", "that of the weights, or this one")] = None,
-    mirrored: Mirror = False,
+    tta: Tta = False,
 ) -> None:
     """Accuracy, balanced accuracy, per class and confusion matrix of a trained network."""
-    needs("accelerate", "torchmetrics", "matplotlib")
+    require("accelerate", "torchmetrics", "matplotlib", extra="train")
     from qcs.cli.evaluate import evaluate_data
 
-    evaluate_data(weights, data, split, image_root, output, console, data_format, mirrored=mirrored)
+    evaluate_data(weights, data, split, image_root, output, console, data_format, tta=tta)
 
 
 def predict(
@@ -44,10 +47,10 @@ def predict(
         int | None, setting("Smallest face to find, in pixels.", "a 40th of the shorter side, at least 20")
     ] = None,
     every: Annotated[int, typer.Option(help="Of a video or camera, take every n-th frame.")] = 1,
-    mirrored: Mirror = False,
+    tta: Tta = False,
 ) -> None:
     """Expression of each face in photographs, videos or before a camera, with its probability."""
-    needs("accelerate", "torchmetrics")
+    require("accelerate", "torchmetrics", extra="faces")
     from qcs.cli.predict import predict_crops, predict_pictures
 
     if detect:
@@ -60,12 +63,12 @@ def predict(
             crop=crop,
             min_face=min_face,
             every=every,
-            mirrored=mirrored,
+            tta=tta,
         )
     elif annotate:
         raise InputError("there are no faces to mark with --no-detect; leave out --annotate")
     else:
-        unreadable = predict_crops(weights, images, output, console, mirrored=mirrored)
+        unreadable = predict_crops(weights, images, output, console, tta=tta)
     for error in unreadable:
         report("red", "error", str(error))
     if unreadable:

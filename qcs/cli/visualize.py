@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from qcs.cli.shared import DataFormat, ImageRoot, console, interruptible, needs, setting
+from qcs.cli.shared import DataFormat, ImageRoot, console, interruptible, setting
+from qcs.imports import require
 
 
 def visualize(
@@ -34,7 +35,7 @@ def visualize(
     format: Annotated[str, typer.Option(help="png, pdf, svg, ...")] = "png",
 ) -> None:
     """Pictures of what trained networks compare and see, each with its numbers beside it."""
-    needs("accelerate", "torchmetrics", "matplotlib", extra="viz")
+    require("accelerate", "torchmetrics", "matplotlib", extra="viz")
     from qcs.cli.draw import draw_pictures
 
     with interruptible():

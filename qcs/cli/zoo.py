@@ -11,8 +11,9 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from qcs.cli.shared import Weights, console, needs, setting
+from qcs.cli.shared import Weights, console, setting
 from qcs.errors import InputError
+from qcs.imports import require
 
 
 def models(
@@ -55,24 +56,24 @@ def push(
         bool, typer.Option("--private", help="Make a new repository private.", show_default="public")
     ] = False,
     revision: Annotated[str | None, setting("Branch to commit to.", "main")] = None,
-    licence: Annotated[
-        str | None, setting("Licence of the weights, by its identifier on the Hub.", "not stated")
+    license: Annotated[
+        str | None, setting("License of the weights, by its identifier on the Hub.", "not stated")
     ] = None,
     dry_run: Annotated[str | None, setting("Folder to write to instead of publishing.", "none")] = None,
 ) -> None:
     """Publish weights with configuration, golden logits and a model card, or write the folder that would be."""
-    needs("accelerate", "torchmetrics")
+    require("accelerate", "torchmetrics", extra="train")
     if dry_run is None:
         from qcs.publish.push import push as publish
 
-        url = publish(source, repository, private=private, revision=revision, licence=licence)
+        url = publish(source, repository, private=private, revision=revision, license=license)
         console.print(f"published {url}", markup=False, highlight=False, soft_wrap=True)
         return
     from qcs.publish.push import check_name
     from qcs.publish.repository import Publication, write_repository
 
     check_name(repository)
-    write_repository(Publication.of(source, repository, licence), Path(dry_run))
+    write_repository(Publication.of(source, repository, license), Path(dry_run))
     console.print(f"wrote {dry_run}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -106,7 +107,7 @@ def export(
     ] = None,
 ) -> None:
     """Write the network at inference for other run times; checked against PyTorch, with size and latency."""
-    needs("accelerate", "torchmetrics")
+    require("accelerate", "torchmetrics", extra="export")
     from qcs.cli.export import export_weights
 
     export_weights(weights, format, output, precision, calibration, console)

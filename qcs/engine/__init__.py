@@ -8,4 +8,4 @@ from qcs.engine.prediction import Prediction as Prediction
 from qcs.engine.prediction import classify as classify
 from qcs.engine.prediction import predict as predict
 from qcs.engine.prediction import predict_faces as predict_faces
-from qcs.engine.tta import Mirrored as Mirrored
+from qcs.engine.tta import FlipTTA as FlipTTA

@@ -15,7 +15,7 @@ from timm.data import resolve_model_data_config
 
 from qcs.data import eval_transform
 from qcs.data.dataset import open_image
-from qcs.engine.tta import Mirrored
+from qcs.engine.tta import FlipTTA
 from qcs.errors import InputError
 from qcs.faces import MTCNN, Face, FaceDetector, Picture, align, template
 from qcs.faces.alignment import DEFAULT
@@ -73,7 +73,7 @@ def predict(
     device: torch.device | str = "cpu",
     on_unreadable: Callable[[InputError], None] | None = None,
     *,
-    mirrored: bool = False,
+    tta: bool = False,
 ) -> Iterator[Prediction]:
     """Classify image files that each show one face, cut out already.
 
@@ -83,7 +83,7 @@ def predict(
         device: Where to compute.
         on_unreadable: Called with the error of a file that is no readable image, which is then passed over; None
             raises the error.
-        mirrored: Whether to average with the mirror images, see `Mirrored`.
+        tta: Whether to average with the mirror images, see `FlipTTA`.
 
     Yields:
         A prediction per readable file, in order.
@@ -93,7 +93,7 @@ def predict(
     """
     for start in range(0, len(paths), BATCH):
         opened = list(_open(paths[start : start + BATCH], on_unreadable))
-        rows = classify(model, [image for _, image in opened], device, mirrored=mirrored)
+        rows = classify(model, [image for _, image in opened], device, tta=tta)
         for (path, _), probabilities in zip(opened, rows, strict=True):
             yield Prediction(path, probabilities)
 
@@ -106,7 +106,7 @@ def predict_faces(
     detector: FaceDetector | None = None,
     crop: str = DEFAULT,
     together: int = 8,
-    mirrored: bool = False,
+    tta: bool = False,
 ) -> Iterator[PicturePrediction]:
     """Find the faces in pictures, align and classify them.
 
@@ -118,7 +118,7 @@ def predict_faces(
         crop: How faces are cut out, see `qcs.faces.template`: like those that the network was trained with, see
             `qcs.engine.trained_crop`.
         together: Pictures whose faces are classified in one go; 1 answers after each.
-        mirrored: As for `predict`.
+        tta: As for `predict`.
 
     Yields:
         The faces of each picture, in order.
@@ -133,7 +133,7 @@ def predict_faces(
     while group := list(itertools.islice(pictures, together)):
         found = [_cut_out(picture, detector, side, crop) for picture in group]
         cut = [image for faces in found for _, image in faces]
-        rows = iter(classify(model, cut, device, mirrored=mirrored))
+        rows = iter(classify(model, cut, device, tta=tta))
         for picture, faces in zip(group, found, strict=True):
             yield PicturePrediction(picture, tuple(Prediction(picture.path, next(rows), face) for face, _ in faces))
 
@@ -143,7 +143,7 @@ def classify(
     faces: Sequence[Image.Image],
     device: torch.device | str = "cpu",
     *,
-    mirrored: bool = False,
+    tta: bool = False,
 ) -> list[dict[str, float]]:
     """Classify faces that are cut out already and in memory.
 
@@ -151,7 +151,7 @@ def classify(
         model: As for `predict`.
         faces: Images that each show one face and nothing else.
         device: Where to compute.
-        mirrored: As for `predict`.
+        tta: As for `predict`.
 
     Returns:
         Probability of every class by name for each face, in order.
@@ -164,7 +164,7 @@ def classify(
     """
     transform = eval_transform(resolve_model_data_config(model))
     model = model.to(device).eval()
-    look = Mirrored(model) if mirrored else model
+    look = FlipTTA(model) if tta else model
     rows: list[dict[str, float]] = []
     for start in range(0, len(faces), BATCH):
         batch = torch.stack([transform(face) for face in faces[start : start + BATCH]]).to(device)

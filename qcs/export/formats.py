@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import tempfile
@@ -19,6 +18,7 @@ from qcs.errors import InputError
 from qcs.export import onnx, openvino, torch_export, torchscript
 from qcs.export.loaded import Loaded
 from qcs.export.tolerance import Difference, compare, require_close
+from qcs.imports import require
 from qcs.models import CrossSimilarityNetwork
 from qcs.models.fold import fold_batch_norm
 from qcs.models.golden import golden_images
@@ -123,7 +123,7 @@ def load_export(path: str | Path) -> Loaded:
         raise InputError(f"{path} is no exported file: expected one of {_suffixes()}")
     if not path.exists():
         raise InputError(f"no exported file at {path}")
-    _needs(found[0], FORMATS[found[0]].PACKAGES)
+    require(*FORMATS[found[0]].PACKAGES, extra="export", purpose=found[0])
     loaded: Loaded = FORMATS[found[0]].load(path)
     return loaded
 
@@ -145,19 +145,14 @@ def check_options(format: str, precision: str, calibrated: bool) -> None:
         raise InputError("int8 needs images like those it will see, some hundreds of them; give them as calibration")
     if precision != "int8" and calibrated:
         raise InputError(f"calibration is for int8 alone, got it with {precision}")
-    _needs(format, (*FORMATS[format].PACKAGES, *(["nncf"] if precision == "int8" else [])))
+    packages = (*FORMATS[format].PACKAGES, *(["nncf"] if precision == "int8" else []))
+    require(*packages, extra="export", purpose=format)
 
 
 def default_path(model: CrossSimilarityNetwork, format: str, precision: str) -> Path:
     """Where to write unless told: named after architecture and precision, in the working folder."""
     name = model.pretrained_cfg.get("architecture", "model")
     return Path(f"{name}-{precision}{FORMATS[format].SUFFIX}")
-
-
-def _needs(format: str, packages: tuple[str, ...]) -> None:
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f"{format} needs {', '.join(missing)}; run: pip install 'qcs[export]'")
 
 
 def _suffixes() -> str:

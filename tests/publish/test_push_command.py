@@ -41,7 +41,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 
 def test_dry_run_writes_the_folder_and_asks_nobody(run: Run, hub: LocalHub) -> None:
-    status, out, err = run("push", "weights.safetensors", "me/faces", "--licence", "mit", "--dry-run", "look")
+    status, out, err = run("push", "weights.safetensors", "me/faces", "--license", "mit", "--dry-run", "look")
     assert (status, out, err) == (0, "wrote look\n", "")
     assert json.loads(Path("look/config.json").read_text())["pretrained_cfg"]["license"] == "mit"
     assert hub.requests == []

@@ -100,7 +100,7 @@ def test_card_tells_the_figures_of_the_run(run: Path, repository: Path) -> None:
     for name, row in zip(test["classes"], test["confusion"], strict=True):
         assert f"| **{name}** | {' | '.join(map(str, row))} |" in card.text
     assert "| happy | 12 | 4 | 5 |" in card.text  # images per class of the training, validation and test sets
-    for heading in ("Intended use", "Limits of expression recognition", "Bias", "Licence", "How to cite", "How to use"):
+    for heading in ("Intended use", "Limits of expression recognition", "Bias", "License", "How to cite", "How to use"):
         assert f"## {heading}" in card.text
 
 

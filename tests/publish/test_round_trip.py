@@ -101,7 +101,7 @@ def test_pushing_again_uploads_only_what_changed(hub: Hub, tmp_path: Path) -> No
     path = save_model(network("base_nano"), tmp_path / "weights.safetensors")
     push(path, "me/faces")
     hub.requests.clear()
-    push(path, "me/faces", licence="mit")
+    push(path, "me/faces", license="mit")
     assert not any(request.startswith("PUT") for request in hub.requests)
     config = json.loads(
         hub.repositories["me/faces"].commits[hub.repositories["me/faces"].branches["main"]]["config.json"]

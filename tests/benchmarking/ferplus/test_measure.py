@@ -47,9 +47,9 @@ def test_elsewhere_only_shared_classes_count() -> None:
     images = LabeledImages(pixels, [0, 1, 2], ["sad", "happy", "bored"])
     result = elsewhere(Constant(), images)  # type: ignore[arg-type]
     assert (result.classes, result.images, result.accuracy) == (("happy", "sad"), 2, 1.0)
-    plain, mirrored = (probabilities(Constant(), images, mirrored=m) for m in (False, True))  # type: ignore[arg-type]
-    assert plain[0].tolist() != mirrored[0].tolist()
-    assert mirrored[0].argmax() == 0
+    plain, flipped = (probabilities(Constant(), images, tta=m) for m in (False, True))  # type: ignore[arg-type]
+    assert plain[0].tolist() != flipped[0].tolist()
+    assert flipped[0].argmax() == 0
 
 
 def test_corruptions_have_their_severity_and_repeat() -> None:
