@@ -426,7 +426,7 @@ def test_weights_that_cannot_be_used(run: Run, tmp_path: Path, trained: Path, co
         (("--data", "faces", "--split", "dev"), "unknown split 'dev'; expected one of train, validation, test, or all"),
         (("--data", "faces", "--split", "train"), "faces has no train split; it has validation, test; choose with .*"),
         (("--data", "faces"), r"cannot read image faces/test/sad/1\.png: .*; replace the file or leave it out .*"),
-        (("--data", "pets"), "none of the 2 images has a wanted class: they are labelled cat, dog; wanted happy, .*"),
+        (("--data", "pets"), "none of the 2 images has a wanted class: they are labeled cat, dog; wanted happy, .*"),
         (
             ("--data", "faces", "--split", "validation", "--output", "file/report"),
             r"cannot write file/report/faces-validation\.json: Not a directory",

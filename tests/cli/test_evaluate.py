@@ -113,7 +113,7 @@ def test_images_of_classes_the_network_does_not_know_are_left_out_and_counted(ru
 
 def test_images_of_foreign_classes_alone_are_refused(run: RunResult, tmp_path: Path) -> None:
     names = np.array(["cat", "dog", "bird"])[toy.splits("test")["test"].labels]
-    with pytest.raises(InputError, match=r"labelled bird, cat, dog; wanted happy, sad, anger"):
+    with pytest.raises(InputError, match=r"labeled bird, cat, dog; wanted happy, sad, anger"):
         evaluated(run, toy.archive(tmp_path / "faces.npz", "test", labels=names))
     assert not (tmp_path / "report").exists()
 
