@@ -11,7 +11,12 @@ from qcs.errors import InputError
 from qcs.imports import require
 
 Tta = Annotated[
-    bool, typer.Option("--tta", help="Test-time augmentation: average with the flipped image; doubles the work.")
+    bool,
+    typer.Option(
+        "--tta",
+        help="Test-time augmentation: average with the flipped image, at twice the cost.",
+        show_default="off",
+    ),
 ]
 
 
