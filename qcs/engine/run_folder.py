@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from qcs.engine.evaluation import Evaluation
 from qcs.errors import InputError
-from qcs.files import replacing
-from qcs.models._hub import local_file
-from qcs.models.pretrained import embedded_weights
+from qcs.files import write_text, writing
+from qcs.models.weights import BEST
 
 CONFIG, METRICS = "config.json", "metrics.json"
-OWN = (CONFIG, METRICS, "tensorboard", "checkpoints", "best.safetensors", "last.safetensors")
+OWN = (CONFIG, METRICS, "tensorboard", "checkpoints", BEST, "last.safetensors")
 
 
 class RunFolder:
@@ -32,7 +31,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.best = self.path / "best.safetensors"
+        self.best = self.path / BEST
         self.last = self.path / "last.safetensors"
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
@@ -156,51 +155,3 @@ class RunFolder:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and value >= 0
-
-
-def weights_file(source: str | Path) -> Path:
-    """The weights a user means.
-
-    Args:
-        source: A weights file, a run folder (its best ones), `hf-hub:ORG/NAME`, or the name of a network with weights
-            in the package.
-
-    Raises:
-        InputError: If there are none.
-        OSError: If they cannot be fetched from the Hub.
-    """
-    path = local_file(source)
-    if path.is_dir():
-        best = RunFolder(path).best
-        if not best.exists():
-            raise InputError(
-                f"{path} is no run with weights: it has no {best.name}; give a run folder or a weights file"
-            )
-        return best
-    if path.exists():
-        return path
-    if embedded := embedded_weights(str(source)):
-        return embedded
-    raise InputError(f"no run folder or weights file at {path}, and no network of that name has weights in the package")
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Names what is being written in an error that does not, as that of a full disk."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write a text file, whole or not at all.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as unfinished:
-            unfinished.write_text(text, encoding="utf-8")
-    return path

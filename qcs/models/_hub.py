@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ from typing import Any
 from huggingface_hub import hf_hub_download
 
 from qcs.errors import InputError
+from qcs.files import sha256
 from qcs.models._hub_calls import attempt
 from qcs.version import __version__
 
-HUB_PREFIX = "hf-hub:"  # of names that mean a repository, as in timm
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 OURS = "qcs"  # the section of config.json that is this library's own
@@ -80,17 +79,6 @@ def fetch_weights(hub_id: str, filename: str = WEIGHTS, cache_dir: str | Path | 
     return path
 
 
-def local_file(source: str | Path) -> Path:
-    """The file on this machine that a path, or `hf-hub:ORG/NAME` for a repository's weights, stands for.
-
-    Raises:
-        InputError: As for `fetch_weights`.
-        OSError: As for `fetch_weights`.
-    """
-    text = str(source)
-    return fetch_weights(text.removeprefix(HUB_PREFIX)) if text.startswith(HUB_PREFIX) else Path(source)
-
-
 def folder_config(folder: Path) -> dict[str, Any]:
     """The configuration in a repository's folder on disk.
 
@@ -111,15 +99,6 @@ def folder_weights(folder: Path) -> Path:
     """
     _check_sha256(folder / WEIGHTS, folder_config(folder), str(folder / WEIGHTS))
     return folder / WEIGHTS
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _parsed(path: Path, where: str) -> dict[str, Any]:

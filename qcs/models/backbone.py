@@ -18,10 +18,9 @@ from torch.func import functional_call
 from qcs.errors import InputError
 from qcs.layers.level_tokens import common_grid, halvings
 from qcs.models.ir import NearestResize
+from qcs.models.weights import WEIGHT_SOURCES
 
 LAST_THREE = (-3, -2, -1)
-# Entries of timm's metadata, and its argument, that say where weights lie: a matter of the machine that loads them.
-WEIGHT_SOURCES = ("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "custom_load", "cache_dir")
 # Arguments of `timm.create_model` that the network gives itself, or that would read weights behind its back.
 RESERVED = ("model_name", "pretrained", "features_only", "in_chans", "img_size", "checkpoint_path")
 # Arguments of feature extractors alone.

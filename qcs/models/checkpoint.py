@@ -1,35 +1,48 @@
-"""Loading checkpoints: our own layout or the original implementation's, strictly and without running their code."""
+"""Reading checkpoints, in this library's layout or the original implementation's, and filling networks strictly.
+
+No code that a checkpoint may carry is run. Only the names of the entries tell what a state dict is of, so this needs no
+class of network.
+"""
 
 from __future__ import annotations
 
+import re
+import zipfile
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from qcs.errors import InputError
-from qcs.models.ir import IRNet
-from qcs.models.network import CROSS_PREFIXES, CrossSimilarityNetwork
 from qcs.models.original import from_original, is_original
-from qcs.models.unpickle import load_pickle
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 BACKBONE = "backbone."
-Part = Literal["backbone", "base"]
 IR_BACKBONE = "backbone.model."  # where a network holds an `ir50`
+CROSS_PREFIXES = ("cross_modules.", "distillation.")
+BASE_HEAD, BASE_TOKEN = "base.head.weight", "base.cls_token"
+Part = Literal["backbone", "base"]
+# Nothing that a checkpoint needs comes from here: a file that names it is an attack. Files that name what is missing
+# from this list run no code either, as no name in a file is ever looked up; they only load without a message.
+# (`commands` is what pickles of the protocol that PyTorch uses call `subprocess`.)
+RUNS_CODE = re.compile(
+    r"(os|posix|nt|sys|subprocess|commands|pty|importlib|runpy|code|codeop|ctypes|shutil|socket|timeit|torch\.hub)\."
+    r"|_?io\.open$|builtins\.(eval|exec|compile|open|__import__|breakpoint|input)$"
+)
 
 
 @dataclass(frozen=True)
 class Entries:
-    """The state dict of a source in our layout, see `read_entries`.
+    """A state dict in this library's layout, see `read_entries`.
 
     Attributes:
         where: The source, for messages.
-        state: Tensors by our names.
-        dropped: How many entries of the original's layout were left out, by what they are.
+        state: Tensors by name.
+        dropped: Number of unused entries of the original's layout that were left out, by what they are.
     """
 
     where: str
@@ -39,12 +52,12 @@ class Entries:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What became of every entry of a source.
+    """Counts of the entries of a source, by what was done with them.
 
     Attributes:
         matched: Entries that filled one of the model's each.
-        dropped: Entries knowingly left out, by what they are.
-        fresh: Entries of the model that were not filled: those outside the part that was asked for.
+        dropped: Entries left out on purpose, by what they are.
+        fresh: Entries of the model that were not filled, because they are outside the part asked for.
     """
 
     matched: int
@@ -62,39 +75,36 @@ class Loaded:
         return f"{self.matched} of {self.total} entries matched{left_out}{fresh}"
 
 
-def load_checkpoint(model: nn.Module, source: str | Path | Mapping[str, Any], *, part: Part | None = None) -> Loaded:
-    """Load weights into a model, strictly: every parameter is filled, nothing is left over.
+class MisfitError(InputError):
+    """Entries do not fit a network.
 
-    Takes our own layout or that of the original's checkpoints, whose unused entries are dropped knowingly; also with
-    `module.` prefixes or wrapped in a training checkpoint. A base network takes a full checkpoint and leaves out its
-    cross part, an `ir50` takes any with such a backbone. Pickled files are read without running what they name:
-    objects of unknown classes that lie beside the weights, as in the original's files, come out as inert stand-ins;
-    files that name what runs programs, or that cannot be read so, are refused.
-
-    Args:
-        model: The network to fill; it keeps its dtype and device.
-        source: A `.safetensors` or PyTorch file, or a state dict.
-        part: What to fill, as strictly, from weights with or without more: `"backbone"` only the backbone of a
-            network, `"base"` all of it but the cross part, which is how a trained base network goes on with comparing;
-            None fills everything.
-
-    Returns:
-        How many entries of the source matched, and how many were dropped and why.
-
-    Raises:
-        InputError: If the source cannot be read or does not fit the model; the keys are named.
-
-    Example:
-        >>> import qcs
-        >>> model, other = qcs.create_model("qcs_nano"), qcs.create_model("base_nano")
-        >>> print(qcs.load_checkpoint(other, model.state_dict()))
-        90 of 145 entries matched, 55 left out (cross part, not in a base network)
+    Attributes:
+        entries: The entries.
+        name: The name of the network.
     """
-    return fill(model, read_entries(source), part)
+
+    def __init__(self, message: str, entries: Entries, name: str) -> None:
+        super().__init__(message)
+        self.entries = entries
+        self.name = name
 
 
 def fill(model: nn.Module, entries: Entries, part: Part | None = None) -> Loaded:
-    """Load entries that are read already, see `load_checkpoint`."""
+    """Load entries into a model strictly: each of its entries, or of the part, is filled, and nothing is left over.
+
+    A base network takes the entries of any network and leaves out the cross part; an `ir50` takes those of any network
+    with such a backbone.
+
+    Args:
+        model: The network to fill; it keeps its dtype and device.
+        entries: The entries.
+        part: `"backbone"` fills only the backbone of a network, `"base"` all of it but the cross part, both as
+            strictly; None fills everything.
+
+    Raises:
+        MisfitError: If the entries do not fit the model; their names are given.
+        InputError: If the part is unknown, or the model has no such part.
+    """
     chosen, what = _choose(model, entries, part)
     own = model.state_dict()
     wanted = {key: value for key, value in own.items() if _is_in(part, key)}
@@ -108,16 +118,16 @@ def fill(model: nn.Module, entries: Entries, part: Part | None = None) -> Loaded
 def fitting_state(
     model: nn.Module, source: Mapping[str, Any], where: str, replaced: Collection[str] = ()
 ) -> dict[str, Tensor]:
-    """The entries of a state dict that fill a model, which must fit as strictly as in `load_checkpoint`.
+    """Return the entries of a state dict that fill a model, which must fit as strictly as in `fill`.
 
     Args:
         model: The network to fill.
         source: The state dict.
         where: What it was read from, for messages.
-        replaced: Names of entries that need not be there or fit, because whoever loads the state replaces them.
+        replaced: Names of entries that need not be there or fit, because the caller replaces them.
 
     Raises:
-        InputError: If the state dict does not fit the model; the keys are named.
+        MisfitError: If the state dict does not fit the model; the names of the entries are given.
     """
     entries = replace(read_entries(source), where=where)
     chosen, _ = _choose(model, entries, None)
@@ -127,7 +137,11 @@ def fitting_state(
 
 
 def read_entries(source: str | Path | Mapping[str, Any]) -> Entries:
-    """The tensors of a source under our names, see `load_checkpoint`.
+    """Read a checkpoint into this library's layout.
+
+    Args:
+        source: A `.safetensors` or PyTorch file, or a state dict; in our layout or the original's, whose unused entries
+            are dropped; also with `module.` prefixes, or inside a training checkpoint.
 
     Raises:
         InputError: If the source cannot be read or holds no state dict.
@@ -138,20 +152,24 @@ def read_entries(source: str | Path | Mapping[str, Any]) -> Entries:
 
 
 def num_classes_in(state: Mapping[str, Tensor], where: str | Path) -> int:
-    """Number of classes of the base classifier in a state dict."""
-    if "base.head.weight" not in state:
+    """Return the number of classes of the base classifier in a state dict."""
+    if BASE_HEAD not in state:
         raise InputError(f"{where} holds no base classifier: expected the weights of a base, dcs or qcs network")
-    return len(state["base.head.weight"])
+    return len(state[BASE_HEAD])
 
 
 def is_backbone(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict in our layout is that of a backbone and nothing else."""
+    """Return whether a state dict in our layout is that of a backbone alone."""
     return all(key.startswith(BACKBONE) for key in state) or _is_bare_ir(state)
 
 
 def has_cross_part(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict in our layout holds more than a base network."""
+    """Return whether a state dict in our layout holds more than a base network."""
     return any(key.startswith(CROSS_PREFIXES) for key in state)
+
+
+def _is_network(state: Mapping[str, Tensor]) -> bool:
+    return BASE_TOKEN in state
 
 
 def _is_bare_ir(state: Mapping[str, Tensor]) -> bool:
@@ -159,22 +177,51 @@ def _is_bare_ir(state: Mapping[str, Tensor]) -> bool:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    """Content of a weights file, without running code that it may carry."""
+    """Read a weights file without running code that it may carry."""
     if not path.is_file():
         raise InputError(f"no weights file at {path}")
     try:
         content = load_file(path) if path.suffix == ".safetensors" else load_pickle(path)
     except InputError:
         raise
-    # A damaged pickle raises anything, and PyTorch's own words on a strange one advise to run the code in it.
+    # A corrupt pickle raises anything, and PyTorch's own message on a strange one advises to run the code in it.
     except Exception as error:
         raise InputError(
-            f"{path} is not a readable weights file ({type(error).__name__}): it is damaged, of another format, or "
+            f"{path} is not a readable weights file ({type(error).__name__}): it is corrupt, of another format, or "
             "holds objects that cannot be read without running their code"
         ) from error
     if not isinstance(content, Mapping):
         raise InputError(f"{path} holds a {type(content).__name__}, expected a state dict or a training checkpoint")
     return content
+
+
+def load_pickle(path: Path) -> Any:
+    """Read a PyTorch file; objects of classes that PyTorch does not consider safe come out inert.
+
+    Raises:
+        InputError: If the file names what runs programs or code.
+        Exception: Of any kind, if it is corrupt or cannot be read without running what it names.
+    """
+    zipped = zipfile.is_zipfile(path)  # files from before PyTorch 1.6 are not, and cannot be searched
+    unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipped else []
+    if runners := sorted(filter(RUNS_CODE.match, unknown)):
+        raise InputError(
+            f"{path} runs code when it is unpickled ({', '.join(runners)}): refused, and nothing was run; "
+            "such a file is not a checkpoint but an attack"
+        )
+    stand_ins: list[Any] = [(type(name.rpartition(".")[2], (_Inert,), {}), name) for name in unknown]
+    with torch.serialization.safe_globals(stand_ins):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+class _Inert:
+    """Placeholder for an object of an unknown class in a pickled file: takes anything, does nothing."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
 
 
 def _unwrap(content: Mapping[str, Any], where: str) -> dict[str, Tensor]:
@@ -191,32 +238,32 @@ def _unwrap(content: Mapping[str, Any], where: str) -> dict[str, Tensor]:
 
 
 def _choose(model: nn.Module, entries: Entries, part: Part | None) -> tuple[dict[str, Tensor], str]:
-    """The entries that a model, or a part of it, is to be filled from, by its names; and what the others are."""
-    state = entries.state
-    if part is not None and part not in get_args(Part):
-        raise InputError(f"part must be 'backbone', 'base' or None, got {part!r}")
+    """Return the entries that fill a model or a part of it, under its names, and a description of the others."""
+    state, own = entries.state, model.state_dict()
     if part is not None:
-        if not isinstance(model, CrossSimilarityNetwork):
+        if part not in get_args(Part):
+            raise InputError(f"part must be 'backbone', 'base' or None, got {part!r}")
+        if not _is_network(own):
             raise InputError(f"part={part!r} is for networks around a backbone, not for {_name(model)}")
         bare = {IR_BACKBONE + key: value for key, value in state.items()} if _is_bare_ir(state) else state
         what = "outside the backbone" if part == "backbone" else "cross part"
         return {key: value for key, value in bare.items() if _is_in(part, key)}, what
-    if isinstance(model, IRNet) and any(key.startswith(IR_BACKBONE) for key in state):
+    if _is_bare_ir(own) and any(key.startswith(IR_BACKBONE) for key in state):
         inside = {key: value for key, value in state.items() if key.startswith(IR_BACKBONE)}
         return {key.removeprefix(IR_BACKBONE): value for key, value in inside.items()}, "outside the backbone"
-    if isinstance(model, CrossSimilarityNetwork) and is_backbone(state):
+    if _is_network(own) and is_backbone(state):
         raise InputError(
             f"{entries.where} holds a backbone alone: load it into {_name(model)} with part='backbone', which leaves "
             "everything else fresh"
         )
-    if isinstance(model, CrossSimilarityNetwork) and model.branches == 1:
+    if _is_network(own) and not has_cross_part(own):
         base = {key: value for key, value in state.items() if not key.startswith(CROSS_PREFIXES)}
         return base, "cross part, not in a base network"
     return state, "nothing"
 
 
 def _is_in(part: Part | None, key: str) -> bool:
-    """Whether an entry of a network belongs to a part of it, or to the whole for None."""
+    """Return whether an entry of a network belongs to a part of it; to the whole for None."""
     return part is None or (key.startswith(BACKBONE) if part == "backbone" else not key.startswith(CROSS_PREFIXES))
 
 
@@ -229,10 +276,11 @@ def _check_fit(model: nn.Module, own: Mapping[str, Tensor], state: Mapping[str, 
     heads = _classifiers(model)
     kept, number = (len(x.get(f"{heads[0]}.weight", ())) if heads else 0 for x in (own, state))
     if number not in (0, kept) and wrong <= {f"{head}.{kind}" for head in heads for kind in ("weight", "bias")}:
-        raise InputError(
+        message = (
             f"{entries.where} holds weights for {number} classes, this {_name(model)} has {kept}: create it with "
-            f"num_classes={number}; reset_classifier({kept}) then gives fresh heads{_other_names(model, entries)}"
+            f"num_classes={number}; reset_classifier({kept}) then gives fresh heads"
         )
+        raise MisfitError(message, entries, _name(model))
     problems = []
     if missing:
         problems.append(f"{len(missing)} missing: {_some(sorted(missing))}")
@@ -241,21 +289,13 @@ def _check_fit(model: nn.Module, own: Mapping[str, Tensor], state: Mapping[str, 
     if misshapen:
         shapes = (f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}" for k in sorted(misshapen))
         problems.append(f"{len(misshapen)} of another shape: {_some(list(shapes))}")
-    raise InputError(
-        f"{entries.where} does not fit {_name(model)}: {'; '.join(problems)}{_other_names(model, entries)}"
-    )
+    message = f"{entries.where} does not fit {_name(model)}: {'; '.join(problems)}"
+    raise MisfitError(message, entries, _name(model))
 
 
 def _classifiers(model: nn.Module) -> tuple[str, ...]:
     names: str | Iterable[str] = (getattr(model, "pretrained_cfg", None) or {}).get("classifier", ())
     return (names,) if isinstance(names, str) else tuple(names)
-
-
-def _other_names(model: nn.Module, entries: Entries) -> str:
-    from qcs.models.recognition import fitting_names  # builds every network, and needs this module to do so
-
-    names = [name for name in fitting_names(entries) if name != _name(model)]
-    return f". Its shapes are those of {' or '.join(names)}" if names else ""
 
 
 def _name(model: nn.Module) -> str:
@@ -264,7 +304,7 @@ def _name(model: nn.Module) -> str:
 
 
 def _some(names: list[str], most: int = 4) -> str:
-    # A damaged file may name an entry anything; a message is one line.
+    # A corrupt file may name an entry anything; a message is one line.
     return ", ".join(" ".join(name.split()) for name in names[:most]) + (
         f", and {len(names) - most} more" if len(names) > most else ""
     )

@@ -1,33 +1,55 @@
-"""Creating and listing the networks of this library; the same names work in `timm.create_model`."""
+"""Creating, listing and loading the networks of this library; the same names work in `timm.create_model`."""
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
-from torch import nn
+import torch
+from timm.models import get_pretrained_cfg_value
+from torch import Size, Tensor, nn
 
 from qcs.errors import InputError
 from qcs.models import ir, zoo
-from qcs.models._hub import HUB_PREFIX, fetch_config, folder_config
-from qcs.models.checkpoint import load_checkpoint
-from qcs.models.network import stated_arguments
+from qcs.models._hub import fetch_config, folder_config
+from qcs.models.checkpoint import (
+    BASE_HEAD,
+    IR_BACKBONE,
+    Entries,
+    Loaded,
+    MisfitError,
+    Part,
+    fill,
+    is_backbone,
+    read_entries,
+)
+from qcs.models.network import CrossSimilarityNetwork, stated_arguments
+from qcs.models.original import BILINEAR
+from qcs.models.weights import (
+    FOLDER_PREFIX,
+    HUB_PREFIX,
+    WEIGHT_SOURCES,
+    find_weights,
+    list_embedded,
+    read_config,
+)
 
-SOURCES = (HUB_PREFIX, "local-dir:")  # of names that mean a repository on the Hub or on disk, as in timm
-_CFGS = [f"{name}.{tag}" for module in (ir, zoo) for name, d in module.default_cfgs.items() for tag in d.tags]
+_NAMES = [f"{name}.{tag}" for module in (ir, zoo) for name, cfg in module.default_cfgs.items() for tag in cfg.tags]
 
 
 def create_model(
-    name: str, pretrained: bool = False, *, checkpoint_path: str | Path | None = None, **kwargs: Any
+    model_name: str, pretrained: bool = False, *, checkpoint_path: str | Path | None = None, **kwargs: Any
 ) -> nn.Module:
     """Create a network by name.
 
     Args:
-        name: `architecture` or `architecture.tag`, see `list_models`; `hf-hub:ORG/NAME`, optionally with `@REVISION`,
-            for the network of a repository on the Hub; `local-dir:FOLDER` for that of its folder on disk.
+        model_name: `architecture` or `architecture.tag`, see `list_models`; `hf-hub:ORG/NAME`, optionally with
+            `@REVISION`, for the network of a repository on the Hub; `local-dir:FOLDER` for that of its folder on disk.
         pretrained: Load the weights of the tag, or of the repository. With other `num_classes` than theirs the heads
             start fresh, with other `in_chans` the first convolution is adapted.
         checkpoint_path: Weights to load instead, strictly, see `load_checkpoint`.
@@ -38,7 +60,7 @@ def create_model(
 
     Raises:
         InputError: If the name or an argument is unknown, or there are no weights to load.
-        OSError: If weights cannot be fetched.
+        OSError: If weights cannot be downloaded.
 
     Example:
         >>> import qcs
@@ -46,25 +68,164 @@ def create_model(
         >>> model.num_classes
         8
     """
-    if name.startswith(SOURCES):
-        name = _checked_source(name, kwargs.get("cache_dir"))
+    if model_name.startswith((HUB_PREFIX, FOLDER_PREFIX)):
+        model_name = _checked_repository(model_name, kwargs.get("cache_dir"))
     else:
-        _check_name(name)
+        _check_name(model_name)
     try:
-        model: nn.Module = timm.create_model(name, pretrained=pretrained and checkpoint_path is None, **kwargs)
+        model: nn.Module = timm.create_model(model_name, pretrained=pretrained and checkpoint_path is None, **kwargs)
     except TypeError as error:
         if "unexpected keyword argument" in str(error):
-            raise InputError(f"{name}: {str(error).partition(') ')[2] or error}") from error
+            raise InputError(f"{model_name}: {str(error).partition(') ')[2] or error}") from error
         raise
+    except MisfitError as error:
+        raise _with_fitting_names(error) from error
     if checkpoint_path is not None:
-        load_checkpoint(model, checkpoint_path)
+        load_checkpoint(model, find_weights(checkpoint_path, cache_dir=kwargs.get("cache_dir")))
     return model
 
 
-def _checked_source(name: str, cache_dir: str | Path | None) -> str:
-    """The name of a repository or its folder, with the commit that its configuration was read from."""
+def list_models(pattern: str = "*", *, tags: bool = False, pretrained: bool = False) -> list[str]:
+    """Return the names of the networks of this library, sorted.
+
+    Args:
+        pattern: Shell-style pattern of architectures or, where tags are listed, of `architecture.tag`: `"qcs*"`.
+        tags: List `architecture.tag` instead of architectures.
+        pretrained: List only names with weights in the package, always with their tag.
+
+    Example:
+        >>> import qcs
+        >>> qcs.list_models("qcs*")
+        ['qcs_any', 'qcs_ir50', 'qcs_nano', 'qcs_small']
+        >>> qcs.list_models("qcs*", pretrained=True)
+        ['qcs_small.ferplus']
+    """
+    names = list_embedded() if pretrained else _NAMES if tags else list({_architecture(name) for name in _NAMES})
+    return sorted(n for n in names if fnmatch.fnmatch(n, pattern) or fnmatch.fnmatch(_architecture(n), pattern))
+
+
+def load_model(source: str | Path) -> CrossSimilarityNetwork:
+    """Rebuild a network from its weights file, in evaluation mode.
+
+    Args:
+        source: What names the weights, see `qcs.models.find_weights`: the name of shipped weights, a run folder, a
+            file that `save_model` wrote, `hf-hub:ORG/NAME[@REVISION]` or `local-dir:FOLDER`.
+
+    Returns:
+        The network, with its class names and preprocessing in `pretrained_cfg`.
+
+    Raises:
+        InputError: If there are no such weights, or they are corrupt or not of a network of this library.
+        OSError: If they cannot be downloaded.
+
+    Example:
+        >>> import qcs
+        >>> qcs.load_model("qcs_small").class_names[:3]
+        ('neutral', 'happy', 'surprise')
+    """
+    path = find_weights(source)
+    config = read_config(path)
+    cfg = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in config["pretrained_cfg"].items()
+        if key not in WEIGHT_SOURCES
+    }
+    name, args = config["architecture"], stated_arguments(config["model_args"], str(path))
+    if name not in list_models():  # a file may not have anything else created
+        raise InputError(f"{path} is of {name!r}, which is no network of this version: {', '.join(list_models())}")
+    try:
+        model = create_model(name, pretrained_cfg={**cfg, "architecture": name}, checkpoint_path=path, **args)
+    except (TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} has corrupt metadata ({type(error).__name__}: {error})") from error
+    return cast(CrossSimilarityNetwork, model.eval())
+
+
+def load_checkpoint(model: nn.Module, source: str | Path | Mapping[str, Any], *, part: Part | None = None) -> Loaded:
+    """Load weights into a model strictly: every parameter is filled, nothing is left over.
+
+    Takes our own layout or that of the original's checkpoints, whose unused entries are left out; also with `module.`
+    prefixes or inside a training checkpoint. A base network takes a full checkpoint and leaves out its cross part, an
+    `ir50` takes any with such a backbone. Pickled files are read without running what they name: objects of unknown
+    classes beside the weights, as in the original's files, are replaced by inert placeholders; files that name what
+    runs programs, or that cannot be read so, are refused.
+
+    Args:
+        model: The network to fill; it keeps its dtype and device.
+        source: A state dict, or what names weights, see `qcs.models.find_weights`; the file may be a `.safetensors` or
+            PyTorch file.
+        part: What to fill, as strictly, from weights with or without more: `"backbone"` only the backbone of a
+            network, `"base"` all of it but the cross part, to continue a trained base network with comparisons; None
+            fills everything.
+
+    Returns:
+        How many entries of the source matched, and how many were dropped and why.
+
+    Raises:
+        InputError: If the source cannot be read or does not fit the model; the names of the entries are given.
+        OSError: If the weights cannot be downloaded.
+
+    Example:
+        >>> import qcs
+        >>> model, other = qcs.create_model("qcs_nano"), qcs.create_model("base_nano")
+        >>> print(qcs.load_checkpoint(other, model.state_dict()))
+        90 of 145 entries matched, 55 left out (cross part, not in a base network)
+    """
+    return load_entries(model, read_entries(source if isinstance(source, Mapping) else find_weights(source)), part)
+
+
+def load_entries(model: nn.Module, entries: Entries, part: Part | None = None) -> Loaded:
+    """Load entries that are read already, see `load_checkpoint`."""
+    try:
+        return fill(model, entries, part)
+    except MisfitError as error:
+        raise _with_fitting_names(error) from error
+
+
+def fitting_names(entries: Entries) -> list[str]:
+    """Return the names of the networks that entries fill exactly, with every tag of their number of classes.
+
+    Shapes do not show the tag: residual stream, dropout and class order are not in the weights.
+    """
+    head = entries.state.get(BASE_HEAD)
+    if head is None and not is_backbone(entries.state):
+        return []
+    classes = 0 if head is None else len(head)
+    names = []
+    for architecture in list_models():
+        if _shapes(entries.state) == _shapes_of(architecture, classes):
+            tags = list_models(f"{architecture}.*", tags=True)
+            fitting = [tag for tag in tags if get_pretrained_cfg_value(tag, "num_classes") == classes]
+            names += fitting if len(tags) > 1 and fitting else [architecture]
+    if BILINEAR in entries.dropped:
+        names = [name for name in names if name.endswith(".affectnet8")]
+    return names
+
+
+def _with_fitting_names(error: MisfitError) -> InputError:
+    """Return the error with the names of the networks that the entries would fit."""
+    names = [name for name in fitting_names(error.entries) if name != error.name]
+    return InputError(f"{error}. Its shapes are those of {' or '.join(names)}") if names else error
+
+
+@cache
+def _shapes_of(architecture: str, num_classes: int) -> dict[str, Size]:
+    with torch.device("meta"):
+        return _shapes(create_model(architecture, num_classes=num_classes).state_dict())
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, Size]:
+    """Return shapes by name; those of a backbone alone by its own names."""
+    if all(key.startswith(IR_BACKBONE) for key in state):
+        return {key.removeprefix(IR_BACKBONE): value.shape for key, value in state.items()}
+    return {key: value.shape for key, value in state.items()}
+
+
+def _checked_repository(name: str, cache_dir: str | Path | None) -> str:
+    """Return the name of a repository or its folder, with the commit that its configuration was read from."""
     source, _, place = name.partition(":")
-    if source == "hf-hub":
+    if name.startswith(HUB_PREFIX):
         config, place = fetch_config(place, cache_dir)
     else:
         config = folder_config(Path(place))
@@ -79,35 +240,15 @@ def _checked_source(name: str, cache_dir: str | Path | None) -> str:
     return f"{source}:{place}"
 
 
-def list_models(pattern: str = "*", *, tags: bool = False) -> list[str]:
-    """Names of the networks of this library.
-
-    Args:
-        pattern: Shell-style pattern, as in `"qcs*"`.
-        tags: List `architecture.tag` instead of architectures.
-
-    Returns:
-        Sorted names.
-
-    Example:
-        >>> import qcs
-        >>> qcs.list_models("qcs*")
-        ['qcs_any', 'qcs_ir50', 'qcs_nano', 'qcs_small']
-    """
-    names = [name for module in ("ir", "zoo") for name in timm.list_models(module=module)]
-    if tags:
-        names = [f"{name}.{tag}" for name in names for tag in _tags(name)]
-    return sorted(name for name in names if fnmatch.fnmatch(name, pattern))
-
-
-def _tags(architecture: str) -> list[str]:
-    return [tag for name, _, tag in (cfg.partition(".") for cfg in _CFGS) if name == architecture]
-
-
 def _check_name(name: str) -> None:
     architecture, _, tag = name.partition(".")
     if architecture not in list_models():
         close = difflib.get_close_matches(architecture, list_models(), n=3, cutoff=0.4)
         raise InputError(f"unknown model {name!r}; did you mean {' or '.join(close or list_models())}?")
-    if tag and tag not in _tags(architecture):
-        raise InputError(f"unknown tag {tag!r} of {architecture}; expected one of {', '.join(_tags(architecture))}")
+    tags = [full.partition(".")[2] for full in list_models(f"{architecture}.*", tags=True)]
+    if tag and tag not in tags:
+        raise InputError(f"unknown tag {tag!r} of {architecture}; expected one of {', '.join(tags)}")
+
+
+def _architecture(name: str) -> str:
+    return name.partition(".")[0]

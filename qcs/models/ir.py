@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from qcs.errors import InputError
 from qcs.layers import PReLU
-from qcs.models.pretrained import build
+from qcs.models._builder import build
 from qcs.models.recompute import recompute
 
 
@@ -263,8 +263,7 @@ default_cfgs = generate_default_cfgs(
 
 def _create_ir(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
     features = dict(feature_cls="getter", out_indices=(-3, -2, -1))
-    model: nn.Module = build(IRNet, variant, pretrained, feature_cfg=features, **kwargs)
-    return model
+    return build(IRNet, variant, pretrained, feature_cfg=features, **kwargs)
 
 
 @register_model

@@ -26,9 +26,9 @@ from qcs.layers.level_tokens import LevelTokens
 from qcs.layers.processes import SCOPES, LayerScope
 from qcs.layers.residual_distillation import Connection
 from qcs.models.backbone import build_backbone, choose_grid, feature_maps, layer_order, without_sources
+from qcs.models.checkpoint import CROSS_PREFIXES
 
 BatchNorm = Literal["branch", "joint", "world"]
-CROSS_PREFIXES = ("cross_modules.", "distillation.")
 NOT_SAVED = ("self", "__class__", "backend", "pretrained_backbone")
 CROSS_ARGS = ("cross_depth", "cross_drop_rate", "attention", "matrices", "residual", "scope", "connection")
 """Arguments that a base network has no use for."""

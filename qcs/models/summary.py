@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from qcs.models.factory import create_model, list_models
 from qcs.models.network import CrossSimilarityNetwork
-from qcs.models.pretrained import embedded_weights
+from qcs.models.weights import embedded_weights
 from qcs.models.zoo import REPORTED_ACCURACY
 
 

@@ -1,34 +1,129 @@
-"""Weights files of this library: safetensors that know how to rebuild their network and how to prepare its images."""
+"""The one place that finds weights, and the format of weights files.
+
+A weights file is a safetensors file whose metadata rebuilds its network and prepares its images.
+"""
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from timm.models import get_pretrained_cfg
 
 from qcs.errors import InputError
 from qcs.files import replacing
-from qcs.models._hub import local_file
-from qcs.models.factory import create_model, list_models
-from qcs.models.network import CrossSimilarityNetwork, stated_arguments
+from qcs.models._hub import fetch_weights, folder_weights
 
+BEST = "best.safetensors"  # the weights of a run folder
+EMBEDDED = Path(__file__).parents[1] / "weights"  # architecture.tag.safetensors, shipped with the package
+HUB_PREFIX, FOLDER_PREFIX = "hf-hub:", "local-dir:"  # of repositories on the Hub or on disk, as in timm
+ACCEPTED = (
+    "a weights file, a run folder, the name of shipped weights ({shipped}), hf-hub:ORG/NAME[@REVISION] or "
+    "local-dir:FOLDER"
+)
+# Entries of timm's metadata, and its argument, that name a source of weights: untrusted metadata may not set them.
+WEIGHT_SOURCES = ("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "custom_load", "cache_dir")
 METADATA_KEY = "qcs"
 NESTED = ("model_args", "pretrained_cfg", "info")
-# Entries of timm's metadata that name other sources of weights: a file that could set them could have others loaded.
-SOURCES = ("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "custom_load")
 
 
-def save_model(model: CrossSimilarityNetwork, path: str | Path, *, info: Mapping[str, Any] | None = None) -> Path:
-    """Write a network's weights with everything needed to use them; the file appears whole or not at all.
+def find_weights(source: str | Path, *, cache_dir: str | Path | None = None, repositories: bool = True) -> Path:
+    """Return the weights file that a source names.
+
+    A path that exists goes before a name.
 
     Args:
-        model: The network; class names and preprocessing are those of its `pretrained_cfg`.
+        source: A weights file; a run folder, for its best weights; the name of shipped weights, with or without tag;
+            `hf-hub:ORG/NAME[@REVISION]` for the weights of a repository on the Hub, or `local-dir:FOLDER` for those of
+            its folder on disk.
+        cache_dir: Cache of downloads; None uses that of huggingface_hub.
+        repositories: Accept `hf-hub:` and `local-dir:`.
+
+    Raises:
+        InputError: If there are no such weights, or they are not those that their repository describes.
+        OSError: If they cannot be downloaded.
+
+    Example:
+        >>> from qcs.models.weights import find_weights
+        >>> find_weights("qcs_small").name
+        'qcs_small.ferplus.safetensors'
+    """
+    text = str(source)
+    if text.startswith((HUB_PREFIX, FOLDER_PREFIX)):
+        if not repositories:
+            raise InputError(
+                f"{text} names a repository, expected weights on this machine: give a run folder, a weights file or "
+                "the name of shipped weights"
+            )
+        if text.startswith(HUB_PREFIX):
+            return fetch_weights(text.removeprefix(HUB_PREFIX), cache_dir=cache_dir)
+        return folder_weights(Path(text.removeprefix(FOLDER_PREFIX)))
+    path = Path(source)
+    if path.is_dir():
+        if not (path / BEST).is_file():
+            raise InputError(f"{path} is not a run folder with weights: it has no {BEST}; give {_accepted()}")
+        return path / BEST
+    if path.exists():
+        return path
+    if shipped := embedded_weights(text):
+        return shipped
+    raise InputError(
+        f"no weights found for {text!r}: there is no such file or folder, and no weights of that name are shipped"
+        f"{_suggestion(text)}; give {_accepted()}"
+    )
+
+
+def list_embedded() -> list[str]:
+    """Return the names, `architecture.tag`, of the weights that are shipped with the package, sorted."""
+    return sorted(path.stem for path in EMBEDDED.glob("*.safetensors"))
+
+
+def embedded_weights(name: str) -> Path | None:
+    """Return the shipped weights of a network, named with or without tag; None if there are none.
+
+    Example:
+        >>> from qcs.models.weights import embedded_weights
+        >>> embedded_weights("qcs_ir50.raf_db") is None
+        True
+    """
+    if "." not in name and (cfg := get_pretrained_cfg(name)) is not None and cfg.tag:
+        name = f"{name}.{cfg.tag}"
+    return EMBEDDED / f"{name}.safetensors" if name in list_embedded() else None
+
+
+def _suggestion(name: str) -> str:
+    shipped = list_embedded()
+    close = difflib.get_close_matches(name, {*shipped, *(full.partition(".")[0] for full in shipped)}, n=2)
+    return f" (did you mean {' or '.join(sorted(close))}?)" if close else ""
+
+
+def _accepted() -> str:
+    return ACCEPTED.format(shipped=", ".join(list_embedded()) or "none")
+
+
+class SavableModel(Protocol):
+    """What `save_model` needs of a network: `pretrained_cfg` of timm, arguments to rebuild it, and its weights."""
+
+    pretrained_cfg: dict[str, Any]
+    model_args: dict[str, Any]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the weights by name."""
+        ...
+
+
+def save_model(model: SavableModel, path: str | Path, *, info: Mapping[str, Any] | None = None) -> Path:
+    """Write the weights of a network with everything needed to use them; the file appears whole or not at all.
+
+    Args:
+        model: The network; class names and preprocessing are taken from its `pretrained_cfg`.
         path: The `.safetensors` file to write.
-        info: Anything to keep beside them, for JSON: accuracy, epoch, ...
+        info: Further metadata, for JSON: accuracy, epoch, ...
 
     Returns:
         The path written.
@@ -47,7 +142,7 @@ def save_model(model: CrossSimilarityNetwork, path: str | Path, *, info: Mapping
     """
     path = Path(path)
     if "architecture" not in model.pretrained_cfg:
-        raise InputError("only a network made by name can be saved, to be rebuilt by it: use qcs.create_model")
+        raise InputError("only a network created by name can be saved: create it with qcs.create_model")
     config = {
         "architecture": model.pretrained_cfg["architecture"],
         "model_args": model.model_args,
@@ -59,19 +154,19 @@ def save_model(model: CrossSimilarityNetwork, path: str | Path, *, info: Mapping
     try:
         with replacing(path) as unfinished:
             unfinished.touch()
-            mode = unfinished.stat().st_mode  # what new files have here; safetensors' own only their owner can read
+            mode = unfinished.stat().st_mode  # of new files here; safetensors makes files that only their owner can read
             save_file(tensors, unfinished, metadata={METADATA_KEY: json.dumps(config)})
             unfinished.chmod(mode)
-    except SafetensorError as error:  # a full disk or a read-only folder reaches us under this name
+    except SafetensorError as error:  # how safetensors reports a full disk or a read-only folder
         raise OSError(f"cannot write {path}: {error}") from error
     return path
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """What a weights file says of itself: architecture, model_args, pretrained_cfg, info.
+    """Return the metadata of a weights file: architecture, model_args, pretrained_cfg, info.
 
     Raises:
-        InputError: If there is no such file, or it is not one that `save_model` wrote.
+        InputError: If there is no such file, or `save_model` did not write it.
     """
     path = Path(path)
     if not path.is_file():
@@ -80,54 +175,20 @@ def read_config(path: str | Path) -> dict[str, Any]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise InputError(f"{path} is not a safetensors file (damaged, or of another format): {error}") from error
+        raise InputError(f"{path} is not a safetensors file (corrupt, or of another format): {error}") from error
     if METADATA_KEY not in metadata:
         raise InputError(f"{path} does not say which network it is for; load it with qcs.load_checkpoint(model, path)")
     try:
         config: dict[str, Any] = json.loads(metadata[METADATA_KEY])
         return {key: dict(config[key]) if key in NESTED else config[key] for key in ("architecture", *NESTED)}
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} says damaged things of itself ({type(error).__name__}: {error}); save it anew"
-        ) from error
+        raise InputError(f"{path} has corrupt metadata ({type(error).__name__}: {error}); save it again") from error
 
 
 def read_class_names(path: str | Path) -> tuple[str, ...] | None:
-    """Class names that a weights file states, in index order; None where it states none."""
+    """Return the class names that a weights file states, in index order; None where it states none."""
     try:
         names = read_config(path)["pretrained_cfg"].get("label_names")
     except InputError:
         return None
     return tuple(names) if names else None
-
-
-def load_model(source: str | Path) -> CrossSimilarityNetwork:
-    """Rebuild a network from its weights file, in evaluation mode.
-
-    Args:
-        source: A file that `save_model` wrote, or `hf-hub:ORG/NAME` for the one in a repository on the Hub.
-
-    Returns:
-        The network, with its class names and preprocessing in `pretrained_cfg`.
-
-    Raises:
-        InputError: If the file is missing, damaged or not one that `save_model` wrote.
-        OSError: If it cannot be fetched from the Hub.
-    """
-    path = local_file(source)
-    config = read_config(path)
-    cfg = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in config["pretrained_cfg"].items()
-        if key not in SOURCES
-    }
-    name, args = config["architecture"], stated_arguments(config["model_args"], str(path))
-    if name not in list_models():  # nothing else may be created by what a file says
-        raise InputError(f"{path} is of {name!r}, which is no network of this version: {', '.join(list_models())}")
-    try:
-        model = create_model(name, pretrained_cfg={**cfg, "architecture": name}, checkpoint_path=path, **args)
-    except (TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} says damaged things of itself ({type(error).__name__}: {error})") from error
-    return cast(CrossSimilarityNetwork, model.eval())

@@ -15,9 +15,10 @@ from torch import nn
 
 from qcs.data.labels import CLASSES
 from qcs.errors import InputError
+from qcs.models._builder import build, resolve
 from qcs.models.backbone import backbone_cfg, image_side
 from qcs.models.network import CrossSimilarityNetwork
-from qcs.models.pretrained import build, resolve
+from qcs.models.weights import EMBEDDED, list_embedded
 
 IR50: dict[str, Any] = dict(backbone="ir50", img_size=112, grid_size=7, embed_dim=768, base_depth=2)
 SMALL: dict[str, Any] = dict(
@@ -90,16 +91,17 @@ _IR50_NAMES = [f"{family}_ir50.{tag}" for family in ("base", "dcs", "qcs") for t
 _SMALL_NAMES = [f"{family}_{size}.untrained" for size in ("small", "nano") for family in ("base", "dcs", "qcs")]
 _ANY_NAMES = [f"{family}_any.untrained" for family in ("base", "dcs", "qcs")]
 
-default_cfgs = generate_default_cfgs(
-    {
-        "qcs_small.ferplus": _cfg(
-            input_size=(1, 48, 48), num_classes=8, label_names=CLASSES["ferplus"], crop_pct=48 / 54
-        ),
-        **{name: _published_cfg(name) for name in _IR50_NAMES},
-        **{name: _cfg(input_size=(3, 48, 48)) for name in _SMALL_NAMES},
-        **{name: _cfg(input_size=(3, 224, 224)) for name in _ANY_NAMES},
-    }
-)
+_CFGS = {
+    "qcs_small.ferplus": _cfg(
+        input_size=(1, 48, 48), num_classes=8, label_names=CLASSES["ferplus"], crop_pct=48 / 54
+    ),
+    **{name: _published_cfg(name) for name in _IR50_NAMES},
+    **{name: _cfg(input_size=(3, 48, 48)) for name in _SMALL_NAMES},
+    **{name: _cfg(input_size=(3, 224, 224)) for name in _ANY_NAMES},
+}
+for _name in list_embedded():
+    _CFGS[_name]["file"] = str(EMBEDDED / f"{_name}.safetensors")  # timm lists as pretrained what names its weights
+default_cfgs = generate_default_cfgs(_CFGS)
 
 
 def _create(variant: str, pretrained: bool, **kwargs: Any) -> CrossSimilarityNetwork:
@@ -110,7 +112,7 @@ def _create(variant: str, pretrained: bool, **kwargs: Any) -> CrossSimilarityNet
             f"timm.create_model({kwargs['backbone']!r}, features_only=True)"
         )
     name, _ = resolve(variant, kwargs)
-    model: CrossSimilarityNetwork = build(
+    model = build(
         CrossSimilarityNetwork,
         variant,
         pretrained,
