@@ -21,11 +21,11 @@ from torch.utils.data import DataLoader
 import qcs
 from qcs.data import eval_transform, read
 from qcs.data.dataset import LabeledImages
-from qcs.engine.run_folder import weights_file, write_text
 from qcs.export import FORMATS, export_model, load_export
 from qcs.export.latency import eager, interleaved
 from qcs.export.loaded import Run
 from qcs.export.quantize import calibration_images
+from qcs.files import write_text
 from qcs.models import CrossSimilarityNetwork
 
 BATCHES = (1, 32)
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    trained = qcs.load_model(weights_file(options.run))
+    trained = qcs.load_model(options.run)
     test = read(options.data)["test"].with_classes(trained.class_names)
     test = test.with_transform(eval_transform(resolve_model_data_config(trained)))
     rows = measure(trained, options.data, options.seconds, test)

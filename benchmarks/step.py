@@ -24,10 +24,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import qcs
 from benchmarks.memory import high_water
-from qcs.engine.run_folder import write_text
 from qcs.engine.training import SAM
 from qcs.engine.training.hardware import keep_freed_memory, use_plain_attention
 from qcs.engine.training.step import TrainingStep
+from qcs.files import write_text
 from qcs.layers import PReLU
 from qcs.losses import JointLoss
 from qcs.models import CrossSimilarityNetwork, fast_inference_model

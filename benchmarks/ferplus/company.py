@@ -22,7 +22,8 @@ from torch import Tensor
 from benchmarks.ferplus.data import Data
 from benchmarks.ferplus.plan import IMAGES_PER_STEP
 from qcs.data import LabeledImages, eval_transform
-from qcs.engine.run_folder import RunFolder, write_text
+from qcs.engine.run_folder import RunFolder
+from qcs.files import write_text
 from qcs.losses import JointLoss
 from qcs.models import CrossSimilarityNetwork, load_model
 from qcs.samplers import PairSampler, QuadrupletSampler

@@ -10,12 +10,11 @@ from timm.data import resolve_model_data_config
 
 from benchmarks.ferplus.data import Data
 from benchmarks.ferplus.measure import evaluation, measure, probabilities
-from qcs.engine.run_folder import RunFolder, weights_file
+from qcs.engine.run_folder import RunFolder
 from qcs.errors import InputError
 from qcs.models import CrossSimilarityNetwork, create_model, load_model, save_model
 from qcs.models.golden import GOLDEN_INPUT, golden_logits
-from qcs.models.pretrained import EMBEDDED
-from qcs.models.weights import read_config
+from qcs.models.weights import EMBEDDED, find_weights, read_config
 
 
 def embed(run: str | Path, name: str, data: Data, folder: Path = EMBEDDED, share: float = 1.0) -> Path:
@@ -62,7 +61,7 @@ def settings_of(source: str | Path) -> dict[str, Any]:
     if Path(source).is_dir():
         settings = RunFolder(source).read_config()["config"]
     else:
-        settings = read_config(weights_file(source))["info"].get("trained_with")
+        settings = read_config(find_weights(source))["info"].get("trained_with")
     if settings is None:
         raise InputError(f"{source} does not say how it was trained; give a run folder")
     init, teachers = settings.get("init"), settings.get("teachers", ())
@@ -87,7 +86,7 @@ def averaged(model: CrossSimilarityNetwork, run: str | Path, share: float) -> Cr
     start = RunFolder(run).read_config()["config"]["init"]
     if start is None:
         raise InputError(f"{run} began with fresh weights: there is nothing to average its weights with")
-    before, own = load_model(weights_file(start)).state_dict(), model.state_dict()
+    before, own = load_model(start).state_dict(), model.state_dict()
     for key in before.keys() & own.keys():
         if own[key].is_floating_point():
             own[key].copy_(torch.lerp(before[key], own[key], share))

@@ -21,12 +21,12 @@ import qcs
 from benchmarks.ferplus import measure, shortcut
 from benchmarks.ferplus.data import Data
 from benchmarks.ferplus.plan import IMAGES_PER_STEP, Budget, Condition, chosen
-from qcs.engine.run_folder import RunFolder, write_text
+from qcs.engine.run_folder import RunFolder
 from qcs.engine.training import TrainConfig, resume, train
 from qcs.engine.training.checkpoints import Checkpoints
 from qcs.errors import InputError
+from qcs.files import sha256, write_text
 from qcs.models import load_model
-from qcs.models._hub import sha256
 
 RESULTS = Path(__file__).parent / "results"
 

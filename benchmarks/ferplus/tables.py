@@ -15,8 +15,8 @@ from benchmarks.ferplus.measure import correct
 from benchmarks.ferplus.plan import GROUPS, PLAN, START_VIEWS, Condition
 from benchmarks.ferplus.shortcut import WEARERS
 from benchmarks.ferplus.statistics import LEVEL, Difference, clear, difference, spread
-from qcs.engine.run_folder import write_text
 from qcs.errors import InputError
+from qcs.files import write_text
 
 Record = Mapping[str, Any]
 Runs = Mapping[str, Mapping[int, Record]]

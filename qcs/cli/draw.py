@@ -11,8 +11,8 @@ from rich.console import Console
 from qcs import visualize
 from qcs.data.labels import canonical
 from qcs.engine.eval_data import check_split, known_images
-from qcs.engine.run_folder import writing
 from qcs.errors import InputError
+from qcs.files import writing
 from qcs.report.figures import KINDS, OF_ONE, OF_SEVERAL, Network, Picture, curves
 from qcs.report.sample_faces import ChosenFaces
 

@@ -13,9 +13,11 @@ from timm.data import resolve_model_data_config
 from qcs.engine.eval_data import check_split, evaluation_batches, known_images
 from qcs.engine.evaluation import Evaluation, evaluate
 from qcs.engine.face_crop import warn_of_other_crop
-from qcs.engine.run_folder import RunFolder, weights_file, writing
+from qcs.engine.run_folder import RunFolder
 from qcs.engine.tta import FlipTTA
+from qcs.files import writing
 from qcs.models import load_model
+from qcs.models.weights import find_weights
 
 
 def evaluate_data(
@@ -32,7 +34,7 @@ def evaluate_data(
     """Evaluate weights on a split of some data; classes meet by name.
 
     Args:
-        weights: A weights file or what stands for one, see `weights_file`.
+        weights: A weights file or what stands for one, see `find_weights`.
         data: The images, see `qcs.data.read`.
         split: `"train"`, `"validation"`, `"test"` or `"all"`.
         image_root: Folder that the paths of a list file start from.
@@ -45,7 +47,7 @@ def evaluate_data(
         InputError: If weights or data cannot be read, or they share no class.
     """
     check_split(split)
-    path = weights_file(weights)
+    path = find_weights(weights)
     model = load_model(path)
     split, known = known_images(model, data, split, image_root, data_format, partial(_say, console))
     warn_of_other_crop(path, known, data)

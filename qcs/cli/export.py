@@ -6,7 +6,6 @@ from rich.console import Console
 from timm.data import resolve_model_data_config
 from torch import randn
 
-from qcs.engine.run_folder import weights_file
 from qcs.export.formats import Export, check_options, default_path, export_model, load_export
 from qcs.export.latency import measure_latency
 from qcs.export.quantize import calibration_images
@@ -26,7 +25,7 @@ def export_weights(
         OSError: If the file cannot be written.
     """
     check_options(format, precision, calibration is not None)
-    model = load_model(weights_file(weights))
+    model = load_model(weights)
     images = calibration_images(calibration, model) if calibration is not None else None
     path = output or default_path(model, format, precision)
     done = export_model(model, path, format=format, precision=precision, calibration=images)

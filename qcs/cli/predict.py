@@ -15,14 +15,15 @@ from rich.console import Console
 
 from qcs.engine.face_crop import crop_to_predict
 from qcs.engine.prediction import PicturePrediction, Prediction, predict, predict_faces
-from qcs.engine.run_folder import weights_file, write_text
 from qcs.errors import InputError
 from qcs.faces import LANDMARKS, MTCNN, annotate, pictures, template
 from qcs.faces.alignment import DEFAULT
 from qcs.faces.image_file import write_image
 from qcs.faces.media import camera_number, image_files, no_images
+from qcs.files import write_text
 from qcs.imports import MissingExtraError
 from qcs.models import load_model
+from qcs.models.weights import find_weights
 
 # Columns of a table that say where a face is.
 PLACE = ["left", "top", "right", "bottom", "score", *(f"{name}_{axis}" for name in LANDMARKS for axis in "xy")]
@@ -40,7 +41,7 @@ def predict_crops(
         InputError: If weights cannot be read, there is nothing to predict, or the output is of no known kind.
     """
     _check_output(output)
-    model = load_model(weights_file(weights))
+    model = load_model(weights)
     unreadable: list[InputError] = []
     predictions: list[Prediction] = []
     for shown in predict(model, _files(images), Accelerator().device, unreadable.append, tta=tta):
@@ -82,7 +83,7 @@ def predict_pictures(
     unreadable: list[InputError] = []
     stream = pictures(sources, every, unreadable.append)
     live = any(camera_number(source) is not None for source in sources)
-    file = weights_file(weights)
+    file = find_weights(weights)
     model, crop = load_model(file), crop_to_predict(file, crop)
     records: list[dict[str, Any]] = []
     drawn: set[Path] = set()

@@ -13,9 +13,8 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from qcs.data.dataset import LabeledImages
-from qcs.engine.run_folder import writing
 from qcs.errors import InputError
-from qcs.files import replacing
+from qcs.files import replacing, writing
 
 FILE = "test_predictions.npz"
 

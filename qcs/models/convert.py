@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from qcs.errors import InputError
-from qcs.models.checkpoint import IR_BACKBONE, Entries, Loaded, fill, num_classes_in, read_entries
-from qcs.models.factory import create_model, list_models
+from qcs.models.checkpoint import IR_BACKBONE, Entries, Loaded, num_classes_in, read_entries
+from qcs.models.factory import create_model, fitting_names, list_models, load_entries, load_model
 from qcs.models.golden import GOLDEN_INPUT, check_golden, golden_logits
 from qcs.models.ir import IRNet
 from qcs.models.network import CrossSimilarityNetwork
 from qcs.models.original import BILINEAR
-from qcs.models.recognition import fitting_names
-from qcs.models.weights import load_model, save_model
+from qcs.models.weights import find_weights, save_model
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def convert_checkpoint(source: str | Path, name: str | None = None, output: str 
         InputError: If the name does not say which network, or the checkpoint cannot be read or does not fit it.
         OSError: If the file cannot be written.
     """
-    entries = read_entries(source)
+    entries = read_entries(find_weights(source))
     name = _checked_name(name, entries)
     path = Path(output or f"{name}.safetensors")
     if path.suffix != ".safetensors":
@@ -66,7 +65,7 @@ def convert_checkpoint(source: str | Path, name: str | None = None, output: str 
     if path.exists():
         raise InputError(f"{path} exists already; choose another output")
     model = _network(name, entries.state, entries.where)
-    loaded = fill(model, entries)
+    loaded = load_entries(model, entries)
     golden = _golden(model, entries.where)
     info = {
         "converted_from": Path(source).name,

@@ -245,7 +245,7 @@ def _check_name(name: str) -> None:
     if architecture not in list_models():
         close = difflib.get_close_matches(architecture, list_models(), n=3, cutoff=0.4)
         raise InputError(f"unknown model {name!r}; did you mean {' or '.join(close or list_models())}?")
-    tags = [full.partition(".")[2] for full in list_models(f"{architecture}.*", tags=True)]
+    tags = [full.partition(".")[2] for full in _NAMES if _architecture(full) == architecture]
     if tag and tag not in tags:
         raise InputError(f"unknown tag {tag!r} of {architecture}; expected one of {', '.join(tags)}")
 

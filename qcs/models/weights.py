@@ -154,7 +154,7 @@ def save_model(model: SavableModel, path: str | Path, *, info: Mapping[str, Any]
     try:
         with replacing(path) as unfinished:
             unfinished.touch()
-            mode = unfinished.stat().st_mode  # of new files here; safetensors makes files that only their owner can read
+            mode = unfinished.stat().st_mode  # of new files here; those of safetensors only their owner can read
             save_file(tensors, unfinished, metadata={METADATA_KEY: json.dumps(config)})
             unfinished.chmod(mode)
     except SafetensorError as error:  # how safetensors reports a full disk or a read-only folder

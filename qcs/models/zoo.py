@@ -92,9 +92,7 @@ _SMALL_NAMES = [f"{family}_{size}.untrained" for size in ("small", "nano") for f
 _ANY_NAMES = [f"{family}_any.untrained" for family in ("base", "dcs", "qcs")]
 
 _CFGS = {
-    "qcs_small.ferplus": _cfg(
-        input_size=(1, 48, 48), num_classes=8, label_names=CLASSES["ferplus"], crop_pct=48 / 54
-    ),
+    "qcs_small.ferplus": _cfg(input_size=(1, 48, 48), num_classes=8, label_names=CLASSES["ferplus"], crop_pct=48 / 54),
     **{name: _published_cfg(name) for name in _IR50_NAMES},
     **{name: _cfg(input_size=(3, 48, 48)) for name in _SMALL_NAMES},
     **{name: _cfg(input_size=(3, 224, 224)) for name in _ANY_NAMES},

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from qcs.engine.evaluation import Evaluation
-from qcs.engine.run_folder import RunFolder, weights_file
-from qcs.models.weights import read_config
+from qcs.engine.run_folder import RunFolder
+from qcs.models.weights import find_weights, read_config
 
 SPLITS = ("test", "validation")
 SETTINGS = (
@@ -86,7 +86,7 @@ def read_record(source: str | Path) -> Record:
     Raises:
         InputError: If there are no weights, or a file of the run is corrupt.
     """
-    weights = weights_file(source)
+    weights = find_weights(source)
     record = Record(weights, read_config(weights)["info"], {}, {})
     if not Path(source).is_dir():  # other files beside a single weights file may belong to other weights
         return record

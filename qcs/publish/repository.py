@@ -14,14 +14,13 @@ from timm.data import resolve_model_data_config
 from torch import Tensor
 
 from qcs.engine.evaluation import Evaluation, wilson
-from qcs.engine.run_folder import writing
 from qcs.errors import InputError
-from qcs.files import replacing
-from qcs.models._hub import CONFIG, OURS, WEIGHTS, sha256
-from qcs.models.factory import create_model
+from qcs.files import replacing, sha256, writing
+from qcs.models._hub import CONFIG, OURS, WEIGHTS
+from qcs.models.factory import create_model, load_model
 from qcs.models.golden import GOLDEN_INPUT, check_golden, golden_logits
 from qcs.models.network import CrossSimilarityNetwork
-from qcs.models.weights import SOURCES, load_model
+from qcs.models.weights import WEIGHT_SOURCES
 from qcs.publish.card import model_card
 from qcs.publish.record import Record, read_record
 from qcs.version import __version__
@@ -136,7 +135,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 def _config(publication: Publication, sums: dict[str, str]) -> dict[str, Any]:
     """The configuration of a repository: timm's, with this library's own section."""
     model, record = publication.model, publication.record
-    elsewhere = (*SOURCES, "architecture", "num_classes", "label_names", "license")
+    elsewhere = (*WEIGHT_SOURCES, "architecture", "num_classes", "label_names", "license")
     cfg = {key: value for key, value in model.pretrained_cfg.items() if key not in elsewhere}
     if cfg.get("tag") == "untrained":
         del cfg["tag"]

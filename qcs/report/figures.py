@@ -18,9 +18,10 @@ from qcs import visualize
 from qcs.data.labels import class_indices
 from qcs.engine.eval_data import evaluation_batches
 from qcs.engine.evaluation import Evaluation, evaluate
-from qcs.engine.run_folder import METRICS, RunFolder, weights_file
+from qcs.engine.run_folder import METRICS, RunFolder
 from qcs.errors import InputError
 from qcs.models import CrossSimilarityNetwork, load_model
+from qcs.models.weights import find_weights
 from qcs.report.sample_faces import ChosenFaces
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Network:
     """Weights and what to call them; the network is loaded when it is first needed."""
 
     def __init__(self, source: str) -> None:
-        self.path = weights_file(source)
+        self.path = find_weights(source)
         given = Path(source.partition("@")[0])
         of_run = given.name in ("", "best.safetensors")
         shown = self.path.resolve().parent.name if of_run else given.name

@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from qcs.engine.run_folder import write_text
 from qcs.errors import InputError
+from qcs.files import write_text
 from qcs.report import text
 from qcs.report.compare import Configuration, configurations, differing, pairs, seed_tests
 from qcs.report.gather import Run, Where, gather

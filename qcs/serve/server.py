@@ -18,11 +18,11 @@ from qcs.engine.face_crop import crop_to_predict
 from qcs.errors import InputError
 from qcs.faces import MTCNN, template
 from qcs.models import CrossSimilarityNetwork, load_model
+from qcs.models.weights import find_weights
 from qcs.serve.answer import Answer
 from qcs.serve.guard import Guard
 from qcs.serve.page import page
 from qcs.serve.rendering import text
-from qcs.serve.weights import local_weights
 
 GRACE = 1  # seconds that open pages get when the server ends
 
@@ -43,7 +43,7 @@ def serve(weights: str, host: str, port: int, crop: str | None, console: Console
     if crop is not None:
         template(crop)
     with suppress(KeyboardInterrupt), _ended_by_any_signal():  # the way it is meant to end
-        file = local_weights(weights)
+        file = find_weights(weights, repositories=False)
         model = load_model(file)
         answer = Answer(model, MTCNN(), crop_to_predict(file, crop), Accelerator().device)
         with _listening(host, port) as listener, _scratch():

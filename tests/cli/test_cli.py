@@ -335,9 +335,9 @@ BAD_OPTIONS: list[tuple[tuple[object, ...], str]] = [
     ),
     (
         ("--init", "gone.safetensors"),
-        r"no run folder or weights file at gone\.safetensors, and no .*",
+        r"no weights found for 'gone\.safetensors': .*",
     ),
-    (("--init", "."), r"\. is no run with weights: it has no best\.safetensors; give a run folder or a weights file"),
+    (("--init", "."), r"\. is not a run folder with weights: it has no best\.safetensors; give a weights file, .*"),
     (("--init", "empty.safetensors"), r"empty\.safetensors is not a readable weights file .*"),
     (("--init", "text.pt"), r"text\.pt is not a readable weights file .*"),
     (("--init", "other.safetensors"), r"other\.safetensors holds no base classifier: expected the weights of .*"),
@@ -388,9 +388,12 @@ def truncated(trained: Path, folder: Path) -> Path:
 BAD_WEIGHTS: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
     "missing": (
         lambda trained, folder: folder / "gone",
-        "no run folder or weights file at .*gone, and no .*",
+        "no weights found for '.*gone': .*",
     ),
-    "folder without": (lambda trained, folder: folder, r".* is no run with weights: it has no best\.safetensors; .*"),
+    "folder without": (
+        lambda trained, folder: folder,
+        r".* is not a run folder with weights: it has no best\.safetensors; .*",
+    ),
     "empty": (
         lambda trained, folder: written(folder / "x.safetensors", b""),
         r".*x\.safetensors is not a safetensors .*",

@@ -18,7 +18,7 @@ from qcs.cli.evaluate import evaluate_data
 from qcs.engine import Evaluation
 from qcs.engine.training import RunResult, train
 from qcs.errors import InputError
-from qcs.models.pretrained import EMBEDDED
+from qcs.models.weights import EMBEDDED
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ def test_int8_is_calibrated_on_any_data_that_training_takes(run: Run, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("gone.safetensors",), r"no run folder or weights file at gone\.safetensors, and no .*"),
+        (("gone.safetensors",), r"no weights found for 'gone\.safetensors': .*"),
         (("nano.safetensors", "--format", "coreml"), "unknown format 'coreml'; expected one of onnx, .*"),
         (("nano.safetensors", "--precision", "int8"), "onnx is not exported in int8; formats that are: openvino"),
         (("nano.safetensors", "--format", "torch-export", "--output", "a.onnx"), r"a file of format torch-export .*"),

@@ -160,7 +160,7 @@ def test_curves_need_no_faces(run: Run) -> None:
     ("arguments", "message"),
     [
         ("portrait qcs", "unknown kind of picture 'portrait'; expected one of similarity, classes, .*, or all"),
-        ("similarity gone --data faces.npz", "no run folder or weights file at gone, .*"),
+        ("similarity gone --data faces.npz", "no weights found for 'gone': .*"),
         ("similarity qcs", "the picture 'similarity' shows faces; say with --data which"),
         ("similarity base --data faces.npz", "base_nano is a base network without a cross part, .*"),
         ("attention base --data faces.npz", "base_nano is a base network without a cross part, .*"),

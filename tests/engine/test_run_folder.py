@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from qcs.engine.run_folder import RunFolder, weights_file, write_text
+from qcs.engine.run_folder import RunFolder
 from qcs.errors import InputError
+from qcs.files import write_text
 
 
 def test_create_makes_the_folder_with_its_parents_and_leaves_it_empty(tmp_path: Path) -> None:
@@ -58,18 +59,3 @@ def test_a_write_that_fails_names_the_file_keeps_the_old_one_and_leaves_nothing_
         RunFolder(tmp_path).write_json("metrics.json", [{"epoch": 2}])
     assert target.read_bytes() == b"the old ones"
     assert list(tmp_path.iterdir()) == [target]
-
-
-def test_weights_are_the_best_of_a_run_folder_or_the_file_itself(tmp_path: Path) -> None:
-    best, other = tmp_path / "best.safetensors", tmp_path / "other.safetensors"
-    best.touch()
-    other.touch()
-    assert weights_file(tmp_path) == best
-    assert weights_file(str(other)) == other
-
-
-def test_missing_weights_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=rf"{tmp_path} is no run with weights: it has no best\.safetensors"):
-        weights_file(tmp_path)
-    with pytest.raises(InputError, match=rf"no run folder or weights file at {tmp_path / 'gone'}"):
-        weights_file(tmp_path / "gone")

@@ -13,11 +13,11 @@ import torch
 
 import qcs
 from benchmarks.ferplus.card import CARD, card
-from qcs.models import pretrained
+from qcs.models import weights
 from qcs.models.golden import check_golden
 from qcs.models.weights import read_config
 
-FILES = sorted(pretrained.EMBEDDED.glob("*.safetensors"))
+FILES = sorted(weights.EMBEDDED.glob("*.safetensors"))
 LIMIT = 8e6  # bytes of all weights in the package
 embedded = pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
 
@@ -39,7 +39,7 @@ def test_they_are_found_by_name_and_answer_as_when_they_were_measured(
         assert check_golden(model, config["info"]["golden"]["logits"], channels, side) < 1e-3
         assert model.class_names == tuple(config["pretrained_cfg"]["label_names"])
         assert all(p.dtype == torch.float32 for p in model.parameters())
-    assert pretrained.embedded_weights(path.stem) == path
+    assert weights.embedded_weights(path.stem) == path
 
 
 @embedded
@@ -63,4 +63,4 @@ def test_other_classes_get_fresh_heads(path: Path) -> None:
 
 
 def test_the_card_is_of_these_files() -> None:
-    assert (pretrained.EMBEDDED / CARD).read_text(encoding="utf-8") == card(pretrained.EMBEDDED)
+    assert (weights.EMBEDDED / CARD).read_text(encoding="utf-8") == card(weights.EMBEDDED)

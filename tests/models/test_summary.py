@@ -10,7 +10,7 @@ import timm
 import torch
 
 import qcs
-from qcs.models import pretrained
+from qcs.models import weights
 from qcs.models.summary import describe_models, gmacs
 from qcs.models.zoo import REPORTED_ACCURACY
 
@@ -58,7 +58,7 @@ def test_counting_does_not_depend_on_the_device() -> None:
 
 
 def test_weights_are_named_where_there_are_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pretrained, "EMBEDDED", tmp_path)
+    monkeypatch.setattr(weights, "EMBEDDED", tmp_path)
     assert [s.weights for s in describe_models("base_nano")] == [None]
     (tmp_path / "base_nano.untrained.safetensors").touch()
     assert [s.weights for s in describe_models("base_nano")] == ["embedded"]

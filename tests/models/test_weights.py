@@ -146,8 +146,8 @@ def cut(path: Path) -> None:
 
 
 UNREADABLE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "missing": (lambda path: None, "no weights file at"),
-    "folder": (lambda path: path.mkdir(), "no weights file at"),
+    "missing": (lambda path: None, "no weights found for"),
+    "folder": (lambda path: path.mkdir(), "is not a run folder with weights"),
     "empty": (lambda path: path.write_bytes(b""), "is not a safetensors file"),
     "text": (lambda path: path.write_text("these are no weights"), "is not a safetensors file"),
     "cut": (cut, "is not a safetensors file"),

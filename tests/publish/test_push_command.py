@@ -56,7 +56,7 @@ def test_push_prints_where_it_published(run: Run, hub: LocalHub) -> None:
 
 
 WRONG = {
-    "no weights": (("nothing", "me/faces"), None, "no run folder or weights file at nothing, and no .*"),
+    "no weights": (("nothing", "me/faces"), None, "no weights found for 'nothing': .*"),
     "name": (("weights.safetensors", "faces"), None, "expected a repository as ORG/NAME, got 'faces': whose is it\\?"),
     "folder in use": (
         ("weights.safetensors", "me/faces", "--dry-run", "."),

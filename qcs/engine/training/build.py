@@ -8,14 +8,14 @@ from pathlib import Path
 
 from timm.models import get_pretrained_cfg_value
 
-from qcs.engine.run_folder import weights_file
 from qcs.engine.training.config import TrainConfig
 from qcs.engine.training.data import Sources
 from qcs.errors import InputError
 from qcs.models import CrossSimilarityNetwork, create_model
-from qcs.models.checkpoint import fill, has_cross_part, is_backbone, num_classes_in, read_entries
+from qcs.models.checkpoint import has_cross_part, is_backbone, num_classes_in, read_entries
+from qcs.models.factory import load_entries
 from qcs.models.network import CROSS_ARGS
-from qcs.models.weights import read_class_names, read_config
+from qcs.models.weights import find_weights, read_class_names, read_config
 
 
 def build_model(config: TrainConfig, data: Sources) -> tuple[CrossSimilarityNetwork, Sources]:
@@ -59,19 +59,19 @@ def _start(config: TrainConfig, num_classes: int) -> CrossSimilarityNetwork:
 
 def _start_from(config: TrainConfig, classes: tuple[str, ...]) -> CrossSimilarityNetwork:
     """The network with the weights of `config.init`; fresh heads unless file or tag name the same classes."""
-    path = weights_file(str(config.init))
+    path = find_weights(str(config.init))
     entries = read_entries(path)
     if is_backbone(entries.state):
         model = _start(config, len(classes))
-        loaded = fill(model, entries, "backbone")
+        loaded = load_entries(model, entries, "backbone")
         warnings.warn(f"{path} holds a backbone alone: {loaded}", stacklevel=2)
         return model
     model = _start(config, num_classes_in(entries.state, path))
     compares = has_cross_part(entries.state)
     if model.branches > 1 and not compares:
-        warnings.warn(f"{path} holds a base network: {fill(model, entries, 'base')}", stacklevel=2)
+        warnings.warn(f"{path} holds a base network: {load_entries(model, entries, 'base')}", stacklevel=2)
     else:
-        fill(model, entries)
+        load_entries(model, entries)
     _warn_of_other_arguments(model, path, irrelevant=() if compares and model.branches > 1 else CROSS_ARGS)
     names = read_class_names(path) or model.pretrained_cfg.get("label_names")
     if names is not None and sorted(names) == sorted(classes):

@@ -11,9 +11,10 @@ import torch
 
 import qcs
 from qcs.engine.evaluation import Evaluation
-from qcs.engine.run_folder import RunFolder, writing
+from qcs.engine.run_folder import RunFolder
 from qcs.engine.training.config import TrainConfig
 from qcs.engine.training.data import Sources
+from qcs.files import writing
 from qcs.models import CrossSimilarityNetwork
 
 

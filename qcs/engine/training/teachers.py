@@ -16,11 +16,11 @@ from timm.data import resolve_model_data_config
 from torch import Tensor
 from torch.nn import functional as F
 
-from qcs.engine.run_folder import weights_file
 from qcs.engine.training.hardware import use_plain_attention
 from qcs.errors import InputError
+from qcs.files import sha256
 from qcs.models import CrossSimilarityNetwork, load_model
-from qcs.models._hub import sha256
+from qcs.models.weights import find_weights
 
 SEEN = ("input_size", "mean", "std")  # what makes the same pixels mean the same to two networks
 
@@ -29,7 +29,7 @@ class Teachers:
     """Trained networks that say what a batch of images shows.
 
     Args:
-        sources: Weights files or what stands for them, see `weights_file`.
+        sources: Weights files or what stands for them, see `find_weights`.
         share: Weight of the teachers in the targets, in [0, 1]; the labels have the rest.
         model: The network to be taught, with the classes of the labels.
         device: Where the teachers compute.
@@ -52,7 +52,7 @@ class Teachers:
         bf16: bool = False,
     ) -> None:
         self.share, self.device, self.bf16 = share, torch.device(device), bf16
-        files = {source: weights_file(source) for source in sources}
+        files = {source: find_weights(source) for source in sources}
         self.hashes = {source: sha256(file) for source, file in files.items()}
         self.networks = [self._network(source, file, model) for source, file in files.items()]
 

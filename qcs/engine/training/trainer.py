@@ -27,7 +27,7 @@ from qcs.data.dataset import LabeledImages
 from qcs.engine.evaluation import Evaluation, evaluate
 from qcs.engine.prediction_file import FILE as PREDICTIONS
 from qcs.engine.prediction_file import Predictions, in_order
-from qcs.engine.run_folder import RunFolder, writing
+from qcs.engine.run_folder import RunFolder
 from qcs.engine.training.build import build_model
 from qcs.engine.training.checkpoints import Checkpoints
 from qcs.engine.training.config import TrainConfig
@@ -48,6 +48,7 @@ from qcs.engine.training.sam import SAM
 from qcs.engine.training.step import Batch, TrainingStep
 from qcs.engine.training.teachers import Teachers
 from qcs.errors import InputError
+from qcs.files import writing
 from qcs.losses import JointLoss
 from qcs.models import CrossSimilarityNetwork, load_model, save_model
 from qcs.models.weights import read_config

@@ -153,7 +153,7 @@ def test_images_are_cropped_in_use_as_in_training() -> None:
         ({"model_args": {"num_classes": 5}}, "cannot build base_nano with num_classes=5: .*multiple values"),
         ({"model_args": {"backbone": "resnet"}}, "unknown backbone 'resnet'; did you mean "),
         ({"backbone": "resnet"}, "unknown backbone 'resnet'; did you mean "),
-        ({"init": "gone.safetensors"}, "no run folder or weights file at gone.safetensors"),
+        ({"init": "gone.safetensors"}, "no weights found for 'gone.safetensors'"),
     ],
 )
 def test_what_cannot_be_built_is_refused(changes: dict[str, Any], message: str) -> None:

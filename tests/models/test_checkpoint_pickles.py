@@ -19,7 +19,7 @@ from torch import Tensor
 
 import qcs
 from qcs.errors import InputError
-from qcs.models.unpickle import load_pickle
+from qcs.models.checkpoint import load_pickle
 
 
 class Bomb:
@@ -70,7 +70,7 @@ def test_a_file_that_wants_to_run_code_is_refused_and_nothing_runs(
     path, marker = tmp_path / "weights.pth", tmp_path / "exploded"
     content = PLACES[place](state, charge(function, marker))
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(InputError, match="wants to run code when" if zipped else "not a readable weights file") as no:
+    with pytest.raises(InputError, match="runs code when" if zipped else "not a readable weights file") as no:
         qcs.load_checkpoint(qcs.create_model("base_nano"), path)
     assert str(path) in str(no.value)
     assert not marker.exists()
@@ -107,7 +107,7 @@ def test_a_bare_pickle_runs_nothing(tmp_path: Path) -> None:
 )
 def test_what_the_file_wanted_to_run_is_named(tmp_path: Path, function: Callable[..., Any], named: str) -> None:
     torch.save({"bomb": Bomb(function, "x")}, tmp_path / "weights.pth")
-    with pytest.raises(InputError, match=rf"wants to run code when it is unpickled \({named}"):
+    with pytest.raises(InputError, match=rf"runs code when it is unpickled \({named}"):
         load_pickle(tmp_path / "weights.pth")
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 import qcs
 from qcs.errors import InputError
-from qcs.models import pretrained, save_model
+from qcs.models import _builder, save_model, weights
 
 FACES = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
 
@@ -30,7 +30,7 @@ def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the weights that the package ships."""
     folder = tmp_path / "weights"
     folder.mkdir()
-    monkeypatch.setattr(pretrained, "EMBEDDED", folder)
+    monkeypatch.setattr(weights, "EMBEDDED", folder)
     return folder
 
 
@@ -46,7 +46,7 @@ def test_embedded_weights_load_by_name(embedded: Path, half: bool) -> None:
 
 def test_no_network_is_needed_for_embedded_weights(embedded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_model(trained("base_nano"), embedded / "base_nano.untrained.safetensors")
-    monkeypatch.setattr(pretrained, "fetch_weights", lambda *_: pytest.fail("asked the Hub"))
+    monkeypatch.setattr(_builder, "fetch_weights", lambda *_: pytest.fail("asked the Hub"))
     qcs.create_model("base_nano", pretrained=True)
 
 
@@ -61,7 +61,7 @@ def test_what_the_caller_names_goes_before_what_is_embedded(embedded: Path, tmp_
         return path
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrained, "fetch_weights", fetch)
+        patch.setattr(_builder, "fetch_weights", fetch)
         for options in (
             {"checkpoint_path": path},
             {"pretrained_cfg_overlay": {"file": str(path)}},
@@ -158,8 +158,8 @@ def write(path: Path, model: nn.Module, change: str) -> None:
         ("missing", r"does not fit base_nano: 1 missing: base\.norm\.weight"),
         ("unexpected", r"does not fit base_nano: 1 unexpected: more\.weight"),
         ("shape", r"does not fit base_nano: 1 of another shape: base\.norm\.weight"),
-        ("cut", "is not a whole safetensors file"),
-        ("empty", "is not a whole safetensors file"),
+        ("cut", "is not a complete safetensors file"),
+        ("empty", "is not a complete safetensors file"),
     ],
 )
 @pytest.mark.parametrize("num_classes", [7, 3])
