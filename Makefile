@@ -5,11 +5,11 @@ BIN    := $(VENV)/bin
 
 .PHONY: demo test check docs parity kernels benchmarks clean
 
-demo: $(VENV)/.installed  ## train two small networks on drawn faces and draw what they look at
+demo: $(VENV)/.installed  ## train two small networks on synthetic faces and plot their attention
 	rm -rf demo
 	$(BIN)/qcs demo --output demo
 
-test: check  ## every claim: format, lint, types, all tests, coverage
+test: check  ## format, lint, types, all tests, coverage
 	TRITON_INTERPRET=1 $(BIN)/pytest -n 2 --dist worksteal tests/ops/triton tests/ops/test_dispatch.py
 	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90 --durations=10
 
@@ -18,17 +18,17 @@ check: $(VENV)/.installed  ## format, lint and types only
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-docs: $(VENV)/.installed  ## the documentation as pages in site/, warnings are errors; needs no network
+docs: $(VENV)/.installed  ## build the documentation into site/; warnings are errors; needs no network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 
-parity: $(VENV)/.installed  ## deviations from the golden numbers of the original, by group
+parity: $(VENV)/.installed  ## print deviations from the original's golden numbers, by group
 	$(BIN)/python tests/parity.py
 
-kernels: $(VENV)/.installed  ## registers, spills and shared memory of every GPU kernel, compiled without a GPU
+kernels: $(VENV)/.installed  ## compile every GPU kernel without a GPU; print registers, spills, shared memory
 	PYTHONPATH=tests $(BIN)/python tests/ops/triton/ahead_of_time.py
 
-benchmarks: $(VENV)/.installed  ## every backend and peer, interleaved; writes benchmarks.json
+benchmarks: $(VENV)/.installed  ## time every backend and peer, interleaved; writes benchmarks.json
 	$(BIN)/pytest benchmarks --benchmark-json=benchmarks.json
 
 $(VENV)/.installed: pyproject.toml

@@ -28,6 +28,21 @@ NAMES = [
     for name in public_names.names_of(module)
 ]
 NOT_FOR_USERS = {"__main__", "branches", "cli", "files", "onnx_runtime", "ops", "serve", "version"}
+STANDARD_TERMS = {
+    "training": (
+        *("hyperparameters", "resume", "fine-tuning", "early stopping", "gradient clipping", "gradient accumulation"),
+        *("label smoothing", "exponential moving average", "EMA", "knowledge distillation", "learning-rate schedule"),
+        *("layer-wise learning-rate decay", "mixed precision", "weight decay", "grayscale", "distributed training"),
+    ),
+    "backbones": ("pretrained", "freezing", "layer-wise learning-rate decay", "activation checkpointing"),
+    "faces": ("test-time augmentation", "face detection", "alignment", "landmarks"),
+    "export": ("quantization", "int8", "bf16", "ONNX Runtime", "preprocessing"),
+    "report": ("confusion matrix", "calibration", "confidence interval", "balanced accuracy", "bootstrap"),
+    "pictures": ("Grad-CAM", "t-SNE", "confusion matrix", "training curves"),
+    "benchmarks": ("training step",),
+}
+"""Words of the field, and the page that a search for them must find."""
+
 FETCHED = {"script": "src", "img": "src", "iframe": "src", "link": "href"}
 
 
@@ -102,6 +117,15 @@ def test_search_finds_names_and_words(site: Path) -> None:
     index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
     text = " ".join(f"{page['title']} {page['text']}" for page in index["docs"])
     assert all(word in text for word in ("QuadrupletCrossModule", "softmax", "--freeze-backbone", "AffectNet-8"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", STANDARD_TERMS)
+def test_search_for_a_standard_term_finds_its_page(page: str, site: Path) -> None:
+    index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
+    sections = [section for section in index["docs"] if section["location"].startswith(f"{page}.html")]
+    text = " ".join(f"{section['title']} {section['text']}" for section in sections).lower()
+    assert [term for term in STANDARD_TERMS[page] if term.lower() not in text] == []
 
 
 @pytest.mark.slow
