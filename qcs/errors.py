@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class InputError(ValueError):
@@ -18,7 +21,7 @@ class InputError(ValueError):
     """
 
 
-def check_choice(name: str, value: object, choices: Iterable[str]) -> str:
+def check_choice(name: str, value: object, choices: Iterable[T]) -> T:
     """Return the value if it is one of the choices.
 
     Args:
@@ -38,6 +41,7 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> str:
         qcs.errors.InputError: scope must be one of batch, sample; got 'image'
     """
     allowed = tuple(choices)
-    if isinstance(value, str) and value in allowed:
-        return value
-    raise InputError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+    for choice in allowed:
+        if isinstance(value, type(choice)) and value == choice:
+            return choice
+    raise InputError(f"{name} must be one of {', '.join(map(str, allowed))}; got {value!r}")

@@ -19,6 +19,7 @@ from benchmarks.ferplus.plan import GROUPS, Budget, chosen, runs
 from benchmarks.ferplus.run import RESULTS, Experiment
 from benchmarks.ferplus.speed import speeds
 from qcs.cli.shared import fail, interruptible, report
+from qcs.engine.training.hardware import keep_freed_memory
 from qcs.errors import InputError
 
 VIEWS = 38_400
@@ -114,6 +115,7 @@ def embed_weights(
 def main() -> None:
     """Run the command line; bad input ends in one clear line and a non-zero status."""
     warnings.showwarning = lambda message, *place: report("yellow", "warning", str(message))
+    keep_freed_memory()  # as `qcs train` on a CPU
     try:
         app(prog_name="python -m benchmarks.ferplus")
     except (InputError, OSError) as error:

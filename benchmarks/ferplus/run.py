@@ -137,7 +137,7 @@ def trained(config: TrainConfig, splits: dict[str, Any]) -> RunFolder:
     folder = RunFolder(str(config.output))
     if folder.started:
         begun_with = folder.read_config()["config"]
-        if begun_with != json.loads(json.dumps(dataclasses.asdict(config))):
+        if begun_with != config.to_dict():
             raise InputError(f"{folder.path} holds a run of other settings; choose another folder with --runs")
         if Checkpoints(folder.checkpoints):
             resume(folder.path, splits)

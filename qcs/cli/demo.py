@@ -9,6 +9,7 @@ from rich.console import Console
 
 from qcs import visualize
 from qcs.cli.photograph import predict_photograph
+from qcs.cli.training_display import TrainingDisplay
 from qcs.data.dataset import LabeledImages
 from qcs.data.synthetic import SyntheticFaces, synthetic_faces
 from qcs.engine.run_folder import RunFolder
@@ -44,14 +45,7 @@ def run_demo(folder: Path, minutes: float, console: Console) -> dict[str, float]
     console.print(f"drawing {sum(COUNTS.values()):,} faces of {sum(COUNTS.values()):,} people", highlight=False)
     faces = {split: synthetic_faces(count, seed=seed) for seed, (split, count) in enumerate(COUNTS.items())}
     splits = {name: LabeledImages(drawn.images, drawn.labels, drawn.classes) for name, drawn in faces.items()}
-    results = {
-        model: train(
-            _settings(model, minutes, folder / model),
-            splits,
-            console,
-        )
-        for model in BRANCHES
-    }
+    results = {model: _trained(_settings(model, minutes, folder / model), splits, console) for model in BRANCHES}
     accuracies = {model: result.test.accuracy for model, result in results.items() if result.test is not None}
     RunFolder(folder).write_json("accuracies.json", accuracies)
     _draw(folder, results, faces["test"])
@@ -61,6 +55,11 @@ def run_demo(folder: Path, minutes: float, console: Console) -> dict[str, float]
     for picture in [marked, *drawn] if marked else drawn:
         console.print(f"picture {picture}", highlight=False, soft_wrap=True)
     return accuracies
+
+
+def _trained(config: TrainConfig, splits: dict[str, LabeledImages], console: Console) -> RunResult:
+    with TrainingDisplay(console) as progress:
+        return train(config, splits, progress)
 
 
 def _settings(model: str, minutes: float, output: Path) -> TrainConfig:

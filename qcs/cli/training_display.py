@@ -1,4 +1,4 @@
-"""What a training run shows while it runs: a live line per step, a line per epoch."""
+"""Show a training on the terminal: a live bar per epoch, a line per finished epoch."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from qcs.engine.training.progress import Progress
 
 
-class TrainingDisplay:
-    """Live progress on a terminal, plain lines elsewhere.
+class TrainingDisplay(Progress):
+    """Progress of a training: live on a terminal, plain lines elsewhere; a context that ends the live bar.
 
     Args:
-        console: Where to print.
-        epochs: Epochs at most.
+        console: Console to print to.
     """
 
-    def __init__(self, console: Console, epochs: int) -> None:
-        self.console, self.epochs = console, epochs
-        self._progress = Progress(
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -30,30 +32,33 @@ class TrainingDisplay:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task("", now="")
+        self._task = self._bar.add_task("", now="")
 
     def __enter__(self) -> TrainingDisplay:
-        self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        self._bar.stop()
 
-    def start_epoch(self, epoch: int, batches: int, done: int) -> None:
-        """A new bar, `done` of its batches trained on before."""
-        description = f"epoch {epoch}/{self.epochs}"
-        self._progress.reset(self._task, total=batches, completed=done, description=description, now="")
+    def say(self, line: str) -> None:
+        """Print a line as it is."""
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def start_epoch(self, epoch: int, epochs: int, batches: int, done: int) -> None:
+        """Start a bar, `done` of its batches filled."""
+        self._bar.start()  # in the main process alone; a second start does nothing
+        self._bar.reset(self._task, total=batches, completed=done, description=f"epoch {epoch}/{epochs}", now="")
 
     def step(self, batches: int, means: Mapping[str, float]) -> None:
-        """One step done; `means` are the epoch's so far."""
-        self._progress.update(self._task, advance=batches, now=_training(means, ""))
+        """Advance the bar; show the means of the epoch so far."""
+        self._bar.update(self._task, advance=batches, now=_training(means, ""))
 
-    def epoch(self, record: Mapping[str, float], best: bool) -> None:
-        """One epoch done."""
+    def end_epoch(self, epochs: int, record: Mapping[str, float], best: bool) -> None:
+        """Print the line of an epoch."""
         self.console.print(
-            f"epoch {record['epoch']:>3.0f}/{self.epochs}  {_training(record, 'train_')}  "
+            f"epoch {record['epoch']:>3.0f}/{epochs}  {_training(record, 'train_')}  "
             f"validation {record['validation_accuracy']:.2%} (balanced {record['validation_balanced_accuracy']:.2%})  "
             f"{record['images_per_second']:.0f} images/s{'  [bold]best[/bold]' if best else ''}",
             highlight=False,
@@ -62,7 +67,7 @@ class TrainingDisplay:
 
 
 def _training(means: Mapping[str, float], prefix: str) -> str:
-    """Losses and accuracies of base and cross classifiers in training."""
+    """Losses and accuracies of the base and cross classifiers in training."""
     parts = []
     for classifier in ("base", "cross"):
         loss, accuracy = means.get(f"{prefix}{classifier}_loss"), means.get(f"{prefix}{classifier}_accuracy")

@@ -1,4 +1,4 @@
-"""The model card of a published network, from the run's own files; what is not known is said to be unknown."""
+"""Write the model card of a published network from the files of its run; what is unknown is called unknown."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from huggingface_hub import EvalResult, ModelCardData
 
 from qcs.engine.evaluation import Evaluation, wilson
+from qcs.engine.training.settings import setting_text
 from qcs.models.network import CrossSimilarityNetwork
 from qcs.models.zoo import REPORTED_ACCURACY
 from qcs.publish.record import Record
@@ -22,21 +23,21 @@ USES = """\
 ## Intended use
 
 Classifying the facial expression that one cropped face shows into the classes above: for research on facial expression
-recognition, for comparing methods, as a start for fine-tuning, in demonstrations.
+recognition, for comparisons of methods, for fine-tuning and for demonstrations.
 
-Not for decisions about people, as in hiring, teaching, policing, insurance or health, and not for watching people who
-have not agreed to it. In the European Union emotion recognition at work and in education is largely prohibited
+Not for decisions about people, as in hiring, teaching, policing, insurance or health, and not for monitoring people
+without their consent. In the European Union, emotion recognition at work and in education is largely prohibited
 (Regulation (EU) 2024/1689, Article 5); check the law that applies to you.
 
 ## Limits of expression recognition
 
-- An expression is not an emotion: people show what they do not feel and feel what they do not show. The network names
-  what annotators saw in pictures, nothing more.
-- Expressions mix and fade into one another, and annotators disagree about them; the network must name one class, and
-  its probabilities are not calibrated unless somebody has checked.
-- The image must hold one face that fills it, cropped as in the training data. Anything else gets a class too: the
-  network cannot say that there is no face.
-- Occlusion, low resolution, strong poses and unusual light cost accuracy; by how much on your images only a test on
+- An expression is not an emotion: people show what they do not feel and feel what they do not show. The network
+  predicts which label annotators would give an image, nothing more.
+- Expressions are mixed and gradual, and annotators disagree about them. The network names one class, and its
+  probabilities are not calibrated unless somebody has checked that.
+- The image must show one face that fills it, cropped as in the training data. Any other image gets a class too: the
+  network does not detect that there is no face.
+- Occlusion, low resolution, strong poses and unusual light reduce accuracy; by how much on your images only a test on
   your images tells.
 """
 
@@ -55,12 +56,12 @@ CITATION = """\
 
 
 def model_card(repository: str, model: CrossSimilarityNetwork, record: Record, license: str | None) -> str:
-    """The card, Markdown below a YAML header.
+    """Return the card: Markdown below a YAML header.
 
     Args:
         repository: `ORG/NAME`.
         model: The network.
-        record: Its weights and what is known of them.
+        record: Its weights and what is known about them.
         license: The license that its owner gives it; None if it is not stated.
     """
     header = ModelCardData(
@@ -157,7 +158,7 @@ def _data(record: Record) -> str:
     classes = list(next(iter(sets.values()), {}))
     rows = [(name, *(f"{sets[split].get(name, 0):,}" for split in sets)) for name in classes]
     table = _table(("images of class", *sets), rows) if rows else "Images per class are unknown.\n"
-    settings = ", ".join(f"{name} {value}" for name, value in record.settings.items() if value is not None)
+    settings = ", ".join(f"{name} {setting_text(value)}" for name, value in record.settings.items())
     chosen = record.run.get("model_chosen_on", "unknown")
     return f"""\
 ## Training
@@ -186,12 +187,12 @@ def _results(model: CrossSimilarityNetwork, record: Record) -> str:
 def _result(split: str, score: Evaluation, record: Record) -> str:
     recall = [(name, f"{total:,}", _share(right, total)) for name, (right, total) in score.per_class_counts.items()]
     confusion = [(f"**{name}**", *map(str, row)) for name, row in zip(score.classes, score.confusion, strict=True)]
-    note = " These images chose the weights, so the figure is on the high side." if split == "validation" else ""
+    note = " The weights were chosen on these images, so this figure is optimistic." if split == "validation" else ""
     return f"""\
 ### {split.capitalize()} images of {record.data}
 
 Accuracy {_share(score.correct, score.images)}, the mean over classes {score.balanced_accuracy:.2%}, on {score.images:,}
-images.{note} Intervals are those of Wilson, 95 %.
+images.{note} Intervals are 95% confidence intervals (Wilson).
 
 {_table(("class", "images", "accuracy"), recall)}
 Confusion matrix, rows the true class and columns the predicted one:
@@ -203,8 +204,8 @@ def _bias(record: Record) -> str:
     text = """\
 ## Bias
 
-Age, gender, skin colour and culture of the people in the training data are unknown to this card, and so is how
-accuracy differs between them; assume that it does. The labels carry the views of those who gave them.
+Age, gender, skin color and culture of the people in the training data are unknown to this card, and so is how
+accuracy differs between them; assume that it does. The labels reflect the views of the annotators.
 """
     score = record.scores.get("test") or record.scores.get("validation")
     if score is None:
@@ -212,8 +213,8 @@ accuracy differs between them; assume that it does. The labels carry the views o
     shares = score.per_class
     best, worst = max(shares, key=shares.__getitem__), min(shares, key=shares.__getitem__)
     return (
-        f"{text}\nClasses differ too: `{best}` is recognised in {shares[best]:.0%} of its images, `{worst}` in "
-        f"{shares[worst]:.0%}.\n"
+        f"{text}\nClasses differ too: the accuracy is {shares[best]:.0%} on `{best}` and {shares[worst]:.0%} "
+        f"on `{worst}`.\n"
     )
 
 

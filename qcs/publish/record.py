@@ -1,4 +1,4 @@
-"""What is known of some weights from the files of the run that made them; nothing else is published about them."""
+"""Collect what is known about weights: their metadata, and the settings and results of their run."""
 
 from __future__ import annotations
 
@@ -9,55 +9,22 @@ from typing import Any
 
 from qcs.engine.evaluation import Evaluation
 from qcs.engine.run_folder import RunFolder
+from qcs.engine.training.config import TrainConfig
+from qcs.engine.training.settings import published
 from qcs.models.weights import find_weights, read_config
 
 SPLITS = ("test", "validation")
-SETTINGS = (
-    "init",
-    "backbone",
-    "pretrained_backbone",
-    "freeze_backbone",
-    "crop",
-    "votes",
-    "soft_labels",
-    "teacher_share",
-    "epochs",
-    "minutes",
-    "batch_size",
-    "images_per_step",
-    "accumulate",
-    "lr",
-    "schedule",
-    "layer_decay",
-    "weight_decay",
-    "sam_rho",
-    "clip_grad",
-    "ema",
-    "patience",
-    "distillation",
-    "label_smoothing",
-    "class_weights",
-    "balance",
-    "negatives",
-    "fraction",
-    "resize",
-    "rotation",
-    "scale",
-    "erasing",
-    "color_jitter",
-    "seed",
-)  # of a training, those that say how the weights came about; none of them is a path
 
 
 @dataclass(frozen=True)
 class Record:
-    """Weights and what is known of them.
+    """Weights and what is known about them; nothing else is published.
 
     Attributes:
         weights: The weights file.
-        info: What the file says beside its network: epoch, validation accuracy, ...
-        run: The settings and circumstances of the run; empty where they are unknown.
-        scores: Results by split, of these very weights.
+        info: Metadata of the file: epoch, validation accuracy, ...
+        run: What the run started with, see `RunFolder.read_config`; empty if unknown.
+        scores: Evaluations of these weights by split.
     """
 
     weights: Path
@@ -67,17 +34,13 @@ class Record:
 
     @property
     def data(self) -> str | None:
-        """Name of the training data, without the folders that it lay in; None if unknown."""
+        """Name of the training data, without its folders; None if unknown."""
         return Path(self.run["config"]["data"]).stem if self.run else None
 
     @property
     def settings(self) -> dict[str, Any]:
-        """How the weights were trained; empty if unknown."""
-        config = self.run.get("config", {})
-        told = {name: config[name] for name in SETTINGS if name in config}
-        if teachers := config.get("teachers"):
-            return {**told, "teachers": len(teachers)}
-        return {name: value for name, value in told.items() if name != "teacher_share"}
+        """Settings of the training that may be published; empty if unknown."""
+        return published(TrainConfig, self.run.get("config", {}))
 
 
 def read_record(source: str | Path) -> Record:

@@ -1,4 +1,4 @@
-"""Runs beside one another: which share their settings, what the others differ in, and whether the difference counts."""
+"""Compare runs: group those with the same settings, list the differences, test whether they are significant."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from qcs.engine.training.config import TrainConfig
+from qcs.engine.training.settings import compared
 from qcs.report.gather import Run
 from qcs.report.statistics import (
     Estimate,
@@ -25,17 +26,15 @@ from qcs.report.statistics import (
     welch,
 )
 
-# Runs that differ in these alone are repetitions.
-NO_SETTINGS = ("seed", "output", "image_root", "workers", "checkpoint_minutes")
-TOLD = 3  # settings in a name, where these suffice
+NAMED = 3  # settings in a name, where these suffice
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """Runs with the same settings but for the seed.
+    """Runs with the same settings, repeated with different seeds.
 
     Attributes:
-        name: The network, with the settings that tell it from other configurations of that network.
+        name: The network, with the settings in which it differs from other configurations of that network.
         runs: The runs.
         settings: The settings.
     """
@@ -45,7 +44,7 @@ class Configuration:
     settings: dict[str, Any]
 
     def measured(self, figure: Callable[[Run], float | None]) -> list[float]:
-        """A figure of each run that has it."""
+        """Return a figure of each run that has it."""
         return [value for value in map(figure, self.runs) if value is not None]
 
 
@@ -56,10 +55,10 @@ class Pair:
     Attributes:
         first: A run.
         second: The run that is subtracted.
-        accuracy: Difference of their accuracies, with its interval over draws of the images.
-        balanced: Difference of their balanced accuracies.
+        accuracy: Difference of their accuracies, with its bootstrap confidence interval over the images.
+        balanced: Difference of their balanced accuracies, likewise.
         test: McNemar's test of the accuracies.
-        adjusted: Its probability, adjusted for the number of pairs.
+        adjusted: Its p-value, adjusted for the number of pairs.
     """
 
     first: Run
@@ -80,32 +79,33 @@ class SeedTest:
 
 
 def configurations(runs: Sequence[Run]) -> list[Configuration]:
-    """The runs by configuration, in the order given."""
+    """Group runs by configuration, in the order given."""
     shared: dict[str, list[Run]] = {}
     for run in runs:
         shared.setdefault(json.dumps(_settings(run), sort_keys=True), []).append(run)
     settings = [_settings(same[0]) for same in shared.values()]
     return [
-        Configuration(_called(own, settings), same, own) for own, same in zip(settings, shared.values(), strict=True)
+        Configuration(_configuration_name(own, settings), same, own)
+        for own, same in zip(settings, shared.values(), strict=True)
     ]
 
 
 def differing(found: Sequence[Configuration]) -> dict[str, list[Any]]:
-    """The settings that are not the same in all configurations: name to the value in each."""
+    """Return the settings that differ between configurations: name to the value in each."""
     names = list(dict.fromkeys(name for each in found for name in each.settings))
     values = {name: [each.settings.get(name) for each in found] for name in names}
     return {name: row for name, row in values.items() if any(value != row[0] for value in row)}
 
 
 def pairs(found: Sequence[Configuration]) -> list[Pair]:
-    """Every two runs of different configurations that were tested on the same images."""
+    """Compare every two runs of different configurations that were tested on the same images."""
     couples = [
         (one, other)
         for first, second in itertools.combinations(found, 2)
         for one, other in itertools.product(first.runs, second.runs)
         if _same_images(one, other)
     ]
-    # Only runs whose predictions are known can have the same images.
+    # Runs on the same images have predictions.
     tests = [mcnemar(one.predictions.correct, other.predictions.correct) for one, other in couples]  # type: ignore[union-attr]
     return [
         Pair(one, other, *_differences(one, other), test, p)
@@ -114,7 +114,7 @@ def pairs(found: Sequence[Configuration]) -> list[Pair]:
 
 
 def seed_tests(found: Sequence[Configuration]) -> list[SeedTest]:
-    """Every two configurations of which each has several seeds."""
+    """Test every two configurations that both have several seeds."""
     couples = [
         (first, second, welch(*(each.measured(test_accuracy) for each in (first, second))))
         for first, second in itertools.combinations(found, 2)
@@ -123,27 +123,31 @@ def seed_tests(found: Sequence[Configuration]) -> list[SeedTest]:
 
 
 def test_accuracy(run: Run) -> float | None:
-    """Accuracy on the test images."""
+    """Return the accuracy on the test images, in [0, 1]; None without them."""
     return run.results["test"].accuracy if "test" in run.results else None
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    kept = {name: value for name, value in run.config.items() if name not in NO_SETTINGS}
-    return {**kept, "data": Path(str(kept.get("data"))).name}  # wherever it lay
+    return compared(TrainConfig, run.config)
 
 
-def _called(own: dict[str, Any], all_settings: Sequence[dict[str, Any]]) -> str:
+def _configuration_name(own: dict[str, Any], all_settings: Sequence[dict[str, Any]]) -> str:
+    """The network and as many of the settings in which it differs as make the name unique, `NAMED` at least."""
     model = str(own.get("model"))
     alike = [settings for settings in all_settings if settings.get("model") == own.get("model")]
-    mine, *others = (_told(settings, alike) for settings in (own, *(each for each in alike if each is not own)))
-    most = next((most for most in range(TOLD, len(mine)) if all(told[:most] != mine[:most] for told in others)), None)
+    mine, *others = (
+        _differences_of(settings, alike) for settings in (own, *(each for each in alike if each is not own))
+    )
+    most = next(
+        (most for most in range(NAMED, len(mine)) if all(other[:most] != mine[:most] for other in others)), None
+    )
     return ", ".join([model, *mine[:most]])
 
 
-def _told(own: dict[str, Any], alike: Sequence[dict[str, Any]]) -> list[str]:
-    """The settings that tell it from others of the same network."""
-    telling = [name for name in own if any(settings.get(name) != own[name] for settings in alike)]
-    return [f"{name} {own[name]}" for name in telling]
+def _differences_of(own: dict[str, Any], alike: Sequence[dict[str, Any]]) -> list[str]:
+    """The settings in which it differs from others of the same network."""
+    differing = [name for name in own if any(settings.get(name) != own[name] for settings in alike)]
+    return [f"{name} {own[name]}" for name in differing]
 
 
 def _same_images(one: Run, other: Run) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from qcs.engine.training.settings import setting_text
 from qcs.errors import InputError
 from qcs.files import write_text
 from qcs.report import text
@@ -60,7 +61,7 @@ def render(runs: Sequence[Run]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for write in (text.percent, text.points, text.number, text.probability, text.setting, text.tone, text.verdict):
+    for write in (text.percent, text.points, text.number, text.probability, setting_text, text.tone, text.verdict):
         environment.globals[write.__name__] = write
     style = files("qcs.report").joinpath("templates/style.css").read_text(encoding="utf-8")
     with plain():

@@ -14,6 +14,7 @@ from qcs.data.manifest import manifest
 from qcs.engine.evaluation import Evaluation
 from qcs.engine.prediction_file import Predictions
 from qcs.engine.run_folder import RunFolder
+from qcs.engine.training.settings import setting_text
 from qcs.errors import InputError
 from qcs.models import load_model
 from qcs.report.attention import mean_attention
@@ -21,7 +22,7 @@ from qcs.report.gather import Run, shown_result
 from qcs.report.groups import compare_groups
 from qcs.report.inline_images import drawing, face, pixels
 from qcs.report.statistics import accuracy_of, balanced_accuracy, bootstrap, calibration, share
-from qcs.report.text import duration, number, percent, setting
+from qcs.report.text import duration, number, percent
 
 ERRORS = 24  # faces in the gallery
 PER_CLASS = 10  # faces of each class that are compared for the picture of attention
@@ -83,7 +84,7 @@ def curves(histories: dict[str, list[dict[str, float]]], of: str) -> list[Markup
 
 def _about(run: Run) -> str:
     versions = run.record.get("versions")
-    made = f", with {setting(versions)}" if isinstance(versions, dict) else ""
+    made = f", with {setting_text(versions)}" if isinstance(versions, dict) else ""
     return f"{run.config.get('model')} on {run.data}, seed {run.config.get('seed')}{made}"
 
 

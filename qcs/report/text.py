@@ -1,17 +1,16 @@
-"""How figures are written."""
+"""Write numbers, differences and test results as text."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from qcs.report.compare import Pair
 from qcs.report.statistics import Estimate
 
 
 def percent(value: float | None) -> str:
-    r"""A share in [0, 1] in percent.
+    r"""Write a fraction in [0, 1] in percent.
 
     Example:
         >>> percent(0.12345), percent(None)
@@ -21,7 +20,7 @@ def percent(value: float | None) -> str:
 
 
 def points(value: float) -> str:
-    """A difference of shares in percentage points.
+    """Write a difference of two fractions in percentage points.
 
     Example:
         >>> points(0.012), points(-0.012), points(-0.0001)
@@ -34,12 +33,12 @@ def points(value: float) -> str:
 
 
 def number(value: float) -> str:
-    """A whole number with separated thousands."""
+    """Write a whole number with separated thousands."""
     return f"{value:,.0f}"
 
 
 def probability(p: float) -> str:
-    """A probability of a test.
+    """Write the p-value of a test.
 
     Example:
         >>> probability(0.04321), probability(0.0000123)
@@ -49,7 +48,7 @@ def probability(p: float) -> str:
 
 
 def over_seeds(values: Sequence[float]) -> str:
-    r"""Mean and standard deviation of shares, in percent; a single one as it is.
+    r"""Write the mean and the standard deviation of fractions, in percent; a single one as it is.
 
     Example:
         >>> over_seeds([0.7, 0.8]), over_seeds([0.7]), over_seeds([])
@@ -65,7 +64,7 @@ def over_seeds(values: Sequence[float]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """How long something took.
+    """Write a wall time.
 
     Example:
         >>> duration(42), duration(912), duration(7500)
@@ -77,31 +76,13 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def setting(value: Any) -> str:
-    """The value of a setting.
-
-    Example:
-        >>> setting(None), setting(True), setting([0.02, 0.1]), setting({"kl": 1.0})
-        ('none', 'yes', '0.02, 0.1', 'kl 1')
-    """
-    if value is None or value == {} or value == []:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {setting(each)}" for name, each in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(setting, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def tone(gap: Estimate) -> str:
-    """Class of a gap's cell: whether it is clearly above or below zero."""
+    """Return the style of a table cell: whether the confidence interval of a gap is above or below zero."""
     return "good" if gap.low > 0 else "bad" if gap.high < 0 else ""
 
 
 def verdict(pair: Pair) -> str:
-    """One sentence on two runs."""
+    """Return one sentence on the comparison of two runs."""
     better, worse = (pair.first, pair.second) if pair.accuracy.value >= 0 else (pair.second, pair.first)
     if pair.adjusted >= 0.05:
         return (

@@ -69,10 +69,10 @@ def test_a_crop_that_is_set_wins_over_the_log_with_a_warning(tmp_path: Path) -> 
         assert with_crop(toy.settings(crop="arcface"), images(tmp_path)).crop == "arcface"
         assert with_crop(toy.settings(crop="loose"), images(tmp_path.parent)).crop == "loose"
     with pytest.warns(
-        UserWarning, match="cut out as arcface, by the log of their alignment; the weights will say loose"
+        UserWarning, match="says that the faces of .* have the crop arcface; the weights will name the crop loose"
     ):
         assert with_crop(toy.settings(crop="loose"), images(tmp_path)).crop == "loose"
-    with pytest.raises(InputError, match="unknown crop 'tight'; expected one of fer2013, arcface, loose"):
+    with pytest.raises(InputError, match="crop must be one of fer2013, arcface, loose; got 'tight'"):
         toy.settings(crop="tight")
 
 

@@ -1,4 +1,4 @@
-"""The network of a training run, fitted to the classes and the preprocessing of the run."""
+"""Build the network of a training run, with the classes and the preprocessing of the run."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from qcs.models.weights import find_weights, read_class_names, read_config
 
 
 def build_model(config: TrainConfig, data: Sources) -> tuple[CrossSimilarityNetwork, Sources]:
-    """The network, and the data in the network's class order.
+    """Return the network, and the data in the class order of the network.
 
-    A network whose name fixes class names keeps their order, and the data is relabelled by name; where the data has
-    other classes, or the name fixes none, the network takes the data's.
+    A network whose name defines class names keeps their order, and the labels of the data are mapped by name. If the
+    data has other classes, or the name defines none, the network takes those of the data.
 
     Raises:
-        InputError: If the network cannot be built, or the weights to start from do not fit it.
+        InputError: If the network cannot be built, or the initial weights do not fit it.
     """
     classes = data.train.classes
     model = _start(config, len(classes)) if config.init is None else _start_from(config, classes)
@@ -36,7 +36,7 @@ def build_model(config: TrainConfig, data: Sources) -> tuple[CrossSimilarityNetw
         data = data.with_classes(fixed)
     model.name_classes(data.train.classes)
     side = model.pretrained_cfg["input_size"][-1]
-    model.pretrained_cfg["crop_pct"] = side / (config.resize or side)  # images to predict are cropped as in training
+    model.pretrained_cfg["crop_pct"] = side / (config.resize or side)  # inference crops images as training does
     return model, data
 
 
@@ -58,7 +58,7 @@ def _start(config: TrainConfig, num_classes: int) -> CrossSimilarityNetwork:
 
 
 def _start_from(config: TrainConfig, classes: tuple[str, ...]) -> CrossSimilarityNetwork:
-    """The network with the weights of `config.init`; fresh heads unless file or tag name the same classes."""
+    """The network with the weights of `config.init`; its heads are random unless file or tag name the same classes."""
     path = find_weights(str(config.init))
     entries = read_entries(path)
     if is_backbone(entries.state):
@@ -82,7 +82,7 @@ def _start_from(config: TrainConfig, classes: tuple[str, ...]) -> CrossSimilarit
 
 
 def _warn_of_other_arguments(model: CrossSimilarityNetwork, path: Path, irrelevant: Sequence[str]) -> None:
-    """Arguments such as residual and dropout leave no trace in the weights' shapes."""
+    """Warn of arguments that the shapes of the weights do not show, such as residual and dropout."""
     try:
         stated = read_config(path)["model_args"]
     except InputError:  # an original checkpoint, say

@@ -1,14 +1,13 @@
-"""Checkpoints of a running training: whole files, verified when they are read, the newest few kept.
+"""Write and read the checkpoints of a training run: complete files, verified when read, the newest few kept.
 
-A checkpoint is a tree of dictionaries and lists whose leaves are tensors or plain values. Its tensors lie in a
-safetensors file, the rest in that file's metadata; the file's name ends in the first digits of its hash, so that one
-rename makes it appear with the means to verify it.
+A checkpoint is a tree of dictionaries and lists whose leaves are tensors or plain values. The tensors are stored in a
+safetensors file, the rest in its metadata. The name of the file ends in the first digits of its hash, so that one
+rename makes it visible and verifiable.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -21,19 +20,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from qcs.errors import InputError
+from qcs.files import sha256
 
 _NAME = re.compile(r"step-(\d{10})-([0-9a-f]{16})\.safetensors")
-_UNFINISHED = ".being-written"  # one name: what a killed process left is written over
+_UNFINISHED = ".being-written"  # one name, so that a killed process leaves at most one such file
 _TREE = "tree"
-_TENSOR = "\0tensor"  # stands in the tree for a tensor, by number
+_TENSOR = "\0tensor"  # key in the tree for a tensor, by number
 
 
 class Checkpoints:
     """The checkpoints of one run.
 
     Args:
-        folder: Where they lie.
-        keep: How many of the newest to keep.
+        folder: Their folder.
+        keep: Number of newest checkpoints to keep.
 
     Example:
         >>> import tempfile, torch
@@ -50,10 +50,10 @@ class Checkpoints:
         self.keep = keep
 
     def save(self, step: int, state: Any) -> Path:
-        """Write the state after `step` optimiser steps, whole or not at all, and drop the oldest.
+        """Write the state after `step` optimizer steps, complete or not at all; delete the oldest.
 
         Raises:
-            OSError: If it cannot be written; the checkpoints before it are still there.
+            OSError: If it cannot be written; earlier checkpoints are kept.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / _UNFINISHED
@@ -64,7 +64,7 @@ class Checkpoints:
             path = self.folder / f"step-{step:010d}-{_digest(temporary)}.safetensors"
             os.replace(temporary, path)
             _to_disk(self.folder)
-        except SafetensorError as error:  # a full disk reaches us under this name
+        except SafetensorError as error:  # raised when the disk is full
             raise OSError(f"cannot write a checkpoint to {self.folder}: {error}") from error
         finally:
             temporary.unlink(missing_ok=True)
@@ -72,27 +72,27 @@ class Checkpoints:
             old.unlink(missing_ok=True)
         return path
 
-    def load_newest(self, on_damage: Callable[[str], None] = lambda line: None) -> Any:
-        """The newest state that is whole.
+    def load_newest(self, on_corrupt: Callable[[str], None] = lambda line: None) -> Any:
+        """Return the state of the newest checkpoint that is not corrupt.
 
         Args:
-            on_damage: Called with a line about each newer checkpoint that is damaged.
+            on_corrupt: Called with a line about each newer checkpoint that is corrupt.
 
         Raises:
-            InputError: If there is none.
+            InputError: If there is no checkpoint.
         """
         for path in self._newest_first():
             try:
                 return _read(path)
-            except Exception as error:  # what is damaged raises anything
-                on_damage(f"checkpoint {path.name} is damaged ({error}); falling back to the one before")
+            except Exception as error:  # a corrupt file raises errors of any kind
+                on_corrupt(f"checkpoint {path.name} is corrupt ({error}); using the one before it")
         raise InputError(
             f"no checkpoint to resume from in {self.folder}: a run writes its first after a few minutes or one epoch; "
             "start it again, in another folder or after removing this one"
         )
 
     def discard(self) -> None:
-        """Remove all of them, and the folder if nothing else lies in it."""
+        """Delete all checkpoints, and the folder if it is then empty."""
         for path in (*self._newest_first(), self.folder / _UNFINISHED):
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
@@ -112,11 +112,11 @@ def _read(path: Path) -> Any:
         raise ValueError("its content does not match the hash in its name")
     with safe_open(path, "pt") as file:
         tree = json.loads((file.metadata() or {})[_TREE])
-        return _unpack(tree, {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118 (it is no dict)
+        return _unpack(tree, {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118 (not a dict)
 
 
 def _pack(state: Any) -> tuple[dict[str, Tensor], Any]:
-    """Tensors by number, and the tree with the numbers in their places."""
+    """Tensors by number, and the tree with these numbers in place of the tensors."""
     tensors: dict[str, Tensor] = {}
 
     def place(node: Any) -> Any:
@@ -146,15 +146,11 @@ def _unpack(node: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:16]
+    return sha256(path)[:16]
 
 
 def _to_disk(path: Path) -> None:
-    """Wait until a file's content, or a folder's entries, have left the machine's memory."""
+    """Wait until the content of a file, or the entries of a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

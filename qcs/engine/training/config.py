@@ -1,89 +1,41 @@
-"""Everything that decides a training run, in one record that is saved with it."""
+"""All settings of a training run, each declared in one field; see `qcs.engine.training.settings`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
+from qcs.data.votes import RULES
+from qcs.engine.training import settings
 from qcs.engine.training.recipes import recipe
+from qcs.engine.training.settings import Range, setting, settings_of
 from qcs.errors import InputError
-from qcs.faces.alignment import template
+from qcs.faces.alignment import CROPS
 
-WARM_UP = 0.05  # share of the run in which the cosine schedule's learning rate rises from 0
+WARM_UP = 0.05  # fraction of the run in which the learning rate of the cosine schedule rises from 0
 ANY_BACKBONE = ("base_any", "dcs_any", "qcs_any")
-CHOICES = {
-    "schedule": ("exponential", "cosine"),
-    "balance": ("none", "class"),
-    "negatives": ("image", "class"),
-    "precision": ("auto", "fp32", "bf16"),
-    "class_weights": ("none", "inverse"),
-}
+
+_data = partial(setting, group="Data")
+_model = partial(setting, group="Model")
+_optimization = partial(setting, group="Optimization")
+_augmentation = partial(setting, group="Augmentation")
+_distillation = partial(setting, group="Distillation")
+_run = partial(setting, group="Run")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of a training run.
+    """Settings of a training run; `qcs train --help` describes each of them.
 
-    Args:
-        data: `.npz` archive, folder per class or list file, see `qcs.data.read`.
-        model: Name of the network, see `qcs.list_models`.
-        image_root: Folder that the paths of a list file start from.
-        crop: How the faces are cut out of their pictures, see `qcs.faces.template`; kept with the weights. None finds
-            it in the log of `qcs data align`, where that wrote the images.
-        data_format: Format of the data, see `qcs.data.read`; None recognises it.
-        votes: How FERPlus votes of the training images become labels, see `qcs.data.votes.decide`; validation and test
-            splits keep the official majority, which None means for all.
-        soft_labels: Train on the share of votes of each class, where the data has votes, instead of one label.
-        teachers: Weights of trained networks that have a say in the targets, see `qcs.engine.training.teachers`.
-        teacher_share: Their weight in the targets, in [0, 1].
-        output: The run folder to create; None makes one under `runs/`.
-        init: Weights to start from; where their classes differ from the data's, the heads start fresh.
-        backbone: Any timm model with features, for `qcs_any`, `dcs_any` or `base_any`; None keeps the network's own.
-        pretrained_backbone: Start with timm's weights of the backbone.
-        freeze_backbone: Train all but the backbone.
-        model_args: Arguments of the network (`scope`, `matrices`, `connection`, ...).
-        in_chans: Channels of the images inside the network, 3 (colour) or 1 (grey).
-        epochs: Passes over the sampled anchors.
-        minutes: Time budget of the training loop in minutes; the schedule ends with whichever ends first.
-        batch_size: Anchors per step; None divides `images_per_step` by the branches.
-        images_per_step: Images per step over all branches; 96 is the published 48 pairs or 24 quadruplets.
-        lr: Learning rate at the start.
-        schedule: `"exponential"` (lr * lr_decay ** epoch, as published) or `"cosine"` (to 0 at the end of the run).
-        lr_decay: Factor per epoch of the exponential schedule.
-        layer_decay: Factor of the learning rate per layer, from the heads back to the stem, in (0, 1]; 1 gives all
-            layers the same.
-        weight_decay: Decoupled weight decay (AdamW); 0, as published, is plain Adam. Biases, norms, slopes and the
-            network's position embeddings are left alone.
-        sam_rho: Radius of SAM; 0 switches it off and halves the work.
-        distillation: Weights of the optional terms "kl" and "l2", see `JointLoss`.
-        label_smoothing: Share of a label spread over all classes, in [0, 1).
-        class_weights: Weights of the classes in the loss: 1 (`"none"`) or one over their share (`"inverse"`).
-        accumulate: Batches per optimiser step; batch norm and extremal distances see one at a time.
-        clip_grad: Largest norm of the gradient; None for any.
-        ema: Decay per step of an average of the weights, which is then what is evaluated and kept; 0 for none. Lower in
-            the first steps.
-        patience: Epochs without a better validation accuracy after which the run ends; None for never.
-        balance: Anchors as a shuffle of the set (`"none"`) or drawn class by class (`"class"`).
-        negatives: Negatives uniform over images (`"image"`) or over classes (`"class"`).
-        fraction: Share of the set used as anchors per epoch, in (0, 1].
-        resize: Side in pixels before the random crop; None resizes to the input size without a crop.
-        rotation: Largest random rotation in degrees.
-        scale: Largest random change of size, relative.
-        erasing: Smallest and largest share of the area that random erasing blanks; None for none.
-        color_jitter: Largest change of brightness, contrast, saturation and hue, see `qcs.data.Augmentation`.
-        precision: `"fp32"`, `"bf16"` for autocast to bfloat16, or `"auto"` for bf16 where the processor has it.
-        compile: Compile the network with `torch.compile`: slow to start, then faster steps; needs a C++ compiler.
-        validation_fraction: Share of the training images held out, per class, where the data has no validation split.
-        checkpoint_minutes: Time between checkpoints within an epoch, in minutes; each epoch ends with one.
-        workers: Processes that load images; 0 loads in the main process.
-        seed: Decides weights, sampling and augmentation.
+    Args are the options of `qcs train`, with `_` for `-`. The default values are those of the published trainings
+    where these agree; a recipe (`from_recipe`) replaces some of them.
 
     Raises:
-        InputError: If a value is out of range.
+        InputError: If a value is not of its type, out of range or not among its choices.
 
     Example:
         >>> from qcs.engine.training import TrainConfig
@@ -91,172 +43,223 @@ class TrainConfig:
         'cosine'
     """
 
-    data: str
-    model: str = "qcs_nano"
-    image_root: str | None = None
-    crop: str | None = None
-    data_format: str | None = None
-    votes: str | None = None
-    soft_labels: bool = False
-    teachers: tuple[str, ...] = ()
-    teacher_share: float = 0.5
-    output: str | None = None
-    init: str | None = None
-    backbone: str | None = None
-    pretrained_backbone: bool = False
-    freeze_backbone: bool = False
-    model_args: dict[str, Any] = field(default_factory=dict)
-    in_chans: int = 3
-    epochs: int = 40
-    minutes: float | None = None
-    batch_size: int | None = None
-    images_per_step: int = 96
-    lr: float = 1e-3
-    schedule: Literal["exponential", "cosine"] = "exponential"
-    lr_decay: float = 0.98
-    layer_decay: float = 1.0
-    weight_decay: float = 0.0
-    sam_rho: float = 0.05
-    distillation: dict[str, float] | None = None
-    label_smoothing: float = 0.0
-    class_weights: Literal["none", "inverse"] = "none"
-    accumulate: int = 1
-    clip_grad: float | None = None
-    ema: float = 0.0
-    patience: int | None = None
-    balance: Literal["none", "class"] = "none"
-    negatives: Literal["image", "class"] = "image"
-    fraction: float = 1.0
-    resize: int | None = None
-    rotation: float = 0.0
-    scale: float = 0.0
-    erasing: tuple[float, float] | None = (0.02, 0.1)
-    color_jitter: tuple[float, float, float, float] = (0.2, 0.2, 0.2, 0.1)
-    precision: Literal["auto", "fp32", "bf16"] = "fp32"
-    compile: bool = False
-    validation_fraction: float = 0.1
-    checkpoint_minutes: float = 5.0
-    workers: int = 0
-    seed: int = 0
+    data: str = _data(help="Images: .npz archive, folder per class, or .txt/.lst/.csv list.", role="data")
+    image_root: str | None = _data(
+        None, help="Folder that the paths of a list start from.", unset="the folder of the list", role="machine"
+    )
+    data_format: str | None = _data(
+        None, help="Format of the data, as raf_db. An unknown name lists all.", unset="recognized"
+    )
+    crop: str | None = _data(
+        None,
+        help="Crop of the faces in the images, kept with the weights.",
+        choices=tuple(CROPS),
+        unset="read from the log of 'qcs data align', where there is one",
+    )
+    votes: str | None = _data(
+        None,
+        help="Rule that turns FERPlus votes of training images into labels. Other splits keep the majority.",
+        choices=tuple(RULES),
+        unset="majority",
+    )
+    soft_labels: bool = _data(False, help="Train on the fraction of votes of each class instead of one label.")
+    validation_fraction: float = _data(
+        0.1,
+        help="Fraction of the training images, per class, held out for validation where the data has no such split.",
+        range=Range(above=0, at_most=0.9),
+    )
+    fraction: float = _data(
+        1.0, help="Fraction of the training images used as anchors in an epoch.", range=Range(above=0, at_most=1)
+    )
+    balance: Literal["none", "class"] = _data(
+        "none", help="Balance of the anchors: none shuffles the images, class draws as many from every class."
+    )
+    negatives: Literal["image", "class"] = _data(
+        "image", help="Draw cross-class partner images uniformly over images or over classes."
+    )
+
+    model: str = _model("qcs_nano", help="Network, see 'qcs models'.")
+    backbone: str | None = _model(
+        None, help="Backbone of qcs_any, dcs_any or base_any: any timm model with features.", unset="the network's own"
+    )
+    pretrained_backbone: bool = _model(False, help="Start from timm's pretrained weights of the backbone.")
+    freeze_backbone: bool = _model(False, help="Train everything but the backbone.")
+    init: str | None = _model(
+        None,
+        help="Weights to start from: run folder, file, hf-hub:ORG/NAME or name of a network. Heads for other classes "
+        "start fresh.",
+        unset="random weights",
+        role="weights",
+    )
+    in_chans: Literal[1, 3] = _model(3, help="Channels of the images in the network (3 color, 1 grayscale).")
+    model_args: dict[str, Any] = _model(  # noqa: RUF009
+        {}, help="Argument of the network as NAME=VALUE, as scope=sample. Repeatable.", option="model-arg"
+    )
+
+    epochs: int = _optimization(40, help="Passes over the anchors.", range=Range(at_least=1))
+    minutes: float | None = _optimization(
+        None,
+        help="Time budget of the training loop, in minutes. The schedule ends with it or with the epochs.",
+        range=Range(above=0),
+    )
+    batch_size: int | None = _optimization(
+        None,
+        help="Anchors per batch, each with its partner images.",
+        range=Range(at_least=2, reason="batch norm needs it in training"),
+        unset="images per step divided by the branches",
+    )
+    images_per_step: int = _optimization(
+        96, help="Images per batch over all branches, where no batch size is given.", range=Range(at_least=8)
+    )
+    accumulate: int = _optimization(
+        1, help="Batches per optimizer step (gradient accumulation).", range=Range(at_least=1)
+    )
+    lr: float = _optimization(1e-3, help="Learning rate at the start.", range=Range(above=0))
+    schedule: Literal["exponential", "cosine"] = _optimization(
+        "exponential", help="Learning rate schedule: lr * lr_decay ** epoch, or a cosine to 0 after a warm-up."
+    )
+    lr_decay: float = _optimization(
+        0.98, help="Factor of the learning rate per epoch, exponential schedule.", range=Range(above=0, at_most=1)
+    )
+    layer_decay: float = _optimization(
+        1.0,
+        help="Layer-wise decay: factor of the learning rate per layer, from the heads back to the stem.",
+        range=Range(above=0, at_most=1),
+    )
+    weight_decay: float = _optimization(
+        0.0,
+        help="Decoupled weight decay (AdamW). Biases, norms and position embeddings are exempt.",
+        range=Range(at_least=0),
+    )
+    sam_rho: float = _optimization(
+        0.05, help="Radius of sharpness-aware minimization (SAM). 0 turns it off.", range=Range(at_least=0)
+    )
+    clip_grad: float | None = _optimization(
+        None, help="Maximum gradient norm (gradient clipping).", range=Range(above=0)
+    )
+    label_smoothing: float = _optimization(0.0, help="Label smoothing.", range=Range(at_least=0, below=1))
+    class_weights: Literal["none", "inverse"] = _optimization(
+        "none", help="Weights of the classes in the loss, equal or inverse to their frequency."
+    )
+    ema: float = _optimization(
+        0.0,
+        help="Decay of the exponential moving average (EMA) of the weights, which is then evaluated and kept. 0 turns "
+        "it off.",
+        range=Range(at_least=0, below=1),
+    )
+    patience: int | None = _optimization(
+        None,
+        help="Early stopping: epochs without improvement of the validation accuracy.",
+        range=Range(at_least=1),
+        unset="no early stopping",
+    )
+
+    resize: int | None = _augmentation(
+        None,
+        help="Side in pixels that images are resized to before a random crop to the input size.",
+        range=Range(at_least=1),
+        unset="the input size, no crop",
+    )
+    rotation: float = _augmentation(
+        0.0, help="Maximum random rotation, in degrees.", range=Range(at_least=0, at_most=180)
+    )
+    scale: float = _augmentation(0.0, help="Maximum random change of size, relative.", range=Range(at_least=0, below=1))
+    erasing: tuple[float, float] | None = _augmentation(
+        (0.02, 0.1), help="Random erasing: smallest and largest fraction of the area that is erased."
+    )
+    color_jitter: tuple[float, float, float, float] = _augmentation(
+        (0.2, 0.2, 0.2, 0.1), help="Color jitter: maximum change of brightness, contrast, saturation and hue."
+    )
+
+    distillation: dict[str, float] | None = _distillation(  # noqa: RUF009
+        None, help="Weights of the terms that distill the cross classifier into the base classifier.", option=None
+    )
+    teachers: tuple[str, ...] = _distillation(
+        (),
+        help="Weights of a teacher for knowledge distillation. Repeatable: the teachers' probabilities are averaged.",
+        option="teacher",
+        role="weights",
+    )
+    teacher_share: float = _distillation(
+        0.5,
+        help="Weight of the teachers' probabilities in the training targets. The labels have the rest.",
+        range=Range(at_least=0, at_most=1),
+        requires="teachers",
+    )
+
+    output: str | None = _run(None, help="Run folder to create.", unset="runs/MODEL-DATE-TIME", role="machine")
+    precision: Literal["auto", "fp32", "bf16"] = _run(
+        "fp32", help="Precision: bf16 is autocast to bfloat16. Auto chooses it where the processor computes it."
+    )
+    compile: bool = _run(False, help="Compile the network with torch.compile: slow start, faster steps.")
+    checkpoint_minutes: float = _run(
+        5.0, help="Minutes between checkpoints within an epoch.", range=Range(at_least=0), role="machine"
+    )
+    workers: int = _run(
+        0, help="Processes that load images. 0 loads in the main process.", range=Range(at_least=0), role="machine"
+    )
+    seed: int = _run(
+        0,
+        help="Seed of weights, sampling and augmentation.",
+        range=Range(at_least=0, at_most=2**32 - 1),  # NumPy accepts no other
+        role="repetition",
+    )
 
     def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self)).items():
-            if not _fits(getattr(self, name), hint):
-                raise InputError(f"{name} must be {_named(hint)}, got {getattr(self, name)!r}")
-        ranges: dict[str, tuple[float, float]] = {
-            "in_chans": (1, 3),
-            "epochs": (1, math.inf),
-            "images_per_step": (8, math.inf),
-            "lr": (1e-12, math.inf),
-            "lr_decay": (1e-12, 1),
-            "layer_decay": (1e-12, 1),
-            "weight_decay": (0, math.inf),
-            "sam_rho": (0, math.inf),
-            "teacher_share": (0, 1),
-            "accumulate": (1, math.inf),
-            "ema": (0, 1 - 1e-9),
-            "checkpoint_minutes": (0, math.inf),
-            "workers": (0, math.inf),
-            "validation_fraction": (1e-6, 0.9),
-            "seed": (0, 2**32 - 1),  # what NumPy takes
-        }
-        for name, (low, high) in ranges.items():
-            if not low <= getattr(self, name) <= high:
-                raise InputError(f"{name} must be from {low:,} to {high:,}, got {getattr(self, name)}")
-        if not self.teachers and self.teacher_share != type(self).teacher_share:
-            raise InputError(f"teacher_share is {self.teacher_share}, but there are no teachers to give it to")
-        for name in ("minutes", "resize", "clip_grad", "patience"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"{name} must be above 0, got {value}")
-        if self.batch_size is not None and self.batch_size < 2:
-            raise InputError(f"batch_size must be at least 2 (batch norm needs it in training), got {self.batch_size}")
-        if self.crop is not None:
-            template(self.crop)
+        settings.check(self)
         if self.init and self.pretrained_backbone:
             raise InputError("init fills the backbone too: leave out pretrained_backbone")
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
 
     @classmethod
     def from_recipe(cls, name: str, **overrides: Any) -> TrainConfig:
-        """The settings of a recipe with some replaced.
+        """Return the settings of a recipe with some replaced.
 
-        A recipe's `resize` fits the images of its own networks: on any other backbone it holds only where it is given.
+        The `resize` of a recipe fits the images of its own networks: with any other backbone it holds only if given.
 
         Raises:
-            InputError: If the recipe or a setting is unknown.
+            InputError: If the recipe or a setting is unknown, or a value is not allowed.
         """
-        known = {f.name for f in fields(cls)}
+        known = {each.name for each in settings_of(cls)}
         if unknown := overrides.keys() - known:
             raise InputError(
                 f"unknown settings {', '.join(sorted(unknown))}; expected some of {', '.join(sorted(known))}"
             )
-        settings = recipe(name)
+        values = recipe(name)
         if overrides.get("backbone") or overrides.get("model") in ANY_BACKBONE:
-            settings.pop("resize", None)
-        return cls(**{**settings, **_from_json(overrides)})
+            values.pop("resize", None)
+        return cls(**{**values, **settings.from_json(overrides)})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all settings as plain values for JSON."""
+        return settings.to_json(self)
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> TrainConfig:
-        """The settings that a run saved as JSON.
+    def from_dict(cls, record: Mapping[str, Any]) -> TrainConfig:
+        """Rebuild the settings from the output of `to_dict`.
 
         Raises:
-            InputError: If a setting is unknown or out of range.
+            InputError: If a setting is unknown, or a value is not allowed.
         """
-        known = {f.name for f in fields(cls)}
-        if unknown := record.keys() - known:
+        if unknown := record.keys() - {each.name for each in settings_of(cls)}:
             raise InputError(f"unknown settings {', '.join(sorted(unknown))}; are they of another version of qcs?")
-        return cls(**_from_json(record))
+        return cls(**settings.from_json(record))
 
     def anchors_per_step(self, branches: int) -> int:
-        """Anchors per step of a network with that many branches."""
+        """Return the anchors per batch of a network with that many branches."""
         return self.batch_size or self.images_per_step // branches
 
     def learning_rate(self, epoch: float, progress: float) -> float:
-        """Learning rate at a point of the run.
+        """Return the learning rate at a point of the run.
 
         Args:
             epoch: Epochs done.
-            progress: Share of the run done, in [0, 1]: of the epochs or of the time budget, whichever is further.
+            progress: Fraction of the run that is done, in [0, 1]: of the epochs or of the time budget, whichever is
+                larger.
         """
         if self.schedule == "cosine":
             return self.lr * min(1.0, progress / WARM_UP) * 0.5 * (1 + math.cos(math.pi * progress))
         return float(self.lr * self.lr_decay ** math.floor(epoch))
 
     def folder(self, stamp: str) -> Path:
-        """The run folder."""
+        """Return the run folder, named after the model and `stamp` if none is given."""
         return Path(self.output) if self.output else Path("runs") / f"{self.model}-{stamp}"
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a declared type, as far as settings use them; choices are checked by name elsewhere."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
-        return any(_fits(value, arg) for arg in args)
-    if origin is tuple and args[-1] is Ellipsis:
-        return isinstance(value, tuple) and all(_fits(each, args[0]) for each in value)
-    if origin is tuple:
-        return isinstance(value, tuple) and len(value) == len(args) and all(map(_fits, value, args))
-    if origin is dict:
-        return isinstance(value, dict) and all(_fits(k, args[0]) and _fits(v, args[1]) for k, v in value.items())
-    if origin is Literal:
-        return isinstance(value, str)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return hint is Any or isinstance(value, hint)
-
-
-def _named(hint: Any) -> str:
-    """A declared type in words for who writes settings as JSON."""
-    if not get_args(hint):
-        return str(hint.__name__)
-    return str(hint).replace("typing.", "").replace(", ...", "").replace("tuple", "list")
-
-
-def _from_json(record: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has lists only; settings of several numbers are tuples."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}

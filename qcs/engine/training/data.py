@@ -1,4 +1,4 @@
-"""The images of a training run, and the batches made of them: trained on, in which order, and evaluated."""
+"""Load the images of a training run and make batches of them, to train on and to evaluate."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ Batches = DataLoader[tuple[Any, int]]  # batches of images (B, C, H, W) and labe
 
 @dataclass(frozen=True)
 class Sources:
-    """Images to train on, to choose the model by, and to test it once at the end.
+    """Images to train on, to choose the best epoch on, and to test the best weights on.
 
     Attributes:
         train: Training images.
-        validation: Images the model is chosen on.
-        test: Images that are looked at once, with the chosen model; None where the data has none.
-        selection: One line that says where the validation images come from.
+        validation: Images that the best epoch is chosen on.
+        test: Images that only the best weights are evaluated on, once; None if the data has none.
+        selection: Where the validation images come from, as one line of text.
     """
 
     train: LabeledImages
@@ -44,24 +44,24 @@ class Sources:
     selection: str
 
     def with_classes(self, classes: tuple[str, ...]) -> Sources:
-        """The same images under another class order."""
+        """Return the same images with another class order."""
         test = self.test and self.test.with_classes(classes)
         return Sources(self.train.with_classes(classes), self.validation.with_classes(classes), test, self.selection)
 
     def summary(self) -> dict[str, dict[str, int]]:
-        """Images per class of every set."""
+        """Return the number of images per class of every set."""
         sets = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: images.class_counts() for name, images in sets.items() if images is not None}
 
 
 def sources(config: TrainConfig, splits: Mapping[str, LabeledImages] | None = None) -> Sources:
-    """The images of a run, from `config.data` or from `splits` in memory.
+    """Return the images of a run, from `config.data` or from `splits` in memory.
 
-    Where there is no validation split, a share of the training images is held out per class: the model is never chosen
+    Without a validation split, a fraction of the training images is held out per class: the best epoch is never chosen
     on test images.
 
     Raises:
-        InputError: If the data cannot be read or has nothing to train on, or a vote rule is given for images in memory.
+        InputError: If the data cannot be read or has no training images, or a vote rule is given for images in memory.
     """
     if splits is not None and config.votes is not None:
         raise InputError(f"images in memory have labels, not votes; leave out votes={config.votes!r}")
@@ -86,7 +86,7 @@ def sources(config: TrainConfig, splits: Mapping[str, LabeledImages] | None = No
 
 
 def _read(config: TrainConfig) -> dict[str, LabeledImages]:
-    """The splits; only training images are labelled by another rule than the official majority."""
+    """The splits; only training images get labels by another rule than the official majority."""
     found = dict(read(config.data, config.image_root, format=config.data_format, votes=config.votes))
     if config.votes not in (None, DEFAULT):
         official = read(config.data, config.image_root, format=config.data_format)
@@ -95,14 +95,14 @@ def _read(config: TrainConfig) -> dict[str, LabeledImages]:
 
 
 def with_crop(config: TrainConfig, images: LabeledImages) -> TrainConfig:
-    """The settings with the crop of their images, where it is not set but known; warns where both are and differ."""
+    """Return the settings with the crop that the images are known to have; warn if they name another one."""
     found = crop_of_images(images)
     if config.crop is None:
         return dataclasses.replace(config, crop=found)
     if found not in (None, config.crop):
         warnings.warn(
-            f"the faces of {config.data} were cut out as {found}, by the log of their alignment; the weights will say "
-            f"{config.crop}",
+            f"the log of their alignment says that the faces of {config.data} have the crop {found}; the weights will "
+            f"name the crop {config.crop}",
             stacklevel=2,
         )
     return config
@@ -111,7 +111,7 @@ def with_crop(config: TrainConfig, images: LabeledImages) -> TrainConfig:
 def branch_sampler(
     config: TrainConfig, images: LabeledImages, branches: int, accelerator: Accelerator
 ) -> BranchSampler:
-    """Which images are compared, for this process.
+    """Return the sampler that draws the images of this process's batches.
 
     Raises:
         InputError: If the settings do not fit the images.
@@ -136,7 +136,7 @@ def batches_to_train(
     data_config: Mapping[str, Any],
     accelerator: Accelerator,
 ) -> Batches:
-    """Augmented batches in the sampler's order."""
+    """Return batches of augmented images in the order of the sampler."""
     augmentation = Augmentation(
         resize=config.resize,
         rotation=config.rotation,
@@ -159,12 +159,12 @@ def batches_to_train(
 def batches_to_evaluate(
     config: TrainConfig, images: LabeledImages, data_config: Mapping[str, Any], accelerator: Accelerator
 ) -> Batches:
-    """This process's part of the images: every image is in exactly one."""
+    """Return batches of this process's part of the images; every image is in the part of one process."""
     rank, world_size = accelerator.process_index, accelerator.num_processes
     return evaluation_batches(images, data_config, workers=config.workers, rank=rank, world_size=world_size)
 
 
 def in_groups(batches: Iterator[T], size: int) -> Iterator[list[T]]:
-    """Batches of one optimiser step each; the last group may be smaller."""
+    """Yield the batches of one optimizer step after another; the last group may be smaller."""
     while group := list(islice(batches, size)):
         yield group

@@ -1,9 +1,11 @@
-"""What the machine computes best: the precision it has, and the faster of two ways to attend."""
+"""Adapt a training to the machine: precision, attention kernel, compiler, memory."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -15,7 +17,7 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of mallopt, see malloc.h
 
 
 def native_precision() -> Literal["bf16", "fp32"]:
-    """`"bf16"` where bfloat16 is computed natively, not emulated; else `"fp32"`."""
+    """Return `"bf16"` if the processor computes bfloat16 natively, without emulation; else `"fp32"`."""
     if torch.cuda.is_available():
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -25,17 +27,20 @@ def native_precision() -> Literal["bf16", "fp32"]:
 
 
 def use_plain_attention(model: nn.Module) -> None:
-    """Attention as matrix products: PyTorch's fused kernel is the slower one on CPUs, above all in bfloat16."""
+    """Compute attention as matrix products, which on CPUs is faster than PyTorch's fused kernel, most in bfloat16.
+
+    The outputs of the network are the same. Only attention modules with timm's switch `fused_attn` are changed.
+    """
     attentions: list[Any] = [module for module in model.modules() if hasattr(module, "fused_attn")]
     for attention in attentions:
         attention.fused_attn = False
 
 
 def check_compiler() -> None:
-    """Try out `torch.compile`.
+    """Check that `torch.compile` works on this machine.
 
     Raises:
-        InputError: If it cannot work here.
+        InputError: If it does not, as without a C++ compiler.
     """
     try:
         torch.compile(torch.neg)(torch.zeros(2))
@@ -45,12 +50,28 @@ def check_compiler() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library reuse the memory of freed tensors instead of giving it back to the system each time.
+    """Let the C library reuse the memory of freed tensors instead of returning it to the system.
 
-    A training step frees and takes the same large tensors over and over, and fresh pages cost time. It holds for the
-    process, which then stays as large as it has ever been. Only glibc can be told; elsewhere nothing happens.
+    A training step on a CPU frees and allocates the same large tensors again and again, and new pages cost time. This
+    changes the whole process, which stays as large as it has ever been, and cannot be undone; so no function of the
+    library calls it. `qcs train` and `qcs demo` do. A script that trains on a CPU may, before it trains. It acts with
+    glibc alone; elsewhere nothing happens.
     """
     tune = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if tune is not None:
         tune(_MMAP_MAX, 0)
         tune(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+@contextlib.contextmanager
+def explain_out_of_memory() -> Iterator[None]:
+    """Raise an `InputError` that says what to do where memory runs out."""
+    try:
+        yield
+    except RuntimeError as error:  # the allocator of CPUs raises nothing more specific
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise InputError(
+                "out of memory; lower --batch-size (and raise --accumulate to keep the images per step), or train with "
+                "--precision bf16"
+            ) from error
+        raise

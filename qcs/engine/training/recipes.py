@@ -1,8 +1,8 @@
-"""Settings of the published trainings (paper, Sec. 4) by name, and of one for small networks on a CPU.
+"""Recipes: the settings of the published trainings (paper, Sec. 4), and of one for small networks on a CPU.
 
-Where paper and original code differ, the value of the code stands here. The published trainings start from a backbone
-trained to recognise faces, and the fine-tuning ones from weights for AffectNet-8: give such weights with `init`; from
-random ones their learning rates are far too small.
+Where the paper and the original code differ, a recipe has the value of the code. The published trainings start from a
+backbone trained for face recognition, the fine-tuning ones from weights for AffectNet-8: give such weights with `init`.
+With random weights, their learning rates are far too small.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         precision="auto",
     ),
 }
-"""Settings by name: those of the published trainings, and `nano` for small networks on a CPU."""
+"""Settings by recipe: those of the published trainings, and `nano` for small networks on a CPU."""
 
 
 def recipe(name: str) -> dict[str, Any]:
-    """Settings of a recipe, for `TrainConfig`.
+    """Return the settings of a recipe, for `TrainConfig`.
 
     Raises:
         InputError: If there is no such recipe.

@@ -1,65 +1,68 @@
-"""What a run says of itself: the settings it begins with and the results it ends with."""
+"""Write the files of a training run: settings at its start, weights of each epoch, results at its end."""
 
 from __future__ import annotations
 
-import dataclasses
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 
 import qcs
 from qcs.engine.evaluation import Evaluation
 from qcs.engine.run_folder import RunFolder
-from qcs.engine.training.config import TrainConfig
-from qcs.engine.training.data import Sources
+from qcs.engine.training.components import Components
 from qcs.files import writing
-from qcs.models import CrossSimilarityNetwork
+from qcs.models import save_model
 
 
-def beginning(
-    config: TrainConfig,
-    model: CrossSimilarityNetwork,
-    data: Sources,
-    teachers: Mapping[str, str],
-    *,
-    precision: str,
-    processes: int,
-) -> dict[str, Any]:
-    """Everything that decides a run, for `config.json`.
-
-    Args:
-        config: The settings.
-        model: The network.
-        data: The images.
-        teachers: SHA-256 of the teachers' weights, by source.
-        precision: The one that `"auto"` stands for on this machine, or the chosen one.
-        processes: How many the run has.
-    """
+def started_with(run: Components) -> dict[str, Any]:
+    """Return what decides a run, for `config.json`."""
     return {
-        "config": dataclasses.asdict(config),
-        "anchors_per_step": config.anchors_per_step(model.branches),
-        "precision": precision,
-        "processes": processes,
-        "images": data.summary(),
-        "teachers": dict(teachers),
-        "model_chosen_on": data.selection,
-        "model_args": model.model_args,
+        "config": run.config.to_dict(),
+        "anchors_per_step": run.config.anchors_per_step(run.model.branches),
+        "precision": run.precision,
+        "processes": run.accelerator.num_processes,
+        "images": run.data.summary(),
+        "teachers": dict(run.teachers.hashes) if run.teachers else {},
+        "model_chosen_on": run.data.selection,
+        "model_args": run.model.model_args,
         "versions": {"qcs": qcs.__version__, "torch": torch.__version__, "python": platform.python_version()},
     }
 
 
-def introduction(config: TrainConfig, model: CrossSimilarityNetwork, data: Sources, folder: RunFolder) -> Iterator[str]:
-    """The same for whoever watches, line by line."""
-    yield "settings: " + ", ".join(f"{name}={value}" for name, value in dataclasses.asdict(config).items())
-    counts = {name: sum(classes.values()) for name, classes in data.summary().items()}
+def introduction(run: Components, folder: RunFolder) -> Iterator[str]:
+    """Yield lines that describe a run to a person."""
+    yield "settings: " + ", ".join(f"{name}={value}" for name, value in run.config.to_dict().items())
+    counts = {name: sum(classes.values()) for name, classes in run.data.summary().items()}
     yield (
-        f"{config.model} on {', '.join(f'{n:,} {name}' for name, n in counts.items())} images; "
-        f"classes {', '.join(model.class_names)}"
+        f"{run.config.model} on {', '.join(f'{n:,} {name}' for name, n in counts.items())} images; "
+        f"classes {', '.join(run.model.class_names)}"
     )
-    yield f"the model is chosen on {data.selection}, never on test images"
+    yield f"the model is chosen on {run.data.selection}, never on test images"
     yield f"run folder {folder.path}"
+
+
+def start_log(accelerator: Accelerator, folder: RunFolder, resumed_after: int | None) -> None:
+    """Start the TensorBoard log; epochs above `resumed_after`, which a resumed run repeats, are dropped from it."""
+    accelerator.project_configuration.logging_dir = str(folder.path)
+    purge = {} if resumed_after is None else {"purge_step": resumed_after + 1}
+    with writing(folder.tensorboard):
+        accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": purge})
+
+
+def save_epoch(run: Components, folder: RunFolder, history: Sequence[Mapping[str, float]], best: bool) -> None:
+    """Log the last epoch of the history; in the main process write the history and the weights."""
+    record = history[-1]
+    with writing(folder.tensorboard):
+        run.accelerator.log({k: v for k, v in record.items() if k != "epoch"}, step=int(record["epoch"]))
+    if not run.accelerator.is_main_process:
+        return
+    folder.write_history(history)
+    info = {**record, "crop": run.config.crop}
+    for path in (folder.best, folder.last) if best else (folder.last,):
+        save_model(run.evaluated, path, info=info)
 
 
 def write_results(
@@ -69,12 +72,12 @@ def write_results(
     best_epoch: int,
     results: Mapping[str, Evaluation],
 ) -> Iterator[str]:
-    """Write the evaluations and draw their pictures, saying each result.
+    """Write the evaluations and their figures; yield a line per result.
 
     Args:
         folder: The run folder.
-        name: What the network is called in pictures.
-        history: A record per epoch.
+        name: Name of the network in figures.
+        history: One record per epoch.
         best_epoch: Epoch whose weights were evaluated.
         results: Evaluations by split.
     """
@@ -88,11 +91,11 @@ def write_results(
         )
     matrices = {split: result.confusion for split, result in results.items()}
     classes = next(iter(results.values())).classes
-    pictures = {
+    figures = {
         "confusion.png": visualize.confusion_matrices(matrices, classes),
         "curves.png": visualize.loss_curves({name: history}),
     }
-    for file, picture in pictures.items():
+    for file, figure in figures.items():
         with writing(folder.path / file):
-            visualize.save(picture, folder.path / file)
+            visualize.save(figure, folder.path / file)
     yield f"wrote {folder.path}"

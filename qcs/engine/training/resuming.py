@@ -1,4 +1,4 @@
-"""All that decides how a training run goes on, taken from one run and given to another."""
+"""Save and restore the state of a training run: everything that decides how it continues."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from qcs.samplers.branch_sampler import BranchSampler
 def training_state(
     step: TrainingStep, model: nn.Module, sampler: BranchSampler, batches: int, accelerator: Accelerator
 ) -> dict[str, Any]:
-    """Weights, optimiser, averaged weights, place in the data and random numbers; to be called by all processes.
+    """Return weights, optimizer state, averaged weights, position in the data and state of the random generators.
+
+    All processes must call it.
 
     Args:
-        step: The optimiser step, between two calls.
+        step: The optimizer step, between two calls.
         model: The network, not wrapped.
-        sampler: Where the batches come from; loading processes may have asked it for more than were trained on.
-        batches: How many batches of the epoch were trained on.
+        sampler: Draws the batches; worker processes may have drawn more of them than were trained on.
+        batches: Number of batches of the epoch that were trained on.
         accelerator: Device and processes.
     """
     return {
@@ -43,9 +45,9 @@ def restore(
     accelerator: Accelerator,
     seed: int,
 ) -> int:
-    """Bring a freshly built run to where `training_state` was taken; returns the batches done of the epoch.
+    """Restore a new run to the state that `training_state` returned; return the batches done of the epoch.
 
-    With another number of processes the run goes on after the same anchors, with other random numbers.
+    With another number of processes the run continues after the same anchors, with other random numbers.
     """
     step.taken = state["steps"]
     model.load_state_dict(state["model"])
@@ -63,7 +65,7 @@ def restore(
 
 
 def _lay_out_as_weights(optimizer: torch.optim.Optimizer) -> None:
-    """What the optimiser keeps of a weight lies in memory as the weight does: a fused one goes through both in step."""
+    """Give the optimizer state of each weight the memory format of the weight, which a fused optimizer requires."""
     for weight, kept in optimizer.state.items():
         kept |= {
             name: torch.empty_like(weight, dtype=value.dtype).copy_(value)
@@ -73,7 +75,7 @@ def _lay_out_as_weights(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _for_processes(sampler: dict[str, Any], processes: int, most: int) -> dict[str, Any]:
-    """The sampler's state where as many anchors are done as they were with other processes, rounded up to a batch."""
+    """The state of the sampler after as many anchors with another number of processes, rounded up to a batch."""
     batch = -(-sampler["batch"] * sampler["world_size"] // processes)
     return {**sampler, "batch": min(batch, most), "world_size": processes}
 

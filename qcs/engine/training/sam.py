@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation around any optimiser."""
+"""Sharpness-aware minimization (SAM) around any optimizer."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from qcs.errors import InputError
 
 
 class SAM:
-    """Two passes per step: climb to w + rho·g/‖g‖, take the gradient there, and step from w with it.
+    """Take steps in two passes: climb to w + rho·g/‖g‖, compute the gradient there, update w with it.
 
-    Source: Foret et al., ICLR 2021, arXiv 2010.01412. The norm is one over all parameters, in their own precision.
+    Source: Foret et al., ICLR 2021, arXiv 2010.01412. One norm over all parameters, in their own precision.
 
     Args:
-        optimizer: The optimiser that steps with the second gradient.
-        rho: Length of the climb, at least 0; 0 makes `climb` a no-op that needs no second pass.
+        optimizer: The optimizer that updates w with the second gradient.
+        rho: Length of the climb, at least 0; with 0 a step needs no climb and no second pass.
 
     Raises:
         InputError: If rho is negative.
@@ -41,7 +41,7 @@ class SAM:
 
     @torch.no_grad()
     def climb(self) -> None:
-        """Move the parameters to w + e, keeping w for `step`."""
+        """Move the parameters to w + rho·g/‖g‖ and keep w for `step`."""
         parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         gradients = [p.grad for p in parameters]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
@@ -49,17 +49,17 @@ class SAM:
         torch._foreach_add_(parameters, torch._foreach_mul(gradients, self.rho / norm.clamp_min(1e-12)))
 
     def step(self) -> None:
-        """Return to w, and step with the gradients now in place."""
+        """Return to w and update it with the current gradients."""
         self.back()
         self.optimizer.step()
 
     @torch.no_grad()
     def back(self) -> None:
-        """Return to w, if the parameters are at w + e."""
+        """Return to w, if `climb` has moved the parameters."""
         for parameter, start in self._start:
             parameter.copy_(start)
         self._start = []
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Reset the gradients."""
         self.optimizer.zero_grad()

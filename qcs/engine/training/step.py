@@ -1,4 +1,4 @@
-"""One optimiser step: gradients over the step's batches, SAM's second pass, clipping, the average of the weights."""
+"""Take an optimizer step: gradient accumulation, SAM, gradient clipping, moving average of the weights."""
 
 from __future__ import annotations
 
@@ -22,19 +22,22 @@ Batch = tuple[list[Tensor], Tensor]
 
 
 class TrainingStep:
-    """Moves the weights once, by the mean gradient over a few batches.
+    """Update the weights with the mean gradient over one or more batches.
 
-    With SAM each of its two passes runs over all of them: first every batch's gradient at w, then every batch's at
-    w + e. Batch norm and the extremal distances see one batch at a time.
+    With SAM, each of its two passes runs over all batches: the first at the weights w, the second at w + rho·g/‖g‖.
+    Batch norm and cross similarity see one batch at a time.
 
     Args:
-        network: The network, wrapped for its processes and compiled if wanted.
-        optimizer: SAM around an optimiser of the network's parameters.
+        network: The network, wrapped for its processes, compiled or not.
+        optimizer: SAM around an optimizer of the network's parameters.
         loss: The loss of all classifiers.
         accelerator: Device and processes.
-        bf16: Whether to compute in bfloat16 where autocast allows.
-        clip_grad: Largest norm of the gradient that the optimiser gets; None for any.
-        ema: Average of the weights to keep up, if any.
+        bf16: Whether to use autocast to bfloat16.
+        clip_grad: Maximum gradient norm (gradient clipping); None turns clipping off.
+        ema: Exponential moving average of the weights to update, if any.
+
+    Attributes:
+        taken: Number of steps taken.
     """
 
     def __init__(
@@ -53,10 +56,10 @@ class TrainingStep:
         self.taken = 0
 
     def __call__(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
-        """Take the step; losses and accuracies, means over the batches, at the weights it starts from.
+        """Take a step; return losses and accuracies at the weights before it, means over the batches.
 
         Raises:
-            InputError: If the loss is not finite; the weights are then those before the step.
+            InputError: If the loss is infinite or NaN; the weights are then those before the step.
         """
         values = self._gradients(batches)
         if self.optimizer.rho:
@@ -75,13 +78,13 @@ class TrainingStep:
         self.optimizer.zero_grad()
         totals: dict[str, Tensor] = {}
         for number, batch in enumerate(batches, start=1):
-            with self._quiet() if number < len(batches) else nullcontext():
+            with self._no_sync() if number < len(batches) else nullcontext():
                 for name, value in self._backward(*batch, share=1 / len(batches)).items():
                     totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach() / len(batches)
         return totals
 
-    def _quiet(self) -> AbstractContextManager[None]:
-        """Processes exchange gradients with the last batch only."""
+    def _no_sync(self) -> AbstractContextManager[None]:
+        """Keep processes from exchanging gradients, which they do with the last batch alone."""
         context: AbstractContextManager[None] = self.accelerator.no_sync(self.network)
         return context
 
@@ -108,5 +111,5 @@ class TrainingStep:
 
 
 def _precise(logits: Tensor) -> Tensor:
-    """Losses are taken in float32 at least."""
+    """The logits in float32 at least, for the losses."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

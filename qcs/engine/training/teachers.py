@@ -1,9 +1,9 @@
-"""Targets that trained networks have a say in: distillation from teachers.
+"""Knowledge distillation: mix the probabilities of teachers, which are trained networks, into the training targets.
 
-Votes of a few people are a noisy target. The mean of what they said and what trained networks say is a steadier one
-(Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, arXiv 1503.02531). Teachers look at the very
-pixels that the network is about to learn from, crop, turn and blanks included, so what they say fits them (Beyer et
-al., Knowledge Distillation: A Good Teacher Is Patient and Consistent, arXiv 2106.05237).
+The votes of a few people are a noisy target; their mean with the probabilities of trained networks is less noisy
+(Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, arXiv 1503.02531). Teachers get the same
+augmented pixels as the network in training, so that their probabilities describe these (Beyer et al., Knowledge
+Distillation: A Good Teacher Is Patient and Consistent, arXiv 2106.05237).
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from qcs.files import sha256
 from qcs.models import CrossSimilarityNetwork, load_model
 from qcs.models.weights import find_weights
 
-SEEN = ("input_size", "mean", "std")  # what makes the same pixels mean the same to two networks
+PREPROCESSING = ("input_size", "mean", "std")  # equal for networks that take the same tensors
 
 
 class Teachers:
-    """Trained networks that say what a batch of images shows.
+    """Trained networks whose probabilities are mixed into the training targets.
 
     Args:
         sources: Weights files or what stands for them, see `find_weights`.
-        share: Weight of the teachers in the targets, in [0, 1]; the labels have the rest.
-        model: The network to be taught, with the classes of the labels.
-        device: Where the teachers compute.
-        bf16: Whether they compute in bfloat16 where autocast allows.
+        share: Weight of the teachers' probabilities in the targets, in [0, 1]; the labels have the rest.
+        model: The network in training (the student), with the classes of the labels.
+        device: Device of the teachers.
+        bf16: Whether the teachers use autocast to bfloat16.
 
     Attributes:
         hashes: SHA-256 of each teacher's weights file, by source.
 
     Raises:
-        InputError: If there is no such file, or a teacher has other classes or takes other images than the network.
+        InputError: If there is no such file, or a teacher has other classes or another input than the network.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Teachers:
     def _network(
         self, source: str, file: Path, model: CrossSimilarityNetwork
     ) -> tuple[CrossSimilarityNetwork, list[int]]:
-        """A teacher, and where it has each of the network's classes."""
+        """A teacher, and its index of each class of the network."""
         teacher = load_model(file)
         _check_input(source, resolve_model_data_config(teacher), resolve_model_data_config(model))
         order = _order(source, teacher.class_names, model.class_names)
@@ -70,7 +70,7 @@ class Teachers:
 
     @torch.no_grad()
     def targets(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Probabilities to learn: the teachers' mean and the labels, each with its share.
+        """Return training targets: the weighted mean of labels and the teachers' mean probabilities.
 
         Args:
             images: Augmented images (B, C, H, W).
@@ -81,24 +81,26 @@ class Teachers:
         """
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             logits = [network(images)[:, order].float() for network, order in self.networks]
-        said = torch.stack(logits).softmax(-1).mean(0)
-        own = labels if labels.ndim == 2 else F.one_hot(labels, said.shape[-1]).to(said.dtype)
-        return torch.lerp(own, said, self.share)
+        probabilities = torch.stack(logits).softmax(-1).mean(0)
+        own = labels if labels.ndim == 2 else F.one_hot(labels, probabilities.shape[-1]).to(probabilities.dtype)
+        return torch.lerp(own, probabilities, self.share)
 
 
 def _order(source: str, names: Sequence[str], expected: Sequence[str]) -> list[int]:
-    """Where a teacher has each of the network's classes."""
+    """A teacher's index of each class of the network."""
     if sorted(names) != sorted(expected):
         raise InputError(
-            f"the teacher {source} knows the classes {', '.join(names)}; expected those of the data, "
+            f"the teacher {source} has the classes {', '.join(names)}; expected those of the data, "
             f"{', '.join(expected)}"
         )
     return [names.index(name) for name in expected]
 
 
 def _check_input(source: str, takes: Mapping[str, object], expected: Mapping[str, object]) -> None:
-    if differing := [f"{key} {takes[key]} instead of {expected[key]}" for key in SEEN if takes[key] != expected[key]]:
+    if differing := [
+        f"{key} {takes[key]} instead of {expected[key]}" for key in PREPROCESSING if takes[key] != expected[key]
+    ]:
         raise InputError(
-            f"the teacher {source} sees the images that are trained on, but takes others: {', '.join(differing)}; "
-            "expected a teacher with the input of the network"
+            f"the teacher {source} has another input than the network: {', '.join(differing)}; expected a teacher with "
+            "the same input, which gets the same images"
         )

@@ -38,7 +38,7 @@ def start_from(path: Path) -> dict[str, Any]:
     return dict(pretrained_backbone=True, model_args=args)
 
 
-def test_small_grey_images_are_resized_to_the_backbone_s_and_the_run_can_be_used(tmp_path: Path) -> None:
+def test_small_grayscale_images_are_resized_to_the_backbone_s_and_the_run_can_be_used(tmp_path: Path) -> None:
     result = train(settings(model="qcs_any", output=str(tmp_path / "run"), fraction=0.5), toy.splits())
     model = qcs.load_model(result.folder / "best.safetensors")
     assert (model.model_args["backbone"], model.pretrained_cfg["input_size"]) == ("test_resnet", (3, 64, 64))

@@ -121,8 +121,8 @@ def test_arguments_of_a_cross_part_that_one_of_two_networks_lacks_are_not_warned
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         built(toy.settings(init=str(path), model=then, model_args=dict(cross_drop_rate=0.1, base_drop_rate=0.2)))
-    (told,) = [str(warning.message) for warning in caught if "other arguments" in str(warning.message)]
-    assert told.endswith("this run has base_drop_rate=0.2 instead of 0.0")
+    (warned,) = [str(warning.message) for warning in caught if "other arguments" in str(warning.message)]
+    assert warned.endswith("this run has base_drop_rate=0.2 instead of 0.0")
 
 
 def test_a_backbone_alone_starts_a_network_that_is_otherwise_fresh_and_says_so(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints: what goes in comes out, and nothing damaged ever does."""
+"""Checkpoints: what goes in comes out, and nothing corrupt ever does."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def test_the_newest_few_are_kept(tmp_path: Path) -> None:
     assert checkpoints.load_newest()["model"]["weight"][0, 0] == 100
 
 
-@pytest.mark.parametrize("damage", ["flipped bit", "truncated", "empty", "swapped"])
-def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("corruption", ["flipped bit", "truncated", "empty", "swapped"])
+def test_a_corrupt_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path: Path, corruption: str) -> None:
     checkpoints = Checkpoints(tmp_path)
     older, newer = checkpoints.save(1, state(1)), checkpoints.save(2, state(2))
     content = bytearray(newer.read_bytes())
@@ -63,17 +63,16 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path:
             "truncated": newer.read_bytes()[:-5],
             "empty": b"",
             "swapped": older.read_bytes(),
-        }[damage]
+        }[corruption]
     )
     lines: list[str] = []
     assert checkpoints.load_newest(lines.append)["model"]["weight"][0, 0] == 1
     assert lines == [
-        f"checkpoint {newer.name} is damaged (its content does not match the hash in its name); "
-        "falling back to the one before"
+        f"checkpoint {newer.name} is corrupt (its content does not match the hash in its name); using the one before it"
     ]
 
 
-def test_no_checkpoint_or_only_damaged_ones_is_an_error(tmp_path: Path) -> None:
+def test_no_checkpoint_or_only_corrupt_ones_is_an_error(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     with pytest.raises(InputError, match="no checkpoint to resume from in"):
         checkpoints.load_newest()

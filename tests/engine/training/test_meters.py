@@ -7,11 +7,11 @@ import torch
 from accelerate import Accelerator
 
 from qcs.branches import BranchLogits
-from qcs.engine.training.meters import RunningMeans, accuracies
+from qcs.engine.training.meters import AverageMeter, accuracies
 
 
 def test_means_weigh_every_batch_by_its_images() -> None:
-    means = RunningMeans()
+    means = AverageMeter()
     means.add({"loss": torch.tensor(1.0), "accuracy": torch.tensor(0.5)}, weight=24)
     means.add({"loss": torch.tensor(2.0), "accuracy": torch.tensor(1.0)}, weight=8)
     assert means.values() == {"loss": 1.25, "accuracy": 0.625}
@@ -19,7 +19,7 @@ def test_means_weigh_every_batch_by_its_images() -> None:
 
 
 def test_means_hold_no_graph() -> None:
-    means = RunningMeans()
+    means = AverageMeter()
     means.add({"loss": torch.ones((), requires_grad=True) * 3}, weight=1)
     assert not means._sums["loss"].requires_grad
 

@@ -60,15 +60,15 @@ def launch(processes: int, folder: Path, *arguments: str) -> subprocess.Popen[st
 
 
 @pytest.mark.slow
-def test_two_processes_that_compare_and_normalise_over_the_world_take_the_steps_of_one_with_both_batches(
+def test_two_processes_that_compare_and_normalize_over_the_world_take_the_steps_of_one_with_both_batches(
     tmp_path: Path,
 ) -> None:
     script = tmp_path / "steps.py"
     script.write_text(SAM_STEPS)
     for processes in (1, 2):
-        running = launch(processes, tmp_path, str(script), str(tmp_path))
-        _, errors = running.communicate(timeout=300)
-        assert running.returncode == 0, errors
+        started = launch(processes, tmp_path, str(script), str(tmp_path))
+        _, errors = started.communicate(timeout=300)
+        assert started.returncode == 0, errors
     one, two = (torch.load(tmp_path / f"{processes}.pt") for processes in (1, 2))
     assert_close(two["losses"], one["losses"], rtol=1e-9, atol=0)
     assert len(set(one["losses"])) == 10
@@ -81,17 +81,17 @@ def test_a_dead_process_ends_the_job_and_one_alone_goes_on(tmp_path: Path) -> No
     toy.archive(tmp_path / "squares.npz")
     options: dict[str, Any] = {"model": "base_nano", "epochs": 30, "batch-size": 3, "fraction": 1, "output": "run"}
     given = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-    running = launch(2, tmp_path, "-m", "qcs", "train", "--data", str(tmp_path / "squares.npz"), *given)
+    started = launch(2, tmp_path, "-m", "qcs", "train", "--data", str(tmp_path / "squares.npz"), *given)
     checkpoints = tmp_path / "run" / "checkpoints"
     deadline = time.monotonic() + 120
     while not list(checkpoints.glob("step-*")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    (second,) = workers_of(running.pid, rank=1)
+    (second,) = workers_of(started.pid, rank=1)
     os.kill(second, signal.SIGKILL)
     killed = time.monotonic()
-    _, errors = running.communicate(timeout=60)
+    _, errors = started.communicate(timeout=60)
     assert time.monotonic() - killed < 45
-    assert running.returncode != 0 and "Signal 9 (SIGKILL)" in errors
+    assert started.returncode != 0 and "Signal 9 (SIGKILL)" in errors
     result = resume(tmp_path / "run")
     assert [record["epoch"] for record in result.history] == list(range(1, 31))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import os
@@ -23,8 +22,9 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor
 
+from qcs.cli.training_display import TrainingDisplay
 from qcs.data import LabeledImages
-from qcs.engine.training import RunResult, resume, train
+from qcs.engine.training import RunResult, results, resume, train, trainer
 from qcs.engine.training.checkpoints import Checkpoints
 from qcs.errors import InputError
 from qcs.losses import JointLoss
@@ -35,7 +35,7 @@ ALWAYS = dict(checkpoint_minutes=0.0, epochs=3)  # a checkpoint after every step
 
 
 class Killed(BaseException):
-    """Stands in for the end of the process."""
+    """Takes the place of the end of the process."""
 
 
 def interrupted(
@@ -104,7 +104,7 @@ def test_a_quadruplet_run_resumes_exactly_and_more_than_once(tmp_path: Path, mon
     check_equal(whole, resume(tmp_path / "pieces", splits))
 
 
-def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
+def test_a_corrupt_newest_checkpoint_falls_back_to_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     splits = toy.splits()
@@ -113,8 +113,8 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     newest = max((tmp_path / "pieces" / "checkpoints").iterdir())
     newest.write_bytes(newest.read_bytes()[:-100])
     text = io.StringIO()
-    check_equal(whole, resume(tmp_path / "pieces", splits, Console(file=text, width=300)))
-    assert f"checkpoint {newest.name} is damaged" in text.getvalue()
+    check_equal(whole, resume(tmp_path / "pieces", splits, TrainingDisplay(Console(file=text, width=300))))
+    assert f"checkpoint {newest.name} is corrupt" in text.getvalue()
     assert "resumed after 4 steps, in epoch " in text.getvalue()
 
 
@@ -186,13 +186,13 @@ def run_to_its_end(folder: Path, arguments: list[str]) -> None:
 def kill_after(folder: Path, arguments: list[str], seconds: float) -> None:
     """Kill the run so long after its next checkpoint."""
     before = newest(folder)
-    running = process(folder, arguments)
-    while running.poll() is None and newest(folder) in ("", before):
+    started = process(folder, arguments)
+    while started.poll() is None and newest(folder) in ("", before):
         time.sleep(0.01)
     time.sleep(seconds)
-    assert running.poll() is None, (folder / "log.txt").read_text()
-    running.send_signal(signal.SIGKILL)
-    running.wait()
+    assert started.poll() is None, (folder / "log.txt").read_text()
+    started.send_signal(signal.SIGKILL)
+    started.wait()
 
 
 def newest(folder: Path) -> str:
@@ -221,7 +221,7 @@ def test_an_end_between_checkpoint_and_weights_of_an_epoch_loses_neither(
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(importlib.import_module("qcs.engine.training.trainer"), "save_model", killed)
+        patch.setattr(results, "save_model", killed)
         train(toy.settings(output=str(tmp_path / "pieces"), **ALWAYS), splits)
     assert not (tmp_path / "pieces" / "last.safetensors").exists()
     check_equal(whole, resume(tmp_path / "pieces", splits))
@@ -236,7 +236,7 @@ def test_weights_of_an_epoch_that_came_out_differently_are_not_reported(
     interrupted(monkeypatch, tmp_path / "run", 14, splits)
     best = tmp_path / "run" / "best.safetensors"
     save_model(load_model(best), best, info={"epoch": 7})
-    training = importlib.import_module("qcs.engine.training.trainer")._Training
+    training = trainer._Training
     monkeypatch.setattr(training, "_save_epoch", lambda self: None)
     with pytest.raises(InputError, match=r"best\.safetensors holds the weights of epoch 7, the best is \d"):
         resume(tmp_path / "run", splits)

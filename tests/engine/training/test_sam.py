@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation against its definition, in float64."""
+"""Sharpness-aware minimization against its definition, in float64."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_five_steps_equal_the_two_pass_definition() -> None:
     assert not torch.allclose(by_sam(5, 0.05, 0.01)[0], by_sam(5, 0.0, 0.01)[0], rtol=0, atol=1e-6)
 
 
-def test_without_radius_one_pass_is_the_plain_optimiser() -> None:
+def test_without_radius_one_pass_is_the_plain_optimizer() -> None:
     one_pass, two_passes, plain = by_sam(5, 0.0, 0.01, climb=False), by_sam(5, 0.0, 0.01), by_hand(5, 0.0, 0.01)
     for a, b, c in zip(one_pass, two_passes, plain, strict=True):
         torch.testing.assert_close(a, c, rtol=0, atol=1e-12)

@@ -1,4 +1,4 @@
-"""One optimiser step: several batches are one, gradients are held, weights are averaged, bad losses do no harm."""
+"""One optimizer step: several batches are one, gradients are held, weights are averaged, bad losses do no harm."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_several_batches_are_one_large_batch_with_sam_too(rho: float) -> None:
         assert_close(values[name], expected[name], rtol=0, atol=1e-12)
 
 
-def test_the_gradient_that_the_optimiser_gets_is_clipped() -> None:
+def test_the_gradient_that_the_optimizer_gets_is_clipped() -> None:
     model = Classifier()
     before = copy.deepcopy(model)
     step(model, clip_grad=0.01)([batch(4, 1)])

@@ -1,8 +1,7 @@
-"""Teachers have their say in the targets of the very pixels that are learned from, by class names, and their share."""
+"""Teachers: their probabilities of the very pixels trained on are mixed into the targets, classes matched by name."""
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import toy
 
 import qcs
 from qcs.data import LabeledImages
-from qcs.engine.training import resume, train
+from qcs.engine.training import resume, train, trainer
 from qcs.engine.training.step import TrainingStep
 from qcs.engine.training.teachers import Teachers
 from qcs.errors import InputError
@@ -70,13 +69,15 @@ def test_bfloat16_changes_targets_little(tmp_path: Path) -> None:
 
 def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:
     file = saved(network(("happy", "sad", "fear")), tmp_path / "a.safetensors")
-    with pytest.raises(InputError, match=r"a\.safetensors knows the classes happy, sad, fear; expected those"):
+    with pytest.raises(InputError, match=r"a\.safetensors has the classes happy, sad, fear; expected those"):
         Teachers([file], 0.5, network())
 
 
 def test_a_teacher_that_takes_other_images_is_refused(tmp_path: Path) -> None:
     file = saved(network(in_chans=1), tmp_path / "a.safetensors")
-    with pytest.raises(InputError, match=r"takes others: input_size \(1, 48, 48\) instead of \(3, 48, 48\), mean"):
+    with pytest.raises(
+        InputError, match=r"another input than the network: input_size \(1, 48, 48\) instead of \(3, 48, 48\), mean"
+    ):
         Teachers([file], 0.5, network())
 
 
@@ -87,7 +88,7 @@ def test_in_a_run_they_see_the_very_pixels_that_are_learned_from(
     learned: list[tuple[torch.Tensor, torch.Tensor]] = []
     targets, step = Teachers.targets, TrainingStep._backward
 
-    def told(self: Teachers, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def recorded(self: Teachers, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         found = targets(self, images, labels)
         shown.append((images, found))
         return found
@@ -96,7 +97,7 @@ def test_in_a_run_they_see_the_very_pixels_that_are_learned_from(
         learned.append((torch.cat(images), labels.flatten(0, 1)))
         return step(self, images, labels, share)
 
-    monkeypatch.setattr(Teachers, "targets", told)
+    monkeypatch.setattr(Teachers, "targets", recorded)
     monkeypatch.setattr(TrainingStep, "_backward", learn)
     changes: dict[str, Any] = dict(model="qcs_nano", epochs=1, resize=56, rotation=10.0)
     teachers = (saved(network(seed=1), tmp_path / "a.safetensors"),)
@@ -113,11 +114,11 @@ def test_a_run_goes_on_with_the_teachers_it_began_with_alone(tmp_path: Path, mon
     file = saved(network(seed=1), tmp_path / "a.safetensors")
     settings = toy.settings(output=str(tmp_path / "run"), teachers=(file,), epochs=2, checkpoint_minutes=0)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(importlib.import_module("qcs.engine.training.trainer")._Training, "_save_epoch", end)
+        patch.setattr(trainer._Training, "_save_epoch", end)
         train(settings, toy.splits())
     before = Path(file).read_bytes()
     saved(network(seed=2), Path(file))
-    with pytest.raises(InputError, match=r"other weights than the run began with are now at .*a\.safetensors, its tea"):
+    with pytest.raises(InputError, match=r"the weights of the teachers .*a\.safetensors changed since the run began"):
         resume(tmp_path / "run", toy.splits())
     Path(file).write_bytes(before)
     assert len(resume(tmp_path / "run", toy.splits()).history) == 2

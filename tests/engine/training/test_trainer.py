@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import io
 import json
 import os
@@ -22,9 +21,10 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import qcs
+from qcs.cli.training_display import TrainingDisplay
 from qcs.data import LabeledImages
 from qcs.engine import Evaluation, evaluate
-from qcs.engine.training import RunResult, TrainConfig, train
+from qcs.engine.training import RunResult, TrainConfig, train, trainer
 from qcs.errors import InputError
 from qcs.losses import JointLoss
 from qcs.models.weights import read_config
@@ -146,7 +146,7 @@ def test_the_seed_decides_the_whole_run(tmp_path: Path) -> None:
 
 
 def spy_on_evaluate(monkeypatch: pytest.MonkeyPatch, accuracies: list[float] | None = None) -> list[int]:
-    """Sizes of the sets that training evaluates, in turn; with `accuracies`, what it is told of validation sets."""
+    """Sizes of the sets that training evaluates, in turn; `accuracies` replace those of validation sets."""
     sizes: list[int] = []
 
     def spy(model: nn.Module, batches: Any, classes: tuple[str, ...], *others: Any) -> Evaluation:
@@ -156,9 +156,7 @@ def spy_on_evaluate(monkeypatch: pytest.MonkeyPatch, accuracies: list[float] | N
         right = round(100 * accuracies[len(sizes) - 1])
         return Evaluation(np.diag([right, 0, 0]) + np.diag([100 - right, 0], 1), 1.0, classes)
 
-    monkeypatch.setattr(
-        importlib.import_module("qcs.engine.training.trainer"), "evaluate", spy
-    )  # `engine.train` is the function
+    monkeypatch.setattr(trainer, "evaluate", spy)
     return sizes
 
 
@@ -217,7 +215,7 @@ def test_the_output_says_what_the_model_is_chosen_on_in_unbroken_lines(
 ) -> None:
     text = io.StringIO()
     config = toy.settings(output=str(tmp_path / "run [/of] a very long name to be broken"), epochs=1)
-    train(config, toy.splits(*names), Console(file=text, width=40))
+    train(config, toy.splits(*names), TrainingDisplay(Console(file=text, width=40)))
     assert line in text.getvalue()
     assert f"run folder {config.output}\n" in text.getvalue()
     (epoch,) = (line for line in text.getvalue().splitlines() if line.startswith("epoch"))
@@ -225,7 +223,7 @@ def test_the_output_says_what_the_model_is_chosen_on_in_unbroken_lines(
 
 
 def record_rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Learning rates of the optimiser's steps."""
+    """Learning rates of the optimizer's steps."""
     rates: list[float] = []
     original = torch.optim.AdamW.step
 
@@ -306,9 +304,11 @@ def test_one_process_may_train_in_several_precisions(tmp_path: Path) -> None:
 ON_EVERY_PROCESS = """
 import sys
 import toy
+from qcs.cli.training_display import TrainingDisplay
 from qcs.engine.training import train
 from rich.console import Console
-result = train(toy.settings(output=sys.argv[1], epochs=100, minutes=0.02), toy.splits(), Console())
+settings = toy.settings(output=sys.argv[1], epochs=100, minutes=0.02)
+result = train(settings, toy.splits(), TrainingDisplay(Console()))
 assert result.test.images == 15
 print("loss", result.validation.loss)
 """
@@ -344,8 +344,8 @@ def test_compiled_a_run_learns_the_same(tmp_path: Path) -> None:
     assert [found[name] for name in losses] == pytest.approx([expected[name] for name in losses], rel=1e-3)
 
 
-def test_a_network_of_grey_images_is_trained_on_colour_images(tmp_path: Path) -> None:
-    data = toy.archive(tmp_path / "colour.npz", "train", images=np.stack([toy.squares()[0]] * 3, -1))
+def test_a_network_of_grayscale_images_is_trained_on_color_images(tmp_path: Path) -> None:
+    data = toy.archive(tmp_path / "color.npz", "train", images=np.stack([toy.squares()[0]] * 3, -1))
     result = train(toy.settings(data, in_chans=1, output=str(tmp_path / "run")))
     assert qcs.load_model(result.folder / "best.safetensors").pretrained_cfg["input_size"] == (1, 48, 48)
 
@@ -394,8 +394,10 @@ def test_an_end_in_a_later_epoch_leaves_the_weights_of_those_before(
     count_losses(monkeypatch, 15, error)
     text = io.StringIO()
     with pytest.raises(type(error)):
-        train(toy.settings(output=str(tmp_path / "run"), epochs=9), toy.splits(), Console(file=text))
-    said = f"stopped early; {tmp_path / 'run'} holds the weights of the finished epochs; go on with: qcs train --resume"
+        train(toy.settings(output=str(tmp_path / "run"), epochs=9), toy.splits(), TrainingDisplay(Console(file=text)))
+    said = (
+        f"stopped early; {tmp_path / 'run'} holds the weights of the finished epochs; resume with: qcs train --resume"
+    )
     assert f"{said} {tmp_path / 'run'}" in text.getvalue()
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         "config.json",
@@ -426,13 +428,13 @@ def contents(paths: Iterable[Path]) -> dict[Path, bytes]:
     ("changes", "message"),
     [
         ({"batch_size": 40}, "no batch in an epoch: 36 anchors .* batch_size 40"),
-        ({"fraction": 0.0}, "fraction must be a number above 0 and at most 1"),
+        ({"fraction": 0.0}, "fraction must be above 0 and at most 1"),
         ({"resize": 40}, "resize is 40; expected at least 48, the input size of the model"),
-        ({"rotation": 200.0}, "rotation is 200.0; expected degrees"),
-        ({"in_chans": 2}, "the model takes 2 channels"),
+        ({"rotation": 200.0}, "rotation must be from 0 to 180"),
+        ({"in_chans": 2}, "in_chans must be one of 1, 3; got 2"),
         ({"distillation": {"mse": 1.0}}, "distillation takes weights .* got 'mse'"),
         ({"distillation": {"kl": 1.0}}, "distillation needs cross logits"),
-        ({"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\)"),
+        ({"label_smoothing": 1.0}, "label_smoothing must be at least 0 and below 1"),
     ],
 )
 def test_settings_that_do_not_go_together_leave_no_folder(

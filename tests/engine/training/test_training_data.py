@@ -41,7 +41,7 @@ def test_data_without_splits_is_trained_on(tmp_path: Path) -> None:
     assert (len(found.train), len(found.validation), found.test) == (33, 3, None)
 
 
-def test_relabelling_reaches_every_set() -> None:
+def test_relabeling_reaches_every_set() -> None:
     found = sources(toy.settings(), toy.splits()).with_classes(("anger", "happy", "sad"))
     for images in (found.train, found.validation, found.test):
         assert images is not None

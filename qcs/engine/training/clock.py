@@ -1,0 +1,56 @@
+"""Measure the time of a run: how much of its budget is used, and when the next checkpoint is due."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from qcs.engine.training.config import TrainConfig
+
+
+class Clock:
+    """Wall time of a run, without the pauses between interruption and resumption.
+
+    Args:
+        config: The settings; `epochs`, `minutes` and `checkpoint_minutes` are used.
+        accelerator: Device and processes; all processes agree on every answer.
+
+    Attributes:
+        before: Seconds that the run took before it was interrupted.
+    """
+
+    def __init__(self, config: TrainConfig, accelerator: Accelerator) -> None:
+        self.config, self.accelerator = config, accelerator
+        self.before = 0.0
+        self.start()
+
+    def start(self) -> None:
+        """Start measuring."""
+        self._started = self._saved = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Return the wall time of the run so far, in seconds."""
+        return self.before + time.perf_counter() - self._started
+
+    def progress(self, epochs_done: float) -> float:
+        """Return the fraction of the run that is done, in [0, 1]: of the epochs or of the time, whichever is larger."""
+        fraction = epochs_done / self.config.epochs
+        if self.config.minutes is not None:
+            elapsed = torch.tensor(self.seconds(), device=self.accelerator.device)
+            elapsed = self.accelerator.reduce(elapsed, reduction="mean")  # all processes must end in the same step
+            fraction = max(fraction, float(elapsed) / (60 * self.config.minutes))
+        return min(fraction, 1.0)
+
+    def checkpoint_saved(self) -> None:
+        """Measure the time to the next checkpoint from now on."""
+        self._saved = time.perf_counter()
+
+    def checkpoint_is_due(self) -> bool:
+        """Return whether the last checkpoint is older than `checkpoint_minutes`, by the clock of the main process."""
+        due = [time.perf_counter() - self._saved >= 60 * self.config.checkpoint_minutes]
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(due)
+        return due[0]
