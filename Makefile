@@ -13,10 +13,11 @@ test: check  ## format, lint, types, all tests, coverage
 	TRITON_INTERPRET=1 $(BIN)/pytest -n 2 --dist worksteal tests/ops/triton tests/ops/test_dispatch.py
 	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90 --durations=10
 
-check: $(VENV)/.installed  ## format, lint and types only
+check: $(VENV)/.installed  ## format, lint, types and the direction of imports only
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 docs: $(VENV)/.installed  ## build the documentation into site/; warnings are errors; needs no network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

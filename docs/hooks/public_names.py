@@ -18,7 +18,7 @@ PAGES = {
     "qcs.data": ("qcs.data",),
     "qcs.engine": ("qcs.engine",),
     "qcs.faces": ("qcs.faces",),
-    "qcs.publish": ("qcs.publish.push", "qcs.publish.repository"),
+    "qcs.publish": ("qcs.publish",),
     "qcs.export": ("qcs.export",),
     "qcs.visualize": ("qcs.visualize",),
     "qcs.report": ("qcs.report",),

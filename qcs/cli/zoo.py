@@ -64,13 +64,13 @@ def push(
     """Publish weights with configuration, golden logits and a model card, or write the folder that would be."""
     require("accelerate", "torchmetrics", extra="train")
     if dry_run is None:
-        from qcs.publish.push import push as publish
+        from qcs.publish import push as publish
 
         url = publish(source, repository, private=private, revision=revision, license=license)
         console.print(f"published {url}", markup=False, highlight=False, soft_wrap=True)
         return
-    from qcs.publish.push import check_name
-    from qcs.publish.repository import Publication, write_repository
+    from qcs.publish import Publication, write_repository
+    from qcs.publish.upload import check_name
 
     check_name(repository)
     write_repository(Publication.of(source, repository, license), Path(dry_run))

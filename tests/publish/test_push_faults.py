@@ -12,7 +12,7 @@ from local_hub import Fault, LocalHub
 import qcs
 from qcs.errors import InputError
 from qcs.models import save_model
-from qcs.publish.push import push
+from qcs.publish import push
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 import qcs
 from qcs.engine.training import train
 from qcs.models import save_model
-from qcs.publish.push import push
+from qcs.publish import push
 
 Hub = local_hub.LocalHub
 

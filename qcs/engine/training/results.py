@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-import qcs
 from qcs.engine.evaluation import Evaluation
 from qcs.engine.run_folder import RunFolder
 from qcs.engine.training.components import Components
 from qcs.files import writing
 from qcs.models import save_model
+from qcs.version import __version__
 
 
 def started_with(run: Components) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def started_with(run: Components) -> dict[str, Any]:
         "teachers": dict(run.teachers.hashes) if run.teachers else {},
         "model_chosen_on": run.data.selection,
         "model_args": run.model.model_args,
-        "versions": {"qcs": qcs.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": {"qcs": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
 
 
