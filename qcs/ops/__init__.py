@@ -1,6 +1,6 @@
-"""How the cross-similarity operators run: the eager reference, which is their definition, and two faster backends.
+"""Backends of the cross-similarity operators: the eager reference defines them, two others compute them faster.
 
-`analytic` is the closed form in PyTorch, for every device; `triton` the same in a few GPU kernels.
+`analytic` is the closed form in PyTorch, for every device; `triton` is the closed form as fused GPU kernels.
 """
 
 from qcs.ops.dispatch import BACKENDS as BACKENDS

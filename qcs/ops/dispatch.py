@@ -1,6 +1,7 @@
-"""Which implementation of an operator runs.
+"""Choose the backend that runs an operator.
 
-Automatic choice (`None`) always finds one that can run; a backend asked for by name runs or raises saying why not.
+Automatic choice (`None`) always finds a backend that can run; a backend requested by name runs, or raises with the
+reason why it cannot.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ TRITON_INSTALLED = find_spec("triton") is not None
 
 
 def choose(backend: str | None, tokens: Tensor | None = None) -> ModuleType:
-    """Module that implements the operators for `backend`, or the best one that can run for None.
+    """Return the module that implements the operators: the requested backend, or for None the fastest that can run.
 
     Args:
         backend: None, or one of `BACKENDS`.
-        tokens: What it is to run on; without them only what holds for all tokens is checked.
+        tokens: Input of the operator; without it, only conditions that do not depend on the input are checked.
 
     Returns:
         A module with `euclidean_distance`, `cross_similarity`, `quadruplet_cross_similarity` and `bilinear_pooling`.

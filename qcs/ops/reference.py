@@ -1,7 +1,7 @@
-"""The definition of the cross-similarity operators, in plain differentiable PyTorch.
+"""Define the cross-similarity operators in plain differentiable PyTorch.
 
-Everything faster is tested against this file, and this file against golden numbers. Letters: B batch, N tokens,
-C channels; `D[b, i, j]` is the Euclidean distance of row token i and column token j.
+Faster backends are tested against this file, and this file against golden numbers of the original code. Letters:
+B batch, N tokens, C channels; `D[b, i, j]` is the Euclidean distance of row token i and column token j.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from qcs.ops.transforms import outside_autocast
+from qcs.ops._autograd import outside_autocast
 
 
 def euclidean_distance(q: Tensor, k: Tensor) -> Tensor:
-    """Euclidean distances (B, Nq, Nk), never below float32 precision.
+    """Return Euclidean distances (B, Nq, Nk), in float32 precision or better.
 
     Differences are formed before they are squared: the product form loses small distances between large tokens. Equal
-    tokens are at distance exactly 0, with gradient 0.
+    tokens have distance exactly 0, with gradient 0.
     """
     precise = torch.promote_types(q.dtype, torch.float32)
     return torch.cdist(q.to(precise), k.to(precise), compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def cross_similarity(qk_a: Tensor, qk_p: Tensor, scope: str) -> tuple[Tensor, Tensor]:
-    """Attention weights (B, N) of anchor and positive from one similarity matrix, rows p and columns a."""
+    """Return attention weights (B, N) of anchor and positive from one similarity matrix with rows p and columns a."""
     logits_a, logits_p = importance(similarity(euclidean_distance(qk_p, qk_a), scope))
     return attention(logits_a, qk_a), attention(logits_p, qk_p)
 
@@ -32,21 +32,21 @@ def cross_similarity(qk_a: Tensor, qk_p: Tensor, scope: str) -> tuple[Tensor, Te
 def quadruplet_cross_similarity(
     qk_a: Tensor, qk_p: Tensor, qk_n: Tensor, qk_n2: Tensor, gain: Tensor | float, matrices: str, scope: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Attention weights (B, N) of the four images from two similarity and two dissimilarity matrices."""
+    """Return attention weights (B, N) of the four images from two similarity and two dissimilarity matrices."""
     images = (qk_a, qk_p, qk_n, qk_n2)
     if matrices == "s":
-        logits = _similar_importance(*images, scope)
+        logits = _similarity_importance(*images, scope)
     elif matrices == "d":
-        logits = _different_importance(*images, scope)
+        logits = _dissimilarity_importance(*images, scope)
     else:
-        pairs = zip(_similar_importance(*images, scope), _different_importance(*images, scope), strict=True)
+        pairs = zip(_similarity_importance(*images, scope), _dissimilarity_importance(*images, scope), strict=True)
         logits = [similar + gain * different for similar, different in pairs]
     w_a, w_p, w_n, w_n2 = (attention(total, qk) for total, qk in zip(logits, images, strict=True))
     return w_a, w_p, w_n, w_n2
 
 
 def bilinear_pooling(x: Tensor, y: Tensor) -> Tensor:
-    """Signed square root of XᵀY / N, L2-normalised to length 100: (B, C*C), computed in float32 at least."""
+    """Return the signed square root of XᵀY / N, scaled to L2 norm 100, (B, C*C); computed in float32 or better."""
     precise = torch.promote_types(x.dtype, torch.float32)
     with outside_autocast(x):
         products = (x.to(precise).mT @ y.to(precise) / x.shape[1]).flatten(1)
@@ -55,42 +55,43 @@ def bilinear_pooling(x: Tensor, y: Tensor) -> Tensor:
 
 
 def similarity(distance: Tensor, scope: str) -> Tensor:
-    """S = hi - D with hi the largest distance of the whole batch or of each sample."""
+    """Return S = hi - D, where hi is the largest distance in the whole batch or in each sample."""
     return distance.amax(_extent(scope), keepdim=True) - distance
 
 
 def dissimilarity(distance: Tensor, scope: str) -> Tensor:
-    """D' = D - lo with lo the smallest distance of the whole batch or of each sample."""
+    """Return D' = D - lo, where lo is the smallest distance in the whole batch or in each sample."""
     return distance - distance.amin(_extent(scope), keepdim=True)
 
 
 def importance(aligned: Tensor) -> tuple[Tensor, Tensor]:
-    """Column importance (B, Nk) and row importance (B, Nq) of an aligned matrix (B, Nq, Nk).
+    """Return column importance (B, Nk) and row importance (B, Nq) of an aligned matrix (B, Nq, Nk).
 
-    Rows are L2-normalised and summed over rows for the columns, and the other way round for the rows.
+    Column importance sums the matrix with L2-normalized rows over its rows; row importance sums the matrix with
+    L2-normalized columns over its columns.
     """
-    columns = F.normalize(aligned, dim=2, eps=1e-12).sum(1)
-    rows = F.normalize(aligned, dim=1, eps=1e-12).sum(2)
-    return columns, rows
+    column_importance = F.normalize(aligned, dim=2, eps=1e-12).sum(1)
+    row_importance = F.normalize(aligned, dim=1, eps=1e-12).sum(2)
+    return column_importance, row_importance
 
 
 def attention(logits: Tensor, like: Tensor) -> Tensor:
-    """Softmax over the tokens, in the dtype of the tokens it came from."""
+    """Return the softmax of logits (B, N) over the tokens, in the dtype of `like`."""
     return logits.softmax(-1).to(like.dtype)
 
 
-def _similar_importance(a: Tensor, p: Tensor, n: Tensor, n2: Tensor, scope: str) -> list[Tensor]:
-    """Importance of a, p, n, n2 from the matrices S_pa and S_n2n."""
-    of_a, of_p = importance(similarity(euclidean_distance(p, a), scope))
-    of_n, of_n2 = importance(similarity(euclidean_distance(n2, n), scope))
-    return [of_a, of_p, of_n, of_n2]
+def _similarity_importance(a: Tensor, p: Tensor, n: Tensor, n2: Tensor, scope: str) -> list[Tensor]:
+    """Return the importance of a, p, n, n2 from the matrices S_pa and S_n2n."""
+    importance_a, importance_p = importance(similarity(euclidean_distance(p, a), scope))
+    importance_n, importance_n2 = importance(similarity(euclidean_distance(n2, n), scope))
+    return [importance_a, importance_p, importance_n, importance_n2]
 
 
-def _different_importance(a: Tensor, p: Tensor, n: Tensor, n2: Tensor, scope: str) -> list[Tensor]:
-    """Importance of a, p, n, n2 from the matrices D'_na and D'_n2p."""
-    of_a, of_n = importance(dissimilarity(euclidean_distance(n, a), scope))
-    of_p, of_n2 = importance(dissimilarity(euclidean_distance(n2, p), scope))
-    return [of_a, of_p, of_n, of_n2]
+def _dissimilarity_importance(a: Tensor, p: Tensor, n: Tensor, n2: Tensor, scope: str) -> list[Tensor]:
+    """Return the importance of a, p, n, n2 from the matrices D'_na and D'_n2p."""
+    importance_a, importance_n = importance(dissimilarity(euclidean_distance(n, a), scope))
+    importance_p, importance_n2 = importance(dissimilarity(euclidean_distance(n2, p), scope))
+    return [importance_a, importance_p, importance_n, importance_n2]
 
 
 def _extent(scope: str) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from qcs.ops import analytic, reference
-from qcs.ops.analytic import attention, strips, tiled
+from qcs.ops.analytic import strips, tiled
 
 FORMS = [(m, s) for m in ("dual", "s", "d", "sd") for s in ("batch", "sample")]
 PATHS = ["dense", "strips, distances kept", "strips, distances recomputed"]
@@ -22,9 +22,9 @@ PATHS = ["dense", "strips, distances kept", "strips, distances recomputed"]
 
 @pytest.fixture(params=PATHS)
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How the operator goes about its matrices; sizes that call for strips are made small."""
+    """Path through the operator, with the sizes that switch between paths made small."""
     if request.param != "dense":
-        monkeypatch.setattr(attention, "DENSE_ELEMENTS", 0)
+        monkeypatch.setattr(analytic, "DENSE_ELEMENTS", 0)
         monkeypatch.setattr(strips, "_ELEMENTS", 150)
         monkeypatch.setattr(tiled, "KEPT_ELEMENTS", 1 << 24 if "kept" in request.param else 0)
     return str(request.param)
@@ -74,10 +74,10 @@ def test_hard_tokens_lose_no_more_than_in_the_definition(
     assert_as_exact(analytic, distances, case(N))
 
 
-@pytest.mark.parametrize("lost", ["few", "most"])
-def test_lost_digits_come_back_in_values_and_gradients(path: str, lost: str) -> None:
-    """Tokens of two far clusters: product forms alone are wrong by several per cent here."""
-    where = torch.arange(20) < (3 if lost == "few" else 16)
+@pytest.mark.parametrize("canceled", ["few", "most"])
+def test_canceled_digits_are_recovered_in_values_and_gradients(path: str, canceled: str) -> None:
+    """Tokens of two far clusters: product forms alone are wrong by several percent here."""
+    where = torch.arange(20) < (3 if canceled == "few" else 16)
     tokens = [torch.where(where[:, None], 300 + torch.randn(2, 20, 6), 50 * torch.randn(2, 20, 6)) for _ in range(4)]
     assert_as_exact(analytic, weights("sd", "sample"), tokens, floor=1e-5)
     assert_as_exact(analytic, distances, tokens, floor=1e-5)
@@ -127,9 +127,9 @@ def test_views_give_what_copies_give(path: str) -> None:
 
 @pytest.mark.usefixtures("threads_restored")
 def test_two_runs_agree_bit_by_bit(path: str) -> None:
-    rounded = [x.round(decimals=1) for x in images(3, (20,) * 4, 2)]  # ties and lost digits among them
+    rounded = [x.round(decimals=1) for x in images(3, (20,) * 4, 2)]  # with ties and canceled digits
     wide = images(2, (30,) * 4, 768)
-    wide[1][:, :3] = wide[0][:, :3] + 1e-3 * torch.randn(2, 3, 768)  # some lost digits, in sums that two threads share
+    wide[1][:, :3] = wide[0][:, :3] + 1e-3 * torch.randn(2, 3, 768)  # some canceled digits, in sums over two threads
     torch.set_num_threads(2)
     for tokens in (rounded, wide):
         for operator in (weights("sd", "batch"), distances):

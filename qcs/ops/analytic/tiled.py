@@ -1,8 +1,8 @@
-"""Importance of rows and columns by strips of a grid of distances, for images of many tokens.
+"""Importance of rows and columns from strips of a grid of distances, for images of many tokens.
 
 A strip holds the distances of some tokens of one row image to all tokens of the column images, and stays in the cache
-while it is worked on. What outlives it is as long as the tokens, not as their pairs: distances are computed anew in
-every pass, unless all of them together are few enough to keep.
+while it is processed. State between passes grows with the number of tokens, not of pairs: every pass computes the
+distances again, unless all of them are few enough to keep.
 """
 
 from __future__ import annotations
@@ -13,24 +13,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qcs.ops.analytic.aligned import cubed, per_norm, ties
-from qcs.ops.analytic.images import halves, in_order, padded, present
-from qcs.ops.analytic.strips import Grid, Pull
-from qcs.ops.transforms import batch_by_loop, differentiable_once, outside_autocast
+from qcs.ops._autograd import batch_by_loop, differentiable_once, outside_autocast
+from qcs.ops.analytic.attention import cubed, halves, in_order, padded, present, reciprocal_norms, ties
+from qcs.ops.analytic.strips import Grid, TokenGradients
 
-KEPT_ELEMENTS = 1 << 24  # up to so many distances, keeping them is cheaper than two more products forward, two backward
+KEPT_ELEMENTS = 1 << 24  # up to this many, keeping distances is cheaper than two more products forward, two backward
 
 
 @torch.library.custom_op("qcs::tiled_importance", mutates_args=())
 def tiled_importance(
     rows: Sequence[Tensor], columns: Sequence[Tensor], kinds: str, scope: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Importance of rows (R, K, B, N) and of columns (R, K, B, M) in each matrix of the grid.
+    """Return the importance of rows (R, K, B, N) and of columns (R, K, B, M) in each matrix of the grid.
 
-    Then the state for the backward pass: the reciprocal norms of rows and columns, the least entries of ±D (R, K, B)
-    and the kept distances (B, R, N, K, M), or nothing.
+    Also return the state for the backward pass: the reciprocal norms of rows and columns, the least entries of ±D
+    (R, K, B) and the kept distances (B, R, N, K, M), empty if they are not kept.
     """
-    of_rows, of_columns, per_row, per_column, least, kept = _empty_state(rows, columns)
+    row_importance, column_importance, per_row, per_column, least, kept = _empty_state(rows, columns)
     grid = Grid(rows, columns, kinds, kept)
     least.fill_(torch.inf)
     for strip in grid.first_pass():
@@ -39,25 +38,25 @@ def tiled_importance(
     if scope == "batch":
         least.copy_(least.amin(2, keepdim=True).expand_as(least))
 
-    of_columns.zero_()
+    column_importance.zero_()
     per_column.zero_()
     for strip in grid.strips():
         aligned = grid.aligned(strip, least)
         squares = aligned.square()
-        per_row_here = per_norm(squares.sum(2))  # (n, K)
+        per_row_here = reciprocal_norms(squares.sum(2))  # (n, K)
         per_row[strip.rows] = per_row_here.T
         per_column[strip.columns] += squares.sum(0)
-        of_columns[strip.columns] += torch.mul(aligned, per_row_here.unsqueeze(2), out=squares).sum(0)
-    per_norm(per_column)
+        column_importance[strip.columns] += torch.mul(aligned, per_row_here.unsqueeze(2), out=squares).sum(0)
+    reciprocal_norms(per_column)
     for strip in grid.strips():
-        of_rows[strip.rows] = grid.aligned(strip, least).mul_(per_column[strip.columns]).sum(2).T
-    return of_rows, of_columns, per_row, per_column, least, kept
+        row_importance[strip.rows] = grid.aligned(strip, least).mul_(per_column[strip.columns]).sum(2).T
+    return row_importance, column_importance, per_row, per_column, least, kept
 
 
 @torch.library.custom_op("qcs::tiled_importance_backward", mutates_args=())
 def tiled_importance_backward(
-    upstream_rows: Tensor,
-    upstream_columns: Tensor,
+    grad_row_importance: Tensor,
+    grad_column_importance: Tensor,
     per_row: Tensor,
     per_column: Tensor,
     least: Tensor,
@@ -67,10 +66,10 @@ def tiled_importance_backward(
     kinds: str,
     scope: str,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of the row tokens (B, R*N, C) and of the column tokens (B, K*M, C), the images one after another."""
+    """Return gradients of the row tokens (B, R*N, C) and of the column tokens (B, K*M, C), image after image."""
     grid = Grid(rows, columns, kinds, kept)
     alpha, beta = torch.empty_like(per_row), torch.zeros_like(per_column)
-    sums_of_rows, sums_of_columns = torch.empty_like(per_row), torch.zeros_like(per_column)
+    row_sums, column_sums = torch.empty_like(per_row), torch.zeros_like(per_column)
     tied = torch.zeros_like(least)
     bounds = grid.bounds.amax().expand_as(grid.bounds) if scope == "batch" else grid.bounds
     with_extremum = set()
@@ -80,32 +79,32 @@ def tiled_importance_backward(
         if _holds_extremum(aligned, least_here):
             with_extremum.add(strip.place)
             tied[strip.columns] += ties(aligned, least_here, bounds[strip.b]).sum((0, 2))
-        sums_of_rows[strip.rows] = aligned.sum(2).T
-        sums_of_columns[strip.columns] += aligned.sum(0)
-        alpha[strip.rows] = (aligned * upstream_columns[strip.columns]).sum(2).T
-        beta[strip.columns] += aligned.mul_(upstream_rows[strip.rows].T.unsqueeze(2)).sum(0)
+        row_sums[strip.rows] = aligned.sum(2).T
+        column_sums[strip.columns] += aligned.sum(0)
+        alpha[strip.rows] = (aligned * grad_column_importance[strip.columns]).sum(2).T
+        beta[strip.columns] += aligned.mul_(grad_row_importance[strip.rows].T.unsqueeze(2)).sum(0)
     alpha *= cubed(per_row)
     beta *= cubed(per_column)
-    # Every entry owes its upstream to the extremum; what all of them owe follows from vectors alone.
-    owed = upstream_columns.sum(-1) * per_row.sum(-1) + upstream_rows.sum(-1) * per_column.sum(-1)
-    owed -= (alpha * sums_of_rows).sum(-1) + (beta * sums_of_columns).sum(-1)
+    # The extremum takes minus the sum of all entries' gradients, which follows from vectors alone.
+    grad_sum = grad_column_importance.sum(-1) * per_row.sum(-1) + grad_row_importance.sum(-1) * per_column.sum(-1)
+    grad_sum -= (alpha * row_sums).sum(-1) + (beta * column_sums).sum(-1)
     if scope == "batch":
-        owed, tied = (t.sum(2, keepdim=True).expand_as(least) for t in (owed, tied))
-    share = owed / tied
+        grad_sum, tied = (t.sum(2, keepdim=True).expand_as(least) for t in (grad_sum, tied))
+    grad_per_tie = grad_sum / tied
 
-    pull = Pull(grid)
+    tokens = TokenGradients(grid)
     for strip in grid.strips():
         aligned = grid.aligned(strip, least)
-        upstream = per_row[strip.rows].T.unsqueeze(2) * upstream_columns[strip.columns]
-        upstream.addcmul_(upstream_rows[strip.rows].T.unsqueeze(2), per_column[strip.columns])
+        grad_distances = per_row[strip.rows].T.unsqueeze(2) * grad_column_importance[strip.columns]
+        grad_distances.addcmul_(grad_row_importance[strip.rows].T.unsqueeze(2), per_column[strip.columns])
         if strip.place in with_extremum:
             at_extremum = ties(aligned, least[strip.columns].unsqueeze(1), bounds[strip.b])
-            upstream.addcmul_(at_extremum, share[strip.columns].unsqueeze(1), value=-1)
+            grad_distances.addcmul_(at_extremum, grad_per_tie[strip.columns].unsqueeze(1), value=-1)
         shifts = alpha[strip.rows].T.unsqueeze(2) + beta[strip.columns]
-        upstream.addcmul_(aligned, shifts, value=-1).mul_(grid.signs[strip.r])
-        pull.add(strip, upstream)
-    of_rows, of_columns = pull.gradients()
-    return of_rows.to(rows[0].dtype), of_columns.to(rows[0].dtype)
+        grad_distances.addcmul_(aligned, shifts, value=-1).mul_(grid.signs[strip.r])
+        tokens.add(strip, grad_distances)
+    grad_rows, grad_columns = tokens.gradients()
+    return grad_rows.to(rows[0].dtype), grad_columns.to(rows[0].dtype)
 
 
 @tiled_importance.register_fake
@@ -117,8 +116,8 @@ def _(
 
 @tiled_importance_backward.register_fake
 def _(
-    upstream_rows: Tensor,
-    upstream_columns: Tensor,
+    grad_row_importance: Tensor,
+    grad_column_importance: Tensor,
     per_row: Tensor,
     per_column: Tensor,
     least: Tensor,
@@ -136,7 +135,7 @@ tiled_importance_backward.register_vmap(batch_by_loop(tiled_importance_backward)
 
 
 class TiledImportance(torch.autograd.Function):
-    """Importance of rows (R, K, B, N) and of columns (R, K, B, M) in each matrix of the grid; the rest is its state."""
+    """Importance of rows (R, K, B, N) and of columns (R, K, B, M) in each matrix; other outputs are state."""
 
     generate_vmap_rule = True
 
@@ -159,20 +158,28 @@ class TiledImportance(torch.autograd.Function):
 
     @staticmethod
     @differentiable_once
-    def backward(ctx: Any, saved: Sequence[Tensor], of_rows: Tensor | None, of_columns: Tensor | None, *_: None) -> Any:
+    def backward(
+        ctx: Any,
+        saved: Sequence[Tensor],
+        grad_row_importance: Tensor | None,
+        grad_column_importance: Tensor | None,
+        *_: None,
+    ) -> Any:
         state, images = saved[:4], saved[4:]
         per_row, per_column = state[:2]
-        of_rows = torch.zeros_like(per_row) if of_rows is None else of_rows
-        of_columns = torch.zeros_like(per_column) if of_columns is None else of_columns
+        if grad_row_importance is None:
+            grad_row_importance = torch.zeros_like(per_row)
+        if grad_column_importance is None:
+            grad_column_importance = torch.zeros_like(per_column)
         rows, columns = halves(images)
-        of_row_images, of_column_images = tiled_importance_backward(
-            of_rows, of_columns, *state, rows, columns, ctx.kinds, ctx.scope
+        grad_rows, grad_columns = tiled_importance_backward(
+            grad_row_importance, grad_column_importance, *state, rows, columns, ctx.kinds, ctx.scope
         )
-        return None, None, *padded(in_order(of_row_images, of_column_images, len(rows)))
+        return None, None, *padded(in_order(grad_rows, grad_columns, len(rows)))
 
 
 def _holds_extremum(aligned: Tensor, least: Tensor) -> bool:
-    """Whether the extremum `least` (K, 1) may lie in a strip (n, K, M): most strips need not look for ties."""
+    """Return whether the extremum `least` (K, 1) may lie in a strip (n, K, M): most strips need no search for ties."""
     return not bool((aligned.amin((0, 2)) > 1e-3 * least.squeeze(1).abs()).all())
 
 

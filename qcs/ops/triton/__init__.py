@@ -1,6 +1,6 @@
-"""The operators as fused Triton kernels, for NVIDIA GPUs; in Triton's interpreter they run on the CPU, slowly.
+"""The operators as fused Triton kernels for NVIDIA GPUs; Triton's interpreter runs them on the CPU, slowly.
 
-Imported only where this backend is chosen, since it imports Triton. Same functions as `qcs.ops.reference`.
+Import it only where this backend is used, because it imports Triton. Same functions as `qcs.ops.reference`.
 """
 
 from __future__ import annotations
@@ -10,34 +10,36 @@ import os
 import torch
 from torch import Tensor
 
-from qcs.ops.reference import bilinear_pooling as bilinear_pooling  # a product with a tail: nothing to fuse by hand
+from qcs.ops.reference import (
+    bilinear_pooling as bilinear_pooling,
+)  # one product and element-wise passes: nothing to fuse by hand
 from qcs.ops.triton.operators import Distance, Weights
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # as it was when the kernels were defined
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # as set when the kernels were defined
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def reason(tokens: Tensor) -> str | None:
-    """Why tokens like these cannot run here, or None if they can."""
+    """Return why this backend cannot run on these tokens (B, N, C), or None if it can."""
     if tokens.dtype not in DTYPES:
         return f"it takes float32, bfloat16 or float16 tokens, not {tokens.dtype}"
     if INTERPRETED:
         return None
     if tokens.device.type != "cuda" or torch.version.cuda is None:
-        return f"it needs tokens on an NVIDIA GPU, not on {tokens.device} (or TRITON_INTERPRET=1, to try it on a CPU)"
+        return f"it needs tokens on an NVIDIA GPU, not on {tokens.device} (or TRITON_INTERPRET=1 to run on a CPU)"
     if torch.cuda.get_device_capability(tokens.device) < (8, 0):
-        return f"it needs compute capability 8.0 or later, which {tokens.device} has not"
+        return f"it needs compute capability 8.0 or later, which {tokens.device} does not have"
     return None
 
 
 def euclidean_distance(q: Tensor, k: Tensor) -> Tensor:
-    """Distances (B, Nq, Nk) in float32."""
+    """Return Euclidean distances (B, Nq, Nk) in float32."""
     distances: Tensor = Distance.apply(q, k)
     return distances
 
 
 def cross_similarity(qk_a: Tensor, qk_p: Tensor, scope: str) -> tuple[Tensor, Tensor]:
-    """Attention weights (B, N) of anchor and positive."""
+    """Return attention weights (B, N) of anchor and positive."""
     w_a, w_p, *_ = Weights.apply(None, 1.0, "s", scope, qk_a, qk_p, None, None)
     return w_a, w_p
 
@@ -45,7 +47,7 @@ def cross_similarity(qk_a: Tensor, qk_p: Tensor, scope: str) -> tuple[Tensor, Te
 def quadruplet_cross_similarity(
     qk_a: Tensor, qk_p: Tensor, qk_n: Tensor, qk_n2: Tensor, gain: Tensor | float, matrices: str, scope: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Attention weights (B, N) of the four images."""
+    """Return attention weights (B, N) of the four images."""
     parameter, factor = None, 1.0
     if matrices == "sd":
         if isinstance(gain, Tensor):

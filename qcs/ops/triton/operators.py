@@ -1,4 +1,4 @@
-"""The kernels as PyTorch operators, and their derivatives: for autograd, `torch.compile` and `torch.func`."""
+"""Register the kernels as PyTorch operators with derivatives, for autograd, `torch.compile` and `torch.func`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qcs.ops.transforms import batch_by_loop, differentiable_once
-from qcs.ops.triton import distance, small_launch, tiled_launch
-from qcs.ops.triton.layout import Form
+from qcs.ops._autograd import batch_by_loop, differentiable_once
+from qcs.ops.triton import distance, small, tiled
+from qcs.ops.triton.tile import Form
 
 SMALL = 64
-"""Most tokens whose distance matrix is one tile."""
+"""Largest number of tokens whose distance matrix is one tile."""
 
 
 @torch.library.custom_op("qcs::triton_distance", mutates_args=(), schema="(Tensor q, Tensor k) -> Tensor")
 def triton_distance(q: Tensor, k: Tensor) -> Tensor:
-    """Euclidean distances (B, Nq, Nk) in float32."""
+    """Return Euclidean distances (B, Nq, Nk) in float32."""
     out = distance.allocate(q, k)
     with _device_of(q):
         distance.forward(q, k, out)
@@ -29,14 +29,14 @@ def triton_distance(q: Tensor, k: Tensor) -> Tensor:
 @torch.library.custom_op(
     "qcs::triton_distance_backward",
     mutates_args=(),
-    schema="(Tensor upstream, Tensor q, Tensor k) -> (Tensor, Tensor)",
+    schema="(Tensor grad_distances, Tensor q, Tensor k) -> (Tensor, Tensor)",
 )
-def triton_distance_backward(upstream: Tensor, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of q and k."""
-    of_q, of_k = _like([q, k])
+def triton_distance_backward(grad_distances: Tensor, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of q and k."""
+    grad_q, grad_k = _like([q, k])
     with _device_of(q):
-        distance.backward(upstream, q, k, of_q, of_k)
-    return of_q, of_k
+        distance.backward(grad_distances, q, k, grad_q, grad_k)
+    return grad_q, grad_k
 
 
 @torch.library.custom_op(
@@ -45,9 +45,9 @@ def triton_distance_backward(upstream: Tensor, q: Tensor, k: Tensor) -> tuple[Te
     schema="(Tensor[] tokens, Tensor? gain, float factor, str matrices, str scope) -> Tensor[]",
 )
 def triton_weights(tokens: list[Tensor], gain: Tensor | None, factor: float, matrices: str, scope: str) -> list[Tensor]:
-    """Attention weights (B, N) of two or four images, then what the backward pass needs.
+    """Return attention weights (B, N) of two or four images, then tensors kept for the backward pass.
 
-    D' is weighted by `gain`, a 0-d float32 tensor, or where that is None by `factor`.
+    The gain of D' is `gain`, a 0-d float32 tensor, or `factor` if that is None.
     """
     form = Form.of(matrices, scope)
     weights, kept = _allocate(tokens, form)
@@ -60,12 +60,12 @@ def triton_weights(tokens: list[Tensor], gain: Tensor | None, factor: float, mat
     "qcs::triton_weights_backward",
     mutates_args=(),
     schema=(
-        "(Tensor[] upstream, Tensor[] tokens, Tensor? gain, float factor, str matrices, str scope, Tensor[] kept)"
+        "(Tensor[] grad_weights, Tensor[] tokens, Tensor? gain, float factor, str matrices, str scope, Tensor[] kept)"
         " -> Tensor[]"
     ),
 )
 def triton_weights_backward(
-    upstream: list[Tensor],
+    grad_weights: list[Tensor],
     tokens: list[Tensor],
     gain: Tensor | None,
     factor: float,
@@ -73,23 +73,23 @@ def triton_weights_backward(
     scope: str,
     kept: list[Tensor],
 ) -> list[Tensor]:
-    """Gradients of the tokens, then that of the gain where it is a tensor."""
+    """Return the gradients of the tokens, then that of the gain if it is a tensor."""
     gradients = _like([*tokens] if gain is None else [*tokens, gain])
-    gain_gradient = None if gain is None else gradients[-1]
+    grad_gain = None if gain is None else gradients[-1]
     with _device_of(tokens[0]):
         _launches(tokens).backward(
-            upstream, tokens, gain, factor, Form.of(matrices, scope), kept, gradients[: len(tokens)], gain_gradient
+            grad_weights, tokens, gain, factor, Form.of(matrices, scope), kept, gradients[: len(tokens)], grad_gain
         )
     return gradients
 
 
 def _device_of(x: Tensor) -> AbstractContextManager[object]:
-    """Triton launches on the current GPU, which need not be that of the tokens."""
+    """Return a context that makes the tokens' GPU current: Triton launches on the current one."""
     return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 
 
 def _launches(tokens: Sequence[Tensor]) -> Any:
-    return small_launch if max(x.shape[1] for x in tokens) <= SMALL else tiled_launch
+    return small if max(x.shape[1] for x in tokens) <= SMALL else tiled
 
 
 def _allocate(tokens: list[Tensor], form: Form) -> tuple[list[Tensor], list[Tensor]]:
@@ -107,12 +107,12 @@ def _(tokens: list[Tensor], gain: Tensor | None, factor: float, matrices: str, s
 
 
 @triton_weights_backward.register_fake
-def _(upstream: list[Tensor], tokens: list[Tensor], gain: Tensor | None, *_: Any) -> list[Tensor]:
+def _(grad_weights: list[Tensor], tokens: list[Tensor], gain: Tensor | None, *_: Any) -> list[Tensor]:
     return _like([*tokens] if gain is None else [*tokens, gain])
 
 
 @triton_distance_backward.register_fake
-def _(upstream: Tensor, q: Tensor, k: Tensor) -> tuple[Tensor, ...]:
+def _(grad_distances: Tensor, q: Tensor, k: Tensor) -> tuple[Tensor, ...]:
     return tuple(_like([q, k]))
 
 
@@ -124,7 +124,7 @@ for _operator in (triton_distance, triton_distance_backward, triton_weights, tri
 
 
 class Weights(torch.autograd.Function):
-    """Attention weights of two or four images (the others None), then what the backward pass needs."""
+    """Attention weights (B, N) of two or four images (the others None), then tensors kept for the backward pass."""
 
     generate_vmap_rule = True
 
@@ -146,19 +146,21 @@ class Weights(torch.autograd.Function):
         gain, *ctx.options, a, p, n, n2 = inputs
         tokens = _present(a, p, n, n2)
         ctx.images = len(tokens)
-        ctx.set_materialize_grads(False)  # else the kept tensors get gradients of zeros
+        ctx.set_materialize_grads(False)  # otherwise the kept tensors get gradients of zeros
         ctx.mark_non_differentiable(*output[len(tokens) :])
         ctx.save_for_backward(*tokens, gain, *output[len(tokens) :])
 
     @staticmethod
     @differentiable_once
-    def backward(ctx: Any, saved: Sequence[Any], *upstream: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, saved: Sequence[Any], *grad_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
         tokens, (gain, *kept) = list(saved[: ctx.images]), saved[ctx.images :]
-        bars = [x.new_zeros(x.shape[:2]) if bar is None else bar for x, bar in zip(tokens, upstream, strict=False)]
-        gradients = triton_weights_backward(bars, tokens, gain, *ctx.options, kept)
-        of_gain = None if gain is None else gradients[-1]
+        grad_weights = [
+            x.new_zeros(x.shape[:2]) if grad is None else grad for x, grad in zip(tokens, grad_outputs, strict=False)
+        ]
+        gradients = triton_weights_backward(grad_weights, tokens, gain, *ctx.options, kept)
+        grad_gain = None if gain is None else gradients[-1]
         missing = [None] * (4 - len(tokens))
-        return of_gain, None, None, None, *gradients[: len(tokens)], *missing
+        return grad_gain, None, None, None, *gradients[: len(tokens)], *missing
 
 
 class Distance(torch.autograd.Function):
@@ -176,10 +178,10 @@ class Distance(torch.autograd.Function):
 
     @staticmethod
     @differentiable_once
-    def backward(ctx: Any, saved: Sequence[Tensor], upstream: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, saved: Sequence[Tensor], grad_distances: Tensor) -> tuple[Tensor, Tensor]:
         q, k = saved
-        of_q, of_k = triton_distance_backward(upstream, q, k)
-        return of_q, of_k
+        grad_q, grad_k = triton_distance_backward(grad_distances, q, k)
+        return grad_q, grad_k
 
 
 def _present(a: Tensor, p: Tensor, n: Tensor | None, n2: Tensor | None) -> list[Tensor]:

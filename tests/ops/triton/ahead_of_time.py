@@ -98,13 +98,13 @@ def compile_all(capability: int, dtype: torch.dtype) -> list[Resources]:
 def _launch_everything(use: Use, dtype: torch.dtype) -> None:
     """Forward and backward of each operator on tensors without memory."""
     images = list(torch.empty(use.images, 24, use.tokens, use.channels, dtype=dtype, device="meta"))
-    gain, gain_gradient = torch.empty(2, device="meta").unbind() if use.learned_gain else (None, None)
+    gain, grad_gain = torch.empty(2, device="meta").unbind() if use.learned_gain else (None, None)
     form = operators.Form.of(use.matrices, use.scope)
     weights, kept = operators._allocate(images, form)
     gradients = operators._like(images)
     launches = operators._launches(images)
     launches.forward(images, gain, 1.0, form, weights, kept)
-    launches.backward(weights, images, gain, 1.0, form, kept, gradients, gain_gradient)
+    launches.backward(weights, images, gain, 1.0, form, kept, gradients, grad_gain)
     matrix = distance.allocate(*images[:2])
     distance.forward(*images[:2], matrix)
     distance.backward(matrix, *images[:2], *gradients[:2])

@@ -1,4 +1,4 @@
-"""Triton's interpreter, which runs kernels without a GPU, and ways to look into it."""
+"""Fixtures of Triton's interpreter, which runs kernels without a GPU, and of its launches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def interpreted() -> Any:
     from qcs.ops import triton
     from qcs.ops.triton import tile
 
-    # Each call of a helper patches Triton's language anew, most of the running time: once does for all.
+    # Each call of a helper patches Triton's language again, which takes most of the time: patch it once.
     patches = [interpreter._patch_lang(helper.fn) for helper in (tile.pick, tl.sum)]
     patch = pytest.MonkeyPatch()
     patch.setattr(interpreter, "_patch_lang", lambda fn: interpreter._LangPatchScope())
@@ -52,8 +52,8 @@ def launches(monkeypatch: pytest.MonkeyPatch, interpreted: Any) -> list[str]:
 
 @pytest.fixture
 def wide_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The interpreter pays by the step: fewer, larger ones. Results do not depend on them but for rounding."""
-    from qcs.ops.triton import layout
+    """Use few large tiles, because the interpreter's time grows with steps. Results depend on them by rounding only."""
+    from qcs.ops.triton import tile
 
     for name, size in (("BLOCK_C", 256), ("CHUNK", 1024), ("TILE", 64)):
-        monkeypatch.setattr(layout, name, size)
+        monkeypatch.setattr(tile, name, size)

@@ -20,6 +20,6 @@ def test_no_kernel_spills_registers_or_exceeds_shared_memory(capability: int, dt
     rows = compile_all(capability, dtype)
     assert {row.kernel.split(".")[0] for row in rows} == {"small", "tiled", "distance"}
     assert [row for row in rows if row.shared > SHARED_LIMIT[capability]] == []
-    # Strides that are no multiple of 16 cost wider addresses: a few registers may not fit, in the tiled gradients only.
-    allowed = {row for row in rows if row.channels % 16 and ".gradient" in row.kernel and row.stack <= 96}
+    # Strides that are not multiples of 16 need wider addresses: the token gradients may spill a few registers.
+    allowed = {row for row in rows if row.channels % 16 and ".tokens_bwd" in row.kernel and row.stack <= 96}
     assert [row for row in rows if row.stack and row not in allowed] == []

@@ -108,10 +108,10 @@ def test_addresses_beyond_32_bits(interpreted: Any) -> None:
 def test_small_images_take_two_launches_forward_and_two_backward(interpreted: Any, launches: list[str]) -> None:
     tokens = [x.requires_grad_() for x in images(2, (9, 9, 9, 9), 70)]
     outputs = weights("sd", "batch")(interpreted, tokens, torch.tensor(1.0, requires_grad=True))
-    assert launches == ["distance_kernel", "attention_kernel"]
+    assert launches == ["distance_fwd_kernel", "attention_fwd_kernel"]
     launches.clear()
     torch.autograd.backward(outputs, [torch.randn_like(y) for y in outputs])
-    assert launches == ["slope_kernel", "gradient_kernel"]
+    assert launches == ["aligned_bwd_kernel", "tokens_bwd_kernel"]
 
 
 def test_bytes_kept_for_many_tokens_grow_with_their_number_only(interpreted: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the closed-form operators share towards autograd and `torch.func`: batching by a loop, one derivative only."""
+"""Shared rules of the closed-form operators: autocast, `vmap` by a loop, and a backward pass that cannot be derived."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 
 def outside_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
-    """Context in which the operators run in the precision they choose, whatever autocast chooses for products."""
+    """Return a context without autocast on the tensor's device, so that operators keep the precision they choose."""
     device = tensor.device.type
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def batch_by_loop(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """Rule for `torch.library.register_vmap`: runs the operator once per slice of the mapped dimension.
+    """Return a rule for `torch.library.register_vmap` that runs the operator once per slice of the mapped dimension.
 
-    The scope "batch" is meant slice by slice, so that slices cannot be folded into one batch.
+    Slices cannot be folded into one batch: with scope "batch", each slice has its own extremal distances.
     """
 
     def rule(info: Any, in_dims: Any, *args: Any) -> tuple[Any, Any]:
         leaves, spec = tree_flatten(args)
-        dims, _ = tree_flatten(in_dims)  # None, for what is not mapped, is a leaf as well
+        dims, _ = tree_flatten(in_dims)  # None, for arguments that are not mapped, is a leaf as well
         outputs = []
         for index in range(info.batch_size):
-            chosen = [x if dim is None else x.select(dim, index) for x, dim in zip(leaves, dims, strict=True)]
-            outputs.append(operator(*tree_unflatten(chosen, spec)))
+            selected = [x if dim is None else x.select(dim, index) for x, dim in zip(leaves, dims, strict=True)]
+            outputs.append(operator(*tree_unflatten(selected, spec)))
         stacked = tree_map(lambda *slices: torch.stack(slices), *outputs)
         return stacked, tree_map(lambda _: 0, stacked)
 
@@ -38,23 +38,23 @@ def batch_by_loop(operator: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes the backward of an autograd function closed to differentiation: another derivative raises.
+    """Decorate the backward of an autograd function so that differentiating it again raises a clear error.
 
-    Without it, gradients of gradients would be cut off in silence or fail in words about the autograd engine.
-    `backward(ctx, saved, *upstream)` is given the saved tensors, which checkpointing lets be unpacked only once.
+    Without it, gradients of gradients would silently be cut off, or fail with a message about the autograd engine.
+    `backward(ctx, saved, *grad_outputs)` receives the saved tensors, which checkpointing allows to unpack only once.
     """
 
     @wraps(backward)
-    def guarded(ctx: Any, *upstream: Tensor | None) -> Any:
+    def guarded(ctx: Any, *grad_outputs: Tensor | None) -> Any:
         saved = ctx.saved_tensors
         with torch.no_grad(), outside_autocast(next(t for t in saved if t is not None)):
-            gradients = backward(ctx, saved, *upstream)
+            gradients = backward(ctx, saved, *grad_outputs)
         if not torch.is_grad_enabled():
             return gradients
-        sources = [*(t for t in upstream if t is not None), *(t for t in saved if t is not None)]
-        given = [g for g in gradients if g is not None]
-        found = iter(_DifferentiatedOnce.apply(len(given), *given, *sources))
-        return tuple(None if g is None else next(found) for g in gradients)
+        sources = [*(t for t in grad_outputs if t is not None), *(t for t in saved if t is not None)]
+        present = [g for g in gradients if g is not None]
+        guarded_gradients = iter(_DifferentiatedOnce.apply(len(present), *present, *sources))
+        return tuple(None if g is None else next(guarded_gradients) for g in gradients)
 
     return guarded
 
