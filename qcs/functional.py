@@ -1,4 +1,4 @@
-"""Stateless mathematics of Quadruplet Cross Similarity, with PyTorch-style signatures.
+"""Stateless functions of Quadruplet Cross Similarity, with PyTorch-style signatures.
 
 Tokens are `(B, N, C)`: batch, spatial positions, channels. Attention weights are `(B, N)` probabilities over an image's
 own positions. Letters: a anchor, p positive (same class), n negative (another class), n2 another image of n's class.
@@ -6,12 +6,12 @@ own positions. Letters: a anchor, p positive (same class), n negative (another c
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
 from qcs import ops
-from qcs.errors import InputError
+from qcs.errors import InputError, check_choice
 
 __all__ = [
     "Backend",
@@ -28,14 +28,17 @@ Scope = Literal["batch", "sample"]
 """Where extremal distances are taken: over the whole batch, as published, or within each sample."""
 
 Matrices = Literal["s", "d", "sd"]
-"""What a quadruplet is compared by: similarity, dissimilarity, or both."""
+"""Matrices of a quadruplet: similarity, dissimilarity, or both."""
 
 Backend = Literal["reference", "analytic", "triton"]
-"""How the operator runs: the definition, its closed form, or the closed form as GPU kernels."""
+"""Implementation of an operator: the definition, its closed form in PyTorch, or its closed form as GPU kernels."""
+
+_SCOPES: tuple[str, ...] = get_args(Scope)
+_MATRICES: tuple[str, ...] = get_args(Matrices)
 
 
 def euclidean_distance(q: Tensor, k: Tensor, *, backend: Backend | None = None) -> Tensor:
-    """Euclidean distances between the tokens of two images (paper Eq. 1).
+    """Return Euclidean distances between the tokens of two images (arXiv 2411.01988, Eq. 1).
 
     Args:
         q: Row tokens (B, Nq, C).
@@ -43,11 +46,11 @@ def euclidean_distance(q: Tensor, k: Tensor, *, backend: Backend | None = None) 
         backend: Implementation; None chooses.
 
     Returns:
-        Distances (not squared) (B, Nq, Nk), at least 0, float32 for half-precision tokens and else in their dtype.
-        The gradient at distance 0 is 0.
+        Distances (B, Nq, Nk), not squared, at least 0; float32 for half-precision tokens, else in the dtype of the
+        tokens. The gradient at distance 0 is 0.
 
     Raises:
-        InputError: If shapes, dtypes or devices do not go together, or the backend cannot run.
+        InputError: If shapes, dtypes or devices do not match, or the backend cannot run.
 
     Example:
         >>> import torch
@@ -64,24 +67,24 @@ def euclidean_distance(q: Tensor, k: Tensor, *, backend: Backend | None = None) 
 def cross_similarity(
     qk_a: Tensor, qk_p: Tensor, *, scope: Scope = "batch", backend: Backend | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Attention of two images of one class, from the similarity of their tokens (paper Eq. 2-6).
+    """Return attention weights of two images of one class, from the similarity of their tokens (paper Eq. 2-6).
 
-    The similarity matrix is the largest distance minus the distances, rows p and columns a. Rows normalised and summed
-    give the importance of each column (a), columns normalised and summed that of each row (p); softmax makes them
-    weights.
+    The similarity matrix is the largest distance minus the distances, rows p and columns a. The sum of normalized rows
+    is the importance of each column (a), the sum of normalized columns that of each row (p); softmax turns importance
+    into weights.
 
     Args:
         qk_a: Projected tokens of the anchor (B, Na, C).
         qk_p: Projected tokens of the positive (B, Np, C).
         scope: Where the largest distance is taken: over the whole `"batch"`, as published, so that an image's weights
-            depend on its batch companions, or within each `"sample"`.
+            depend on the other images of the batch, or within each `"sample"`.
         backend: Implementation; None chooses.
 
     Returns:
         Weights of the anchor (B, Na) and of the positive (B, Np); each row sums to 1.
 
     Raises:
-        InputError: If shapes, dtypes or devices do not go together, or an option is unknown.
+        InputError: If shapes, dtypes or devices do not match, an option is unknown, or the backend cannot run.
 
     Example:
         >>> import torch
@@ -91,7 +94,7 @@ def cross_similarity(
         (torch.Size([2, 49]), True)
     """
     check_tokens(qk_a=qk_a, qk_p=qk_p)
-    check_option("scope", scope, ("batch", "sample"))
+    check_choice("scope", scope, _SCOPES)
     weights: tuple[Tensor, Tensor] = ops.choose(backend, qk_a).cross_similarity(qk_a, qk_p, scope)
     return weights
 
@@ -107,10 +110,10 @@ def quadruplet_cross_similarity(
     scope: Scope = "batch",
     backend: Backend | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Attention of four images: similar within a class, dissimilar across classes (paper Eq. 7-9).
+    """Return attention weights of four images: similar within a class, dissimilar across classes (paper Eq. 7-9).
 
-    Similarity (a with p, n with n2) finds what the images of a class share; dissimilarity (a with n, p with n2) what
-    tells the classes apart. Each image adds the importance from its two matrices: S + gain * D'.
+    Similarity (a with p, n with n2) finds what the images of a class share; dissimilarity (a with n, p with n2) finds
+    what distinguishes the classes. Each image adds the importance from its two matrices: S + gain * D'.
 
     Args:
         qk_a: Projected tokens of the anchor (B, Na, C).
@@ -126,7 +129,7 @@ def quadruplet_cross_similarity(
         Weights (B, N) of a, p, n and n2, each with its own N; each row sums to 1.
 
     Raises:
-        InputError: If shapes, dtypes or devices do not go together, or an option is unknown.
+        InputError: If shapes, dtypes or devices do not match, an option is unknown, or the backend cannot run.
 
     Example:
         >>> import torch
@@ -136,8 +139,8 @@ def quadruplet_cross_similarity(
         [(2, 49), (2, 49), (2, 49), (2, 49)]
     """
     check_tokens(qk_a=qk_a, qk_p=qk_p, qk_n=qk_n, qk_n2=qk_n2)
-    check_option("matrices", matrices, ("s", "d", "sd"))
-    check_option("scope", scope, ("batch", "sample"))
+    check_choice("matrices", matrices, _MATRICES)
+    check_choice("scope", scope, _SCOPES)
     if isinstance(gain, Tensor) and gain.ndim != 0:
         raise InputError(f"gain must be a number or a 0-d tensor, got shape {tuple(gain.shape)}")
     weights: tuple[Tensor, Tensor, Tensor, Tensor] = ops.choose(backend, qk_a).quadruplet_cross_similarity(
@@ -147,18 +150,18 @@ def quadruplet_cross_similarity(
 
 
 def scaled_dot_product_maps(qk_a: Tensor, qk_p: Tensor) -> tuple[Tensor, Tensor]:
-    """Scaled-dot-product cross attention of two images, the paper's ablation against cross similarity.
+    """Return scaled-dot-product cross attention of two images, the paper's ablation of cross similarity.
 
     Args:
         qk_a: Projected tokens of the anchor (B, Na, C).
         qk_p: Projected tokens of the positive (B, Np, C).
 
     Returns:
-        Map (B, Na, Np) that takes the values of p to the anchor, and map (B, Np, Na) that takes the values of a to the
-        positive; each row sums to 1.
+        Map (B, Na, Np) from the values of p to the anchor, and map (B, Np, Na) from the values of a to the positive;
+        each row sums to 1.
 
     Raises:
-        InputError: If shapes, dtypes or devices do not go together.
+        InputError: If shapes, dtypes or devices do not match.
 
     Example:
         >>> import torch
@@ -173,9 +176,10 @@ def scaled_dot_product_maps(qk_a: Tensor, qk_p: Tensor) -> tuple[Tensor, Tensor]
 
 
 def bilinear_pooling(x: Tensor, y: Tensor, *, backend: Backend | None = None) -> Tensor:
-    """Pooled products of every channel of x with every channel of y, the connection "BP" of the paper's Table 1.
+    """Return the bilinear pooling of two token maps, the connection "BP" of the paper's Table 1.
 
-    XᵀY / N, then the signed square root (with 1e-5 inside, for a finite slope at 0), then L2-normalised to length 100.
+    XᵀY / N, then the signed square root (of |x| + 1e-5, so that the gradient at 0 is finite), then scaling to L2
+    norm 100.
 
     Args:
         x: Tokens (B, N, C).
@@ -183,10 +187,10 @@ def bilinear_pooling(x: Tensor, y: Tensor, *, backend: Backend | None = None) ->
         backend: Implementation; None chooses.
 
     Returns:
-        Features (B, C*C) of length 100, the channel of x varying slowest.
+        Features (B, C*C) of L2 norm 100, the channel of x varying slowest.
 
     Raises:
-        InputError: If the shapes differ, dtypes or devices do not go together, or the backend cannot run.
+        InputError: If the shapes, dtypes or devices do not match, or the backend cannot run.
 
     Example:
         >>> import torch
@@ -202,7 +206,10 @@ def bilinear_pooling(x: Tensor, y: Tensor, *, backend: Backend | None = None) ->
 
 
 def check_tokens(**tokens: Tensor) -> None:
-    """Refuse tensors that are not tokens (B, N, C) of one batch size, width, dtype and device, naming the culprit."""
+    """Raise InputError unless all tensors are tokens (B, N, C) of one batch size, width, dtype and device.
+
+    The message names the first tensor that does not match.
+    """
     first_name, first = next(iter(tokens.items()))
     for name, x in tokens.items():
         if not isinstance(x, Tensor):

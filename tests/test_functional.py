@@ -144,7 +144,7 @@ def test_weights_move_with_the_tokens_of_their_image_and_ignore_the_order_elsewh
 
 
 @each_scope
-def test_companions_matter_in_batch_scope_and_only_there(scope: Any) -> None:
+def test_other_images_matter_in_batch_scope_only(scope: Any) -> None:
     images = draw()
     alone = QF.quadruplet_cross_similarity(*[x[:1] for x in images], scope=scope)
     among = QF.quadruplet_cross_similarity(*images, scope=scope)
@@ -307,8 +307,8 @@ def test_bad_tokens_are_refused_by_name(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scope": "image"}, "scope must be one of 'batch', 'sample'; got 'image'"),
-        ({"matrices": "ds"}, "matrices must be one of 's', 'd', 'sd'; got 'ds'"),
+        ({"scope": "image"}, "scope must be one of batch, sample; got 'image'"),
+        ({"matrices": "ds"}, "matrices must be one of s, d, sd; got 'ds'"),
         ({"gain": torch.ones(1)}, r"gain must be a number or a 0-d tensor, got shape \(1,\)"),
         ({"backend": "cuda"}, "unknown backend 'cuda'; expected None or one of 'reference', 'analytic', 'triton'"),
         ({"backend": "triton"}, "backend 'triton' cannot run: it .* not torch.float64; use backend=None, 'analytic'"),

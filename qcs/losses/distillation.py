@@ -1,4 +1,4 @@
-"""Distillation terms between the logits of two classifiers, options beside the joint cross entropy (paper Sec. 3.4)."""
+"""Knowledge distillation between the logits of two classifiers, optional terms of the joint loss (paper Sec. 3.4)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from qcs.errors import InputError
 
 
 def kl_distillation(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
-    """KL(softmax(teacher / T) ‖ softmax(student / T)) · T², mean over the batch.
+    """Return KL(softmax(teacher / T) ‖ softmax(student / T)) · T², averaged over the batch (arXiv 1503.02531).
 
     Args:
-        student: Logits (B, K) that learn.
-        teacher: Logits (B, K) to learn from.
-        temperature: T, above 0; larger is softer.
+        student: Logits (B, K) of the classifier that learns.
+        teacher: Logits (B, K) of the classifier that it learns from.
+        temperature: T, above 0; larger values give softer targets.
 
     Returns:
         A scalar, at least 0.
@@ -38,11 +38,11 @@ def kl_distillation(student: Tensor, teacher: Tensor, temperature: float = 4.0) 
 
 
 def l2_distillation(student: Tensor, teacher: Tensor) -> Tensor:
-    """Euclidean distance of the logits of the whole batch, over the batch size: √(Σ(s − t)²) / B.
+    """Return the Euclidean distance of the logits of the whole batch over the batch size: √(Σ(s − t)²) / B.
 
     Args:
-        student: Logits (B, K) that learn.
-        teacher: Logits (B, K) to learn from.
+        student: Logits (B, K) of the classifier that learns.
+        teacher: Logits (B, K) of the classifier that it learns from.
 
     Returns:
         A scalar, at least 0; its gradient at equal logits is 0.

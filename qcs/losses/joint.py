@@ -1,8 +1,9 @@
-"""The joint loss of all classifiers of all branches."""
+"""Joint loss of all classifiers of all branches."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -16,18 +17,19 @@ TERMS = ("kl", "l2")
 
 
 class JointLoss(nn.Module):
-    """Mean cross entropy over all classifiers, and optional distillation from cross to base logits (paper Eq. 10).
+    """Average the cross entropy over all classifiers; optionally distill from cross to base logits (paper Eq. 10).
 
     Args:
-        distillation: Weights of the terms "kl" and "l2" by name, as `{"kl": 1.0}`; None for the joint cross entropy
-            alone, as published. Each term is the mean over branches.
+        distillation: Weight of each term, "kl" or "l2", such as `{"kl": 1.0}`; None for the joint cross entropy alone,
+            as published. Each term is averaged over branches.
         temperature: Temperature of "kl".
-        detach_teacher: Whether the cross classifier learns nothing from these terms.
-        label_smoothing: Share of a label spread over all classes, in [0, 1).
-        class_weights: Weight of each class in the cross entropy (classes,), which is then a weighted mean; None for 1.
+        detach_teacher: Whether these terms leave the cross classifier without gradient.
+        label_smoothing: Label smoothing factor, in [0, 1).
+        class_weights: Weight of each class (K,) in the cross entropy, which is then a weighted mean; None for equal
+            weights.
 
     Raises:
-        InputError: If an option is out of range, or `forward` gets labels that do not fit.
+        InputError: If an option is out of range, or `forward` gets labels that do not match the logits.
 
     Example:
         >>> import torch
@@ -63,20 +65,23 @@ class JointLoss(nn.Module):
         self.temperature = temperature
         self.detach_teacher = detach_teacher
         if class_weights is not None and (class_weights.ndim != 1 or bool((class_weights < 0).any())):
-            raise InputError("class_weights must be a weight of at least 0 per class, (classes,)")
+            raise InputError("class_weights must have one weight of at least 0 per class, shape (classes,)")
         self.label_smoothing = label_smoothing
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, out: BranchLogits, labels: Tensor) -> dict[str, Tensor]:
-        """Every component by name.
+        """Return the loss and its components by name.
 
         Args:
-            out: Logits of all branches; `cross` may be None.
+            out: Logits (branches, B, K) of the base and the cross classifier; `cross` may be None.
             labels: Class indices (branches, B), or class probabilities (branches, B, K).
 
         Returns:
-            Scalars: `loss` (to minimise), `base` and `cross` (cross entropy, mean over branches), `base/anchor`,
-            `cross/positive`, ... (per classifier), `distillation` (weighted sum) and its terms `kl`, `l2` as asked.
+            Scalars: `loss` (to minimize), `base` and `cross` (cross entropy averaged over branches), `base/anchor`,
+            `cross/positive`, ... (per classifier), `distillation` (weighted sum) and the requested terms `kl`, `l2`.
+
+        Raises:
+            InputError: If the labels do not match the logits, or distillation has no cross logits.
         """
         self._check(out, labels)
         losses: dict[str, Tensor] = {}
@@ -90,12 +95,16 @@ class JointLoss(nn.Module):
             losses |= {f"{name}/{branch}": term for branch, term in zip(BRANCHES[len(terms)], terms, strict=True)}
         losses["distillation"] = out.base.new_zeros(())
         for term, weight in self.distillation.items():
-            losses[term] = self._distil(term, out)
+            losses[term] = self._distill(term, out)
             losses["distillation"] = losses["distillation"] + weight * losses[term]
         entropy = torch.stack([losses[name] for name in classifiers]).mean()
         return {"loss": entropy + losses["distillation"], **losses}
 
-    def _distil(self, term: str, out: BranchLogits) -> Tensor:
+    if TYPE_CHECKING:
+
+        def __call__(self, out: BranchLogits, labels: Tensor) -> dict[str, Tensor]: ...
+
+    def _distill(self, term: str, out: BranchLogits) -> Tensor:
         if out.cross is None:
             raise InputError("distillation needs cross logits; a base network has none: leave distillation=None")
         teachers = out.cross.detach() if self.detach_teacher else out.cross
@@ -118,8 +127,8 @@ class JointLoss(nn.Module):
         expected = (branches, batch, classes) if labels.is_floating_point() else (branches, batch)
         if tuple(labels.shape) != expected:
             raise InputError(f"expected labels of shape {expected}, got {tuple(labels.shape)}")
-        # Elsewhere than on the CPU the range check would wait for the device at every step.
-        if labels.dtype == torch.long and labels.device.type == "cpu":
+        # On other devices the range check would synchronize at every step; a compiled graph cannot depend on values.
+        if labels.dtype == torch.long and labels.device.type == "cpu" and not torch.compiler.is_compiling():
             lowest, highest = int(labels.min()), int(labels.max())
             if lowest < 0 or highest >= classes:
                 raise InputError(f"labels must be in 0..{classes - 1}, got {lowest if lowest < 0 else highest}")

@@ -1,4 +1,4 @@
-"""Batch samplers of indices over any labelled dataset: single images, pairs and quadruplets."""
+"""Batch samplers of indices for any labeled dataset: single images, pairs and quadruplets."""
 
 from qcs.samplers.image_sampler import ImageSampler
 from qcs.samplers.pair_sampler import PairSampler

@@ -1,4 +1,4 @@
-"""What every sampler here shares: anchors, batches, shares of the ranks, and resuming in mid-epoch."""
+"""Base of all samplers: anchors, batches, the split over ranks, and resuming within an epoch."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ from typing import Any, ClassVar, Literal, TypeAlias, get_args
 import numpy as np
 from torch.utils.data import Sampler
 
-from qcs.errors import InputError
-from qcs.samplers._checks import check_choice, check_fraction, check_integer
+from qcs.errors import InputError, check_choice
+from qcs.samplers._checks import check_fraction, check_integer
 from qcs.samplers.class_index import ClassIndex, Indices, Labels
 
 Balance: TypeAlias = Literal["none", "class"]
 
 
 class BranchSampler(Sampler[list[int]], ABC):
-    """Base of the batch samplers: anchors first, then a block of companions for each further branch.
+    """Base of the batch samplers: anchors first, then a block of partner images for each further branch.
 
-    Iterating yields lists of `branches * B` dataset indices, `[anchors.., companions.., ...]`, ready for
-    `DataLoader(dataset, batch_sampler=sampler)`. A subclass sets `branches` and draws the companions.
+    Iterating yields lists of `branches * B` dataset indices, `[anchors.., partners.., ...]`, for
+    `DataLoader(dataset, batch_sampler=sampler)`. A subclass sets `branches` and draws the partners.
 
-    **Randomness.** An epoch depends on (seed, epoch) alone, never on global random state, and is drawn whole: anchors
-    first, then each branch in turn. All samplers with equal arguments therefore visit the same anchors, and the pairs
-    and quadruplets the same positives. (NumPy may change a `Generator` method's stream in a new release.)
+    **Randomness.** An epoch depends on (seed, epoch) only, never on global random state, and is drawn as a whole:
+    anchors first, then each branch in turn. All samplers with equal arguments therefore use the same anchors,
+    and pairs and quadruplets the same positives. (NumPy may change the stream of a `Generator` in a new release.)
 
-    **Ranks.** The sequence of anchors and companions is the same on all ranks. It is cut into global batches of
+    **Ranks.** The sequence of anchors and partners is the same on all ranks. It is cut into global batches of
     `world_size * batch_size` anchors; of a global batch with S anchors, rank r takes the entries from
     `S * r // world_size` up to `S * (r + 1) // world_size`, which is `batch_size` of them when the batch is full.
 
-    **The incomplete last global batch** is dropped with `drop_last=True`. Otherwise it is shared by the same rule, so
-    the ranks differ by at most one anchor; it is still dropped when it has fewer anchors than there are ranks, because
+    **The incomplete last global batch** is dropped with `drop_last=True`. Otherwise it is split by the same rule, so
+    the ranks differ by at most one anchor. It is still dropped when it has fewer anchors than there are ranks, because
     all ranks must yield the same number of batches and none may be empty.
 
     **Resuming.** `state_dict()` counts the batches *yielded* in this epoch. DataLoader workers prefetch, so that count
-    runs ahead of the batches a training loop has consumed; a loop with workers saves its own count instead and passes
+    is ahead of the batches that a training loop has consumed; a loop with workers saves its own count and passes
     `{"epoch": e, "batch": k}`. The state is the same on all ranks.
 
     Args:
         labels: One class per image of the dataset: all integers, or all names (strings), (N,).
         batch_size: Anchors per batch and rank; a batch holds `branches` times as many images.
-        balance: How anchors are chosen. "none": a shuffle of the dataset, each image at most once per epoch. "class":
+        balance: Distribution of anchors. "none": a shuffle of the dataset, each image at most once per epoch. "class":
             each anchor is a uniform image of a uniform class, with repetition.
-        fraction: Anchors per epoch as a share of the dataset, in (0, 1]: floor(fraction * N) of them, at least one.
-        seed: Non-negative.
-        rank: This process, in [0, world_size).
+        fraction: Anchors per epoch as a fraction of the dataset, in (0, 1]: floor(fraction * N) of them, at least one.
+        seed: Seed of all random draws, at least 0.
+        rank: Rank of this process, in [0, world_size).
         world_size: Number of processes that share each epoch.
-        drop_last: Whether to leave out the incomplete last global batch.
+        drop_last: Whether to drop the incomplete last global batch.
 
     Raises:
-        InputError: An argument out of range, unusable labels, or settings that leave no batch at all.
+        InputError: If an argument is out of range, labels are invalid, or an epoch has no batch.
     """
 
     branches: ClassVar[int]
@@ -84,46 +84,46 @@ class BranchSampler(Sampler[list[int]], ABC):
         if len(self) == 0:
             raise InputError(self._why_no_batch())
         if self.branches > 1:
-            self._warn_of_single_images()
+            self._warn_about_single_images()
 
     @abstractmethod
-    def _draw_companions(self, rng: np.random.Generator, anchors: Indices) -> tuple[Indices, ...]:
-        """One array for each branch after the anchors', (M,) → (M,) each."""
+    def _draw_partners(self, rng: np.random.Generator, anchors: Indices) -> tuple[Indices, ...]:
+        """Return one array of image indices for each branch after the anchors, (M,) → (M,) each."""
 
     def __len__(self) -> int:
-        """Batches in a whole epoch, the same on all ranks; a resumed epoch yields the rest of them."""
+        """Return the number of batches in a whole epoch, equal on all ranks; a resumed epoch yields fewer."""
         full, rest = divmod(self._num_anchors, self._global_batch_size)
         return full + (not self.drop_last and rest >= self.world_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Start the epoch at its first batch, or once at the batch that `load_state_dict` has set."""
-        # A generator, so that a loaded position is used up by the first batch asked for and not by `iter` alone:
-        # a DataLoader with workers calls `iter` twice and throws the first iterator away.
+        """Yield the batches of the epoch from the first one or, once, from a position set by `load_state_dict`."""
+        # A generator consumes a loaded position with its first batch, not with `iter` alone: a DataLoader with
+        # workers calls `iter` twice and discards the first iterator.
         first, self._resume_at = self._resume_at, 0
         indices = self._draw_epoch()
         for batch in range(first, len(self)):
             self._yielded = batch + 1
-            yield indices[:, self._own_share(batch)].ravel().tolist()
+            yield indices[:, self._own_part(batch)].ravel().tolist()
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration draws; naming the current one keeps a loaded position."""
+        """Set the epoch of the next iteration; setting the current epoch again keeps a loaded position."""
         epoch = check_integer("epoch", epoch, low=0)
         if epoch != self.epoch:
             self._move_to(epoch, batch=0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch, batches yielded in it, and the configuration they belong to; plain values, fit for JSON."""
+        """Return the epoch, the batches yielded in it, and the configuration; plain values that JSON can hold."""
         return {"epoch": self.epoch, "batch": self._yielded, **self._configuration()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Make the next iteration continue after the batches that the state counts.
+        """Continue the next iteration after the batches that the state counts.
 
         Args:
-            state: What `state_dict` returned, or just "epoch" and "batch" as counted by the caller, with "batch" in
-                [0, len(sampler)]. Entries beyond these two must agree with this sampler.
+            state: Result of `state_dict`, or only "epoch" and "batch" as counted by the caller, with "batch" in
+                [0, len(sampler)]. All other entries must agree with this sampler.
 
         Raises:
-            InputError: An entry is missing, out of range, or of another configuration.
+            InputError: If an entry is missing, out of range, or of another configuration.
         """
         missing = {"epoch", "batch"} - state.keys()
         if missing:
@@ -135,7 +135,7 @@ class BranchSampler(Sampler[list[int]], ABC):
 
     @property
     def _num_anchors(self) -> int:
-        # The small addend undoes rounding: 1/49 of 49 images comes out just below 1.
+        # The small addend compensates rounding: 1/49 * 49 is just below 1.
         return max(1, math.floor(self.fraction * len(self.classes) + 1e-9))
 
     @property
@@ -143,18 +143,18 @@ class BranchSampler(Sampler[list[int]], ABC):
         return self.world_size * self.batch_size
 
     def _draw_epoch(self) -> Indices:
-        """The epoch's indices over all ranks, (branches, anchors)."""
+        """Return the indices of the epoch over all ranks, (branches, anchors)."""
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(self.epoch,)))
         anchors = self._draw_anchors(rng)
-        return np.stack([anchors, *self._draw_companions(rng, anchors)])
+        return np.stack([anchors, *self._draw_partners(rng, anchors)])
 
     def _draw_anchors(self, rng: np.random.Generator) -> Indices:
         if self.balance == "none":
             return rng.permutation(len(self.classes))[: self._num_anchors]
         return self.classes.draw_members(rng, rng.integers(0, len(self.classes.counts), size=self._num_anchors))
 
-    def _own_share(self, batch: int) -> slice:
-        """Where this rank's anchors of a global batch stand in the epoch."""
+    def _own_part(self, batch: int) -> slice:
+        """Return the slice of the epoch with this rank's anchors of a global batch."""
         start = batch * self._global_batch_size
         size = min(self._global_batch_size, self._num_anchors - start)
         return slice(start + size * self.rank // self.world_size, start + size * (self.rank + 1) // self.world_size)
@@ -164,7 +164,7 @@ class BranchSampler(Sampler[list[int]], ABC):
         self._yielded = self._resume_at = batch
 
     def _configuration(self) -> dict[str, Any]:
-        """All that decides which batches come, except the rank: one state serves all ranks."""
+        """Return all settings that determine the batches, except the rank: one state is valid on all ranks."""
         return {
             "sampler": type(self).__name__,
             "length": len(self.classes),
@@ -180,7 +180,7 @@ class BranchSampler(Sampler[list[int]], ABC):
     def _refuse_other_configuration(self, state: Mapping[str, Any]) -> None:
         own = self._configuration()
         differences = [
-            f"{name} is {value!r} there and {own.get(name)!r} here"
+            f"{name} is {value!r} in the state and {own.get(name)!r} here"
             for name, value in state.items()
             if name not in ("epoch", "batch") and value != own.get(name)
         ]
@@ -198,12 +198,12 @@ class BranchSampler(Sampler[list[int]], ABC):
             f"drop_last={self.drop_last} needs {needed}; lower batch_size or world_size, or raise fraction"
         )
 
-    def _warn_of_single_images(self) -> None:
+    def _warn_about_single_images(self) -> None:
         alone = self.classes.names[self.classes.counts == 1].tolist()
         if alone:
             more = f" and {len(alone) - 8} more" if len(alone) > 8 else ""
             warnings.warn(
                 f"{type(self).__name__}: only one image in class {', '.join(map(repr, alone[:8]))}{more}; "
-                "it is its own companion there",
+                "it is its own partner",
                 stacklevel=2,
             )

@@ -1,4 +1,4 @@
-"""Labels turned into a table of classes from which images are drawn, a whole epoch at a time."""
+"""Index a dataset by class, to draw images for a whole epoch at a time."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Indices: TypeAlias = npt.NDArray[np.int64]
 
 
 class ClassIndex:
-    """The images of every class, laid end to end so that any uniform draw is one integer draw.
+    """List the images of every class one class after another, so that any uniform draw is one integer draw.
 
-    `order` lists the image indices class by class. Class `c` is the block of `counts[c]` entries that begins at
-    `starts[c]`. "Uniform over everything outside a block" is then a draw among the remaining positions that steps
-    over the block, with no rejection and no Python loop.
+    `order` lists the image indices by class. Class `c` is the block of `counts[c]` entries that begins at `starts[c]`.
+    A uniform draw outside a block is a draw among the remaining positions that skips the block: no rejection, no
+    Python loop.
 
     Args:
-        labels: One class per image: all integers, or all names (strings). Only classes that occur count, so gaps in
-            the integers do no harm.
+        labels: One class per image: all integers, or all names (strings). Only classes that occur count, so
+            integers may have gaps.
 
     Attributes:
         names: The classes that occur, sorted, (K,).
@@ -32,7 +32,7 @@ class ClassIndex:
         counts: Images per class, (K,).
 
     Raises:
-        InputError: Labels that are empty, not one-dimensional, or neither integers nor strings.
+        InputError: If the labels are empty, not one-dimensional, or neither integers nor strings.
 
     Example:
         >>> index = ClassIndex(["sad", "happy", "sad"])
@@ -46,33 +46,33 @@ class ClassIndex:
         self.counts: Indices = np.bincount(self.codes).astype(np.int64)
         self._starts: Indices = np.cumsum(self.counts) - self.counts
         self._order: Indices = np.argsort(self.codes, kind="stable").astype(np.int64)
-        self._positions: Indices = np.empty_like(self._order)  # the inverse of order: where each image stands
+        self._positions: Indices = np.empty_like(self._order)  # the inverse of order
         self._positions[self._order] = np.arange(len(self._order))
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def draw_members(self, rng: np.random.Generator, classes: Indices) -> Indices:
-        """A uniform image of each given class, (M,) → (M,)."""
+        """Return a uniform image of each given class, (M,) → (M,)."""
         return self._order.take(self._starts[classes] + rng.integers(0, self.counts[classes]))
 
-    def draw_classmates(self, rng: np.random.Generator, images: Indices) -> Indices:
-        """A uniform other image of each image's class, or the image itself where it is alone, (M,) → (M,)."""
+    def draw_same_class(self, rng: np.random.Generator, images: Indices) -> Indices:
+        """Return a uniform other image of each image's class, or the image itself if it is alone, (M,) → (M,)."""
         classes = self.codes[images]
         last = self.counts[classes] - 1
         own = self._positions[images] - self._starts[classes]
         drawn = rng.integers(0, np.maximum(last, 1))
-        drawn = np.minimum(drawn + (drawn >= own), last)  # the minimum acts only where the class is a single image
+        drawn = np.minimum(drawn + (drawn >= own), last)  # the minimum matters only for a class with a single image
         return self._order.take(self._starts[classes] + drawn)
 
-    def draw_outsiders(self, rng: np.random.Generator, images: Indices) -> Indices:
-        """A uniform image among all images of the other classes, (M,) → (M,)."""
+    def draw_cross_class(self, rng: np.random.Generator, images: Indices) -> Indices:
+        """Return a uniform image among all images of the other classes, (M,) → (M,)."""
         classes = self.codes[images]
         drawn = rng.integers(0, len(self) - self.counts[classes])
         return self._order.take(drawn + (drawn >= self._starts[classes]) * self.counts[classes])
 
     def draw_other_classes(self, rng: np.random.Generator, images: Indices) -> Indices:
-        """A uniform class among those that are not the image's own, (M,) → (M,)."""
+        """Return a uniform class among those other than each image's own, (M,) → (M,)."""
         classes = self.codes[images]
         drawn = rng.integers(0, len(self.counts) - 1, size=len(images))
         return drawn + (drawn >= classes)
@@ -90,7 +90,7 @@ def _label_array(labels: Labels) -> npt.NDArray[Any]:
         raise InputError("labels are empty; give one class per image")
     if array.dtype.kind in "iu":
         return array
-    # Looked up in the values, not in the array: NumPy would already have turned [1, "sad"] into two strings.
+    # Check the values, not the array: NumPy has already converted [1, "sad"] to two strings.
     if all(isinstance(value, str) for value in values):
         return array.astype(str)
     raise InputError(f"labels must be all integers or all names (strings), got {_types_found(values)}")

@@ -1,4 +1,4 @@
-"""Single images, for training a base network with the anchors that pairs and quadruplets see."""
+"""Sample single images, to train a base network on the anchors of pairs and quadruplets."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from qcs.samplers.class_index import Indices
 
 
 class ImageSampler(BranchSampler):
-    """Batches of anchors alone, `[a..]`.
+    """Sample batches of anchors only, `[a..]`.
 
-    Anchors are those of a `PairSampler` or `QuadrupletSampler` with the same arguments. See `BranchSampler` for the
+    The anchors are those of a `PairSampler` or `QuadrupletSampler` with the same arguments. See `BranchSampler` for the
     arguments, ranks and resuming.
 
     Example:
@@ -22,5 +22,5 @@ class ImageSampler(BranchSampler):
 
     branches = 1
 
-    def _draw_companions(self, rng: np.random.Generator, anchors: Indices) -> tuple[Indices, ...]:
+    def _draw_partners(self, rng: np.random.Generator, anchors: Indices) -> tuple[Indices, ...]:
         return ()

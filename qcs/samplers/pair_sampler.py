@@ -1,4 +1,4 @@
-"""Pairs of images of one class, for the dual network (DCS)."""
+"""Sample pairs of images of one class, for the dual network (DCS)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from qcs.samplers.class_index import Indices
 
 
 class PairSampler(BranchSampler):
-    """Batches of anchors and positives, `[a.., p..]`, as the dual network trains on (arXiv 2411.01988).
+    """Sample batches of anchors and positives, `[a.., p..]`, for the dual network DCS (arXiv 2411.01988).
 
-    A positive is uniform over the other images of the anchor's class. In a class of a single image it is the anchor
-    itself, and a warning at construction names the class. See `BranchSampler` for the arguments, ranks and resuming.
+    A positive is uniform over the other images of the anchor's class. In a class with a single image it is the
+    anchor itself, and a warning at construction names the class. See `BranchSampler` for the arguments, ranks and
+    resuming.
 
     Example:
         >>> labels = ["sad", "happy", "sad", "happy"]
@@ -23,5 +24,5 @@ class PairSampler(BranchSampler):
 
     branches = 2
 
-    def _draw_companions(self, rng: np.random.Generator, anchors: Indices) -> tuple[Indices, ...]:
-        return (self.classes.draw_classmates(rng, anchors),)
+    def _draw_partners(self, rng: np.random.Generator, anchors: Indices) -> tuple[Indices, ...]:
+        return (self.classes.draw_same_class(rng, anchors),)

@@ -1,4 +1,4 @@
-"""Quadruplets of two images from each of two classes, for the quadruplet network (QCS)."""
+"""Sample quadruplets of two images from each of two classes, for the quadruplet network (QCS)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from qcs.errors import InputError
-from qcs.samplers._checks import check_choice
+from qcs.errors import InputError, check_choice
 from qcs.samplers.branch_sampler import Balance, BranchSampler
 from qcs.samplers.class_index import Indices, Labels
 
@@ -15,18 +14,18 @@ Negatives: TypeAlias = Literal["image", "class"]
 
 
 class QuadrupletSampler(BranchSampler):
-    """Batches of anchors, positives and two negatives, `[a.., p.., n.., n2..]`, for QCS (arXiv 2411.01988).
+    """Sample batches of anchors, positives and two negatives, `[a.., p.., n.., n2..]`, for QCS (arXiv 2411.01988).
 
     p is uniform over the other images of a's class, n belongs to another class, and n2 is uniform over the other
-    images of n's class. In a class of a single image that image is its own companion, and a warning at construction
-    names the class. See `BranchSampler` for the remaining arguments, ranks and resuming.
+    images of n's class. In a class with a single image that image is its own partner, and a warning at construction
+    names the class. See `BranchSampler` for the other arguments, ranks and resuming.
 
     Args:
-        negatives: How n is chosen. "image": uniform over all images of the other classes, so that large classes come
-            often. "class": uniform over the other classes, then over the images of that class.
+        negatives: Distribution of n. "image": uniform over all images of the other classes, so large classes are
+            frequent. "class": uniform over the other classes, then over the images of that class.
 
     Raises:
-        InputError: As `BranchSampler`, and for labels of one class only.
+        InputError: As `BranchSampler`, and if all labels are of one class.
 
     Example:
         >>> labels = ["sad", "happy", "sad", "happy", "fear", "fear"]
@@ -68,13 +67,13 @@ class QuadrupletSampler(BranchSampler):
                 "use PairSampler for one class"
             )
 
-    def _draw_companions(self, rng: np.random.Generator, anchors: Indices) -> tuple[Indices, ...]:
-        positives = self.classes.draw_classmates(rng, anchors)
+    def _draw_partners(self, rng: np.random.Generator, anchors: Indices) -> tuple[Indices, ...]:
+        positives = self.classes.draw_same_class(rng, anchors)
         if self.negatives == "image":
-            negatives = self.classes.draw_outsiders(rng, anchors)
+            negatives = self.classes.draw_cross_class(rng, anchors)
         else:
             negatives = self.classes.draw_members(rng, self.classes.draw_other_classes(rng, anchors))
-        return positives, negatives, self.classes.draw_classmates(rng, negatives)
+        return positives, negatives, self.classes.draw_same_class(rng, negatives)
 
     def _configuration(self) -> dict[str, Any]:
         return {**super()._configuration(), "negatives": self.negatives}

@@ -138,7 +138,7 @@ def test_logits_that_do_not_fit_are_refused(out: BranchLogits, message: str) -> 
         ({"distillation": {"mse": 1.0}}, "distillation takes weights of at least 0 for .*'kl', 'l2'.*got 'mse': 1.0"),
         ({"distillation": {"kl": -1.0}}, "distillation takes weights of at least 0 .*got 'kl': -1.0"),
         ({"temperature": 0.0}, "temperature must be above 0, got 0.0"),
-        ({"class_weights": torch.tensor([1.0, -1.0])}, "class_weights must be a weight of at least 0 per class"),
+        ({"class_weights": torch.tensor([1.0, -1.0])}, "class_weights must have one weight of at least 0 per class"),
         ({"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\), got 1.0"),
         ({"label_smoothing": -0.1}, r"label_smoothing must be in \[0, 1\), got -0.1"),
     ],

@@ -14,8 +14,8 @@ def near_duplicates(n: int) -> list[Tensor]:
 
 
 def two_tight_clusters(n: int) -> list[Tensor]:
-    centres = torch.randn(2, C) * 10
-    return [centres[torch.arange(n) % 2] + 1e-3 * torch.randn(B, n, C) for _ in range(4)]
+    centers = torch.randn(2, C) * 10
+    return [centers[torch.arange(n) % 2] + 1e-3 * torch.randn(B, n, C) for _ in range(4)]
 
 
 def far_from_zero(n: int) -> list[Tensor]:

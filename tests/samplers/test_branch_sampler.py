@@ -259,13 +259,13 @@ DIFFERENCES = {
 def test_a_state_of_another_configuration_is_refused_naming_the_difference(name: str, change: dict[str, Any]) -> None:
     state = QuadrupletSampler(**{"labels": LABELS, "batch_size": 10, **change}).state_dict()
     sampler = QuadrupletSampler(LABELS, 10)
-    with pytest.raises(InputError, match=rf"another configuration.*\b{name} is {state[name]!r} there"):
+    with pytest.raises(InputError, match=rf"another configuration.*\b{name} is {state[name]!r} in the state"):
         sampler.load_state_dict(state)
     assert sampler.state_dict()["batch"] == 0
 
 
 def test_a_state_of_another_kind_of_sampler_is_refused() -> None:
-    with pytest.raises(InputError, match="sampler is 'QuadrupletSampler' there and 'PairSampler' here"):
+    with pytest.raises(InputError, match="sampler is 'QuadrupletSampler' in the state and 'PairSampler' here"):
         PairSampler(LABELS, 10).load_state_dict(QuadrupletSampler(LABELS, 10).state_dict())
 
 
@@ -297,7 +297,7 @@ BAD_ARGUMENTS = [
     ({"world_size": 0}, "world_size must be an integer at least 1, got 0"),
     ({"rank": 2, "world_size": 2}, "rank must be an integer from 0 to 1, got 2"),
     ({"rank": -1}, "rank must be an integer from 0 to 0, got -1"),
-    ({"balance": "classes"}, "balance must be 'none' or 'class', got 'classes'"),
+    ({"balance": "classes"}, "balance must be one of none, class; got 'classes'"),
 ]
 
 
@@ -338,7 +338,7 @@ def test_a_long_list_of_classes_of_one_image_is_cut_short() -> None:
         PairSampler(range(100), 2)
 
 
-def test_nothing_warns_without_companions_or_without_single_images() -> None:
+def test_nothing_warns_without_partners_or_without_single_images() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ImageSampler(["sad", "fear"], 1)

@@ -39,8 +39,8 @@ def test_every_form_of_labels_gives_the_same_classes(labels: Any) -> None:
 
 # For each draw: the probability of image j (column) for the given image i (row).
 EXPECTED = {
-    "classmates": (ClassIndex.draw_classmates, (SAME & ~np.eye(12, dtype=bool)) / (COUNTS[CODES] - 1)),
-    "outsiders": (ClassIndex.draw_outsiders, ~SAME / (12 - COUNTS[CODES])[:, None]),
+    "same class": (ClassIndex.draw_same_class, (SAME & ~np.eye(12, dtype=bool)) / (COUNTS[CODES] - 1)),
+    "cross class": (ClassIndex.draw_cross_class, ~SAME / (12 - COUNTS[CODES])[:, None]),
     "members": (lambda index, rng, i: index.draw_members(rng, index.codes[i]), SAME / COUNTS[CODES]),
 }
 
@@ -72,7 +72,7 @@ def test_classes_are_drawn_uniformly_among_the_others() -> None:
 
 def test_the_only_image_of_a_class_is_its_own_classmate() -> None:
     index = ClassIndex([7, 8, 8, 9])
-    drawn = index.draw_classmates(np.random.default_rng(0), np.array([0, 3] * 50))
+    drawn = index.draw_same_class(np.random.default_rng(0), np.array([0, 3] * 50))
     assert drawn.tolist() == [0, 3] * 50
 
 

@@ -78,7 +78,7 @@ def test_the_only_image_of_a_class_is_its_own_second_image() -> None:
 
 
 @pytest.mark.parametrize("negatives", ["image", "class"])
-def test_balanced_anchors_get_lawful_companions(negatives: Any) -> None:
+def test_balanced_anchors_get_valid_partners(negatives: Any) -> None:
     labels = np.repeat(["rare", "common"], [2, 98])
     a, p, n, n2 = np.reshape(next(iter(QuadrupletSampler(labels, 100, balance="class", negatives=negatives))), (4, -1))
     assert (labels[a] == labels[p]).all()
@@ -93,7 +93,7 @@ def test_one_class_is_refused() -> None:
 
 
 def test_an_unknown_choice_of_negatives_is_refused() -> None:
-    with pytest.raises(InputError, match="negatives must be 'image' or 'class', got 'hard'"):
+    with pytest.raises(InputError, match="negatives must be one of image, class; got 'hard'"):
         QuadrupletSampler(LABELS, 1, negatives="hard")
 
 

@@ -233,8 +233,8 @@ def _canceled(
         x_norms.append(squared_norms(x))
         y_norms.append(squared_norms(y))
     row_norms, column_norms = torch.cat(x_norms).chunk(len(rows), 1), torch.cat(y_norms).chunk(len(columns), 1)
-    for r, of_row in enumerate(row_norms):
-        for k, of_column in enumerate(column_norms):
-            canceled = ~(distances[r, k].square() > CANCELLATION * (of_row.unsqueeze(2) + of_column.unsqueeze(1)))
+    for r, row in enumerate(row_norms):
+        for k, column in enumerate(column_norms):
+            canceled = ~(distances[r, k].square() > CANCELLATION * (row.unsqueeze(2) + column.unsqueeze(1)))
             if canceled.any():
                 yield r, k, canceled

@@ -106,7 +106,7 @@ def test_a_gain_given_as_a_number_weighs_like_a_tensor(interpreted: Any, N: int)
     assert not torch.equal(of_number[0], interpreted.quadruplet_cross_similarity(*tokens, 0.6, "sd", "sample")[0])
 
 
-def test_reason_names_what_stands_against_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reason_names_the_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
     from qcs.ops import triton
 
     monkeypatch.setattr(triton, "INTERPRETED", False)
