@@ -1,1 +1,1 @@
-"""How long the cross-similarity operator takes, and how much memory, beside its peers: see docs/benchmarks.md."""
+"""Benchmarks of time and memory against other implementations and libraries: see docs/benchmarks.md."""

@@ -1,4 +1,4 @@
-"""Options of the benchmarks, and what their result file says about the machine."""
+"""Options of the benchmarks, and machine information in their result file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ SHAPES = "24x49x768 24x196x768 2x784x256 1x3136x64 1x12544x64"
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("cross-similarity benchmarks")
     group.addoption("--shapes", default=SHAPES, help="tokens BxNxC, separated by spaces (default: %(default)s)")
-    group.addoption("--seconds", type=float, default=20.0, help="time to fill with rounds per test, at least 5 of them")
+    group.addoption(
+        "--seconds", type=float, default=20.0, help="time to fill with rounds per test, in seconds; at least 5 rounds"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

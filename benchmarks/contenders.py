@@ -1,6 +1,6 @@
-"""Who is compared: every way to compute the attention of a quadruplet, and the bare products as the yardstick.
+"""Contenders of the benchmark: every way to compute the attention of a quadruplet, and bare products as baseline.
 
-All of them but the products compute the same: matrices "sd", scope "batch", gain 1, from the tokens of four images.
+All but the products compute the same: matrices "sd", scope "batch", gain 1, from the tokens of four images.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from qcs.errors import InputError
 from qcs.ops import choose, reference
 
 Run = Callable[[], object]
-"""One pass over tokens that are already there."""
+"""One pass over existing tokens."""
 
 Operator = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, ...]]
 """Attention weights (B, N) of a, p, n and n2 from their tokens (B, N, C)."""
@@ -27,7 +27,7 @@ Importance = Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor]]
 """Importance of columns (B, M) and rows (B, N) from row and column tokens, by similarity or else by dissimilarity."""
 
 MEMORY_LIMIT = 10 * 2**30
-"""Bytes that a contender may take beside the tokens."""
+"""Bytes that a contender may allocate beyond the tokens."""
 
 
 class Case(NamedTuple):
@@ -41,17 +41,17 @@ class Case(NamedTuple):
 
     @property
     def direction(self) -> str:
-        """What is run: `"forward"` or `"forward+backward"`."""
+        """Return `"forward"` or `"forward+backward"`."""
         return "forward+backward" if self.backward else "forward"
 
     @property
     def token_bytes(self) -> int:
-        """Size of the tokens of all four images."""
+        """Return the size of the tokens of all four images, in bytes."""
         return 4 * self.batch * self.tokens * self.channels * 4
 
 
 class Contender(NamedTuple):
-    """A way to compute, and how many matrices (B, N, N) it holds at its peak."""
+    """A way to compute the attention, and the number of matrices (B, N, N) in memory at its peak."""
 
     prepare: Callable[[Case], Run]
     matrices: int
@@ -60,14 +60,14 @@ class Contender(NamedTuple):
 
 
 def images(case: Case) -> list[Tensor]:
-    """The same tokens for every contender."""
+    """Return tokens (B, N, C) of four images, equal for every contender."""
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randn(4, case.batch, case.tokens, case.channels, generator=generator)
     return [x.clone().requires_grad_() for x in tokens.to(case.device)]
 
 
 def run_of(name: str, case: Case) -> Run | str:
-    """The pass of a contender, ready to be called, or why it is not run."""
+    """Return the pass of a contender, ready to call, or the reason why it is not run."""
     contender = CONTENDERS[name]
     need = contender.matrices * case.batch * case.tokens**2 * 4
     if need > MEMORY_LIMIT:
@@ -76,7 +76,7 @@ def run_of(name: str, case: Case) -> Run | str:
 
 
 def pass_of(operator: Operator) -> Callable[[Case], Run]:
-    """Forward as in training, recording what the backward pass needs, and backward from random gradients."""
+    """Return a factory of passes: forward as in training, recorded for autograd, and backward from random gradients."""
 
     def prepare(case: Case) -> Run:
         tokens = images(case)
@@ -98,7 +98,7 @@ def _backend(name: QF.Backend) -> Operator:
 
 
 def quadruplet(importance: Importance) -> Operator:
-    """The definition, given what a matrix of similarity or dissimilarity says of its columns and rows."""
+    """Return the definition of the operator, given a function for the importance of columns and rows of a matrix."""
 
     def operator(a: Tensor, p: Tensor, n: Tensor, n2: Tensor) -> tuple[Tensor, ...]:
         similar_a, similar_p = importance(p, a, True)
@@ -112,24 +112,24 @@ def quadruplet(importance: Importance) -> Operator:
 
 
 def _by_products(row: Tensor, column: Tensor, similar: bool) -> tuple[Tensor, Tensor]:
-    """Importance from `torch.cdist` as it comes, which multiplies matrices where there are more than 25 tokens."""
+    """Return importance from `torch.cdist` with default options: a matrix product for more than 25 tokens."""
     align = reference.similarity if similar else reference.dissimilarity
     return reference.importance(align(torch.cdist(row, column), "batch"))
 
 
 def reductions(lazy_distance: Callable[[Tensor, Tensor], Any]) -> Importance:
-    """Importance by reductions over distances (B, N, M, 1) that need not exist all at once."""
+    """Return an importance function of reductions over lazy distances (B, N, M, 1)."""
 
     def importance(row: Tensor, column: Tensor, similar: bool) -> tuple[Tensor, Tensor]:
         distance = lazy_distance(row, column)
-        # Reductions to an extremum have no gradient in KeOps: find each row's extremal partner, then measure again.
+        # Extremal reductions have no gradient in KeOps: find each row's extremal column, then compute its distance.
         partner = (distance.argmax(dim=2) if similar else distance.argmin(dim=2)).expand(-1, -1, row.shape[2])
         extremal = torch.linalg.vector_norm(row - column.gather(1, partner), dim=-1)
         aligned = -distance + extremal.amax().view(1) if similar else distance - extremal.amin().view(1)
         per_row, per_column = ((aligned * aligned).sum(dim=dim).clamp_min(1e-24).rsqrt() for dim in (2, 1))
-        of_columns = (aligned * per_row.unsqueeze(2)).sum(dim=1)
-        of_rows = (aligned * per_column.unsqueeze(1)).sum(dim=2)
-        return of_columns.squeeze(-1), of_rows.squeeze(-1)
+        column_importance = (aligned * per_row.unsqueeze(2)).sum(dim=1)
+        row_importance = (aligned * per_column.unsqueeze(1)).sum(dim=2)
+        return column_importance.squeeze(-1), row_importance.squeeze(-1)
 
     return importance
 
@@ -140,17 +140,17 @@ def _keops_distance(row: Tensor, column: Tensor) -> Any:
 
 
 def _products(case: Case) -> Run:
-    """The products no closed form can do without, into memory that is already there: one forward, two backward."""
+    """Return the products that every closed form needs, into preallocated memory: one forward, two backward."""
     a, p, n, n2 = (x.detach() for x in images(case))
     rows, columns = torch.cat([p, n], 1), torch.cat([a, n2], 1)
     matrix = rows.new_empty(case.batch, rows.shape[1], columns.shape[1])
-    of_rows, of_columns = torch.empty_like(rows), torch.empty_like(columns)
+    grad_rows, grad_columns = torch.empty_like(rows), torch.empty_like(columns)
 
     def run() -> None:
         torch.bmm(rows, columns.mT, out=matrix)
         if case.backward:
-            torch.bmm(matrix, columns, out=of_rows)
-            torch.bmm(matrix.mT, rows, out=of_columns)
+            torch.bmm(matrix, columns, out=grad_rows)
+            torch.bmm(matrix.mT, rows, out=grad_columns)
 
     return run
 

@@ -1,7 +1,7 @@
-"""How many operators PyTorch dispatches per quadruplet, forward and backward: `python benchmarks/dispatches.py`.
+"""Count the operators that PyTorch dispatches per quadruplet, forward and backward: `python benchmarks/dispatches.py`.
 
-Each costs microseconds, however small the images. What the library's own operators dispatch inside is counted too, as
-the second number. With TRITON_INTERPRET=1, the kernels that Triton launches are counted beside them.
+Each costs microseconds, however small the images. The second number counts operators dispatched inside the library's
+own operators. With TRITON_INTERPRET=1, kernel launches of Triton are counted as well.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SHAPES = ((24, 49, 768), (24, 196, 768))
 
 
 class Count(NamedTuple):
-    """Operators dispatched, the library's own as one each, and what those dispatch in turn."""
+    """Operators dispatched, each of the library's own counted as one, and operators dispatched inside those."""
 
     outside: int
     inside: int
@@ -37,7 +37,7 @@ class Count(NamedTuple):
 
 
 class Counter(_Mode):
-    """Counts the operators that come out of autograd."""
+    """Count the operators dispatched below autograd."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,14 +50,14 @@ class Counter(_Mode):
         if func.namespace != "qcs":
             return func(*args, **(kwargs or {}))
         self._inside = True
-        with self:  # PyTorch turns a mode off while it handles an operator
+        with self:  # PyTorch disables a mode while it handles an operator
             result = func.redispatch(CPU, *args, **(kwargs or {}))
         self._inside = False
         return result
 
 
 def dispatches(backend: QF.Backend, case: Case) -> tuple[Count, Count]:
-    """Operators of the forward and of the backward pass."""
+    """Return the operators of the forward and of the backward pass."""
 
     def counted(run: Callable[[], Any]) -> tuple[Any, Count]:
         with Counter() as counter:
@@ -71,7 +71,7 @@ def dispatches(backend: QF.Backend, case: Case) -> tuple[Count, Count]:
 
 
 def launches(case: Case) -> tuple[int, int]:
-    """Kernels that Triton's interpreter launches in the forward and in the backward pass."""
+    """Return the numbers of kernels that Triton's interpreter launches in the forward and in the backward pass."""
     from triton.runtime.interpreter import InterpretedFunction
 
     launched: list[str] = []
@@ -101,7 +101,7 @@ def main() -> None:
             forward, backward = dispatches(backend, Case(*shape, backward=True, device="cpu"))
             print(f"| {shape} | {backend} | {forward} | {backward} |")
     if os.environ.get("TRITON_INTERPRET") == "1":
-        shape = (1, 49, 64)  # the interpreter is slow; batch and channels do not change the number of launches
+        shape = (1, 49, 64)  # small, for the slow interpreter; batch and channels do not affect launches
         forward_launches, backward_launches = launches(Case(*shape, backward=True, device="cpu"))
         print(f"| {shape} | triton, launches | {forward_launches} | {backward_launches} |")
     else:

@@ -1,6 +1,6 @@
-"""Every export against eager PyTorch: difference, accuracy, size and latency, as a table and as JSON.
+"""Compare every export with eager PyTorch: difference, accuracy, size and latency, as a table and as JSON.
 
-`python -m benchmarks.export --data FER.npz --run RUN --output export.json`, on a machine that does nothing else.
+`python -m benchmarks.export --data FER.npz --run RUN --output export.json`, on an idle machine.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ PACKAGES = ("torch", "onnxruntime", "openvino", "nncf")
 Row = dict[str, Any]
 
 
-def settled(name: str, data: str) -> CrossSimilarityNetwork:
-    """A fresh network whose running statistics are those of real images."""
+def with_statistics(name: str, data: str) -> CrossSimilarityNetwork:
+    """Return a fresh network with running statistics of real images."""
     torch.manual_seed(0)
     model = cast(CrossSimilarityNetwork, qcs.create_model(name)).inference_model()
     images = calibration_images(data, model)
@@ -45,13 +45,13 @@ def settled(name: str, data: str) -> CrossSimilarityNetwork:
 
 
 def measure(model: CrossSimilarityNetwork, data: str, seconds: float, test: LabeledImages | None) -> list[Row]:
-    """A row for eager PyTorch and one for every format in every precision it has.
+    """Return a row for eager PyTorch and one for every format in each of its precisions.
 
     Args:
         model: The network.
-        data: Images to calibrate with.
-        seconds: How long to time each batch size, about.
-        test: Images to find the accuracy on; None where the network is untrained.
+        data: Images for calibration.
+        seconds: Approximate timing of each batch size, in seconds.
+        test: Images to measure the accuracy on; None for an untrained network.
     """
     network = model.inference_model().eval()
     calibration = calibration_images(data, model)
@@ -80,14 +80,14 @@ def measure(model: CrossSimilarityNetwork, data: str, seconds: float, test: Labe
 
 
 def accuracy(run: Run, images: LabeledImages) -> float:
-    """Share of the images that are classified correctly, in [0, 1]."""
+    """Return the accuracy on the images, in [0, 1]."""
     batches: Any = DataLoader(images, batch_size=64)
     correct = sum(int((run(x.numpy()).argmax(1) == y.numpy()).sum()) for x, y in batches)
     return correct / len(images)
 
 
 def table(rows: list[Row]) -> str:
-    """The rows in Markdown; latency in milliseconds with how many times as fast as eager PyTorch."""
+    """Return the rows in Markdown; latency in milliseconds with the speedup over eager PyTorch."""
     header = ["network", "export", "MB", "largest difference", "accuracy", *(f"batch {n}, ms" for n in BATCHES)]
     lines = [header, ["---"] * len(header)]
     for row in rows:
@@ -104,7 +104,9 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="images with training and test split, as qcs.data.read takes")
     parser.add_argument("--run", required=True, help="run folder or weights file of a small network trained on them")
     parser.add_argument("--output", default="export.json", help="file to write")
-    parser.add_argument("--seconds", type=float, default=30, help="of timing per batch size; three rounds at least")
+    parser.add_argument(
+        "--seconds", type=float, default=30, help="approximate timing per batch size, in seconds; at least three rounds"
+    )
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -112,7 +114,7 @@ def main() -> None:
     test = read(options.data)["test"].with_classes(trained.class_names)
     test = test.with_transform(eval_transform(resolve_model_data_config(trained)))
     rows = measure(trained, options.data, options.seconds, test)
-    rows += measure(settled("qcs_ir50", options.data), options.data, options.seconds, None)
+    rows += measure(with_statistics("qcs_ir50", options.data), options.data, options.seconds, None)
     about = {"cpu": cpuinfo.get_cpu_info()["brand_raw"], "threads": options.threads}
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     write_text(Path(options.output), json.dumps({**about, "versions": versions, "rows": rows}, indent=2) + "\n")

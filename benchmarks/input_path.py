@@ -1,7 +1,7 @@
-"""Loading training images beside torchvision with the same augmentations: images per second on one core.
+"""Compare loading of training images with torchvision under the same augmentations: images per second on one core.
 
-`python -m benchmarks.input_path`, on a machine that does nothing else; `--photos FOLDER` takes JPEG files of one's own,
-in a folder per class, instead of drawn ones.
+Run `python -m benchmarks.input_path` on an idle machine. `--photos FOLDER` takes your own JPEG files, one folder per
+class, instead of synthetic ones.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ ROTATION = 10.0
 Load = Callable[[Sequence[int]], Tensor]
 
 
-def torchvisions(grey: bool, size: int, resize: int) -> transforms.Compose:
-    """The augmentations of `qcs_loader` by torchvision: its first transforms, quicker here than those of v2."""
-    channels = 1 if grey else 3
+def torchvisions(grayscale: bool, size: int, resize: int) -> transforms.Compose:
+    """Return the augmentations of `qcs_loader` in torchvision, its v1 transforms, which are faster here than v2."""
+    channels = 1 if grayscale else 3
     return transforms.Compose(
         [
             transforms.Resize((resize, resize)),
@@ -50,9 +50,9 @@ def torchvisions(grey: bool, size: int, resize: int) -> transforms.Compose:
     )
 
 
-def qcs_loader(images: LabeledImages, grey: bool, size: int, resize: int) -> Load:
-    """This library's way from indices to a batch."""
-    channels = 1 if grey else 3
+def qcs_loader(images: LabeledImages, grayscale: bool, size: int, resize: int) -> Load:
+    """Return this library's loading of a batch by indices."""
+    channels = 1 if grayscale else 3
     config: dict[str, Any] = dict(
         input_size=(channels, size, size), mean=(0.5,) * channels, std=(0.5,) * channels, interpolation="bilinear"
     )
@@ -62,7 +62,7 @@ def qcs_loader(images: LabeledImages, grey: bool, size: int, resize: int) -> Loa
 
 
 def of_files(photos: Path, size: int, resize: int) -> tuple[int, dict[str, Load]]:
-    """How many JPEG files there are, and both ways to load them."""
+    """Return the number of JPEG files, and both ways to load them."""
     theirs = ImageFolder(str(photos), torchvisions(False, size, resize))
     images = next(iter(read(photos, format="folder").values()))
     return len(theirs), {
@@ -72,7 +72,7 @@ def of_files(photos: Path, size: int, resize: int) -> tuple[int, dict[str, Load]
 
 
 def of_arrays(count: int, side: int, resize: int) -> tuple[int, dict[str, Load]]:
-    """The same for grey arrays in memory, as those of FER2013."""
+    """Return the number of grayscale arrays in memory, of the size of FER2013, and both ways to load them."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, side, side), dtype=np.uint8)
     transform = torchvisions(True, side, resize)
     return count, {
@@ -82,7 +82,7 @@ def of_arrays(count: int, side: int, resize: int) -> tuple[int, dict[str, Load]]
 
 
 def draw_photos(folder: Path, count: int = 192, side: int = 224) -> Path:
-    """JPEG files with about the detail of photographs: soft shapes under a little grain."""
+    """Write JPEG files with about as much detail as photographs: soft shapes with slight noise; return their folder."""
     generator = np.random.default_rng(0)
     (folder / "face").mkdir()
     for index in range(count):
@@ -94,7 +94,7 @@ def draw_photos(folder: Path, count: int = 192, side: int = 224) -> Path:
 
 
 def measure(count: int, loads: dict[str, Load], seconds: float) -> dict[str, list[float]]:
-    """Images per second in every round; both ways load the same images of a round."""
+    """Return images per second in every round; both ways load the same images in a round."""
 
     def run(load: Load) -> Callable[[], Tensor]:
         indices = itertools.cycle(range(count))  # every round loads the next images
@@ -108,7 +108,7 @@ def measure(count: int, loads: dict[str, Load], seconds: float) -> dict[str, lis
 
 
 def row(name: str, rates: dict[str, list[float]]) -> str:
-    """Medians, and the median of the ratios of each round with its quartiles."""
+    """Return a table row: medians, and the median of the ratios of each round with quartiles."""
     ratios = [ours / theirs for ours, theirs in zip(rates["qcs"], rates["torchvision"], strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
     ours, theirs = (statistics.median(rates[way]) for way in ("qcs", "torchvision"))
@@ -116,10 +116,10 @@ def row(name: str, rates: dict[str, list[float]]) -> str:
 
 
 def main() -> None:
-    """Measures arrays and JPEG files, at two input sizes."""
+    """Measure arrays, and JPEG files at two input sizes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, help="folder of JPEG files, a folder per class")
-    parser.add_argument("--seconds", type=float, default=20, help="of timing per row, about")
+    parser.add_argument("--seconds", type=float, default=20, help="approximate timing per row, in seconds")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print("| images | qcs, per second | torchvision, per second | ratio (quartiles) |\n| --- | --- | --- | --- |")

@@ -1,4 +1,4 @@
-"""How time is taken: every contender once in each round, by one clock; and the memory traffic as a bound on a GPU."""
+"""Time every contender once per round with one clock; compute the memory-bandwidth bound on a GPU."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import torch
 from benchmarks.contenders import Case, Run
 
 Clock = Callable[[Run], float]
-"""Seconds that a run takes."""
+"""Returns the seconds that a run takes."""
 
 PATIENCE = 15.0
-"""Seconds; a contender that takes longer is recorded with that one time, and not run again."""
+"""Seconds; a contender that takes longer is recorded with that one time and not run again."""
 
 
 def cpu_clock(run: Run) -> float:
-    """Wall time of one run."""
+    """Return the wall time of one run, in seconds."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
 def cuda_clock() -> Clock:
-    """Time between two events around one run, on a GPU whose L2 cache holds nothing of the run before."""
+    """Return a clock that measures one run between two GPU events, with the L2 cache flushed before."""
     flush = torch.empty(256 * 2**20, dtype=torch.uint8, device="cuda")
     event: Any = torch.cuda.Event  # untyped in PyTorch
     start, end = event(enable_timing=True), event(enable_timing=True)
@@ -42,23 +42,23 @@ def cuda_clock() -> Clock:
 
 
 def clock_for(device: str) -> Clock:
-    """The clock of a device."""
+    """Return the clock of a device."""
     return cuda_clock() if device.startswith("cuda") else cpu_clock
 
 
 class Rounds:
-    """Times every run once per round, so that what slows the machine for a while slows all of them.
+    """Time every run once per round, so that a slow phase of the machine affects all of them.
 
     A round is one call of `time_the_others`, then one of `time_ours`: a benchmark's setup and its target.
     """
 
     def __init__(self, runs: dict[str, Run], ours: str, clock: Clock) -> None:
-        """Warms all runs up, compilation included.
+        """Warm up all runs, including compilation.
 
         Args:
-            runs: By name; none changes what another one does.
+            runs: Independent runs by name.
             ours: Name of the run that comes last in each round.
-            clock: Takes the time of one run.
+            clock: Measures one run.
         """
         self.seconds: dict[str, list[float]] = {}
         self.too_slow: dict[str, str] = {}
@@ -74,18 +74,18 @@ class Rounds:
                 self._round_seconds += seconds
 
     def fitting(self, seconds: float) -> int:
-        """How many rounds fill so many seconds, 5 at least and 200 at most."""
+        """Return the number of rounds that fit into the seconds, at least 5 and at most 200."""
         return min(200, max(5, round(seconds / self._round_seconds)))
 
     def time_the_others(self) -> None:
-        """All but ours, starting with another one in each round."""
+        """Time all but ours, starting with a different one in each round."""
         others = [name for name in self.seconds if name != self._ours]
         first = len(self.seconds[self._ours]) % max(1, len(others))
         for name in others[first:] + others[:first]:
             self._time(name)
 
     def time_ours(self) -> None:
-        """Ours, which ends the round."""
+        """Time ours, which ends the round."""
         self._time(self._ours)
 
     def _time(self, name: str) -> None:
@@ -93,9 +93,9 @@ class Rounds:
 
 
 def roofline(case: Case) -> float | None:
-    """Seconds that moving the tokens takes at full bandwidth; None on a CPU, or where PyTorch does not know the latter.
+    """Return the seconds to move the tokens at full bandwidth; None on a CPU or if the bandwidth is unknown.
 
-    Forward reads the tokens once; backward reads them again and writes gradients as large.
+    The forward pass reads the tokens once; the backward pass reads them again and writes gradients of the same size.
     """
     if not case.device.startswith("cuda"):
         return None

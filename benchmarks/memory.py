@@ -1,4 +1,4 @@
-"""Peak memory of one pass beside its tokens: on a GPU from the allocator, on a CPU that of a process of its own.
+"""Measure the peak memory of one pass beyond its tokens: from the allocator on a GPU, in a separate process on a CPU.
 
 `python -m benchmarks.memory analytic 24 49 768 forward` prints bytes.
 """
@@ -19,10 +19,10 @@ CLEAR = Path("/proc/self/clear_refs")
 
 
 def peak_extra(name: str, case: Case, run: Run) -> int | None:
-    """Bytes at the peak minus bytes before.
+    """Return bytes at the peak minus bytes before.
 
-    None where it is not measured: compiled contenders on a CPU, where compiling anew in another process takes longer
-    than all else, and systems without `/proc`.
+    None if it is not measured: for compiled contenders on a CPU, which would compile again in the other process, and on
+    systems without `/proc`.
     """
     if case.device.startswith("cuda"):
         torch.cuda.synchronize()
@@ -38,10 +38,10 @@ def peak_extra(name: str, case: Case, run: Run) -> int | None:
 
 
 def _peak_here(name: str, case: Case) -> int:
-    # A tiny pass first: what libraries load and keep on their first use is not the contender's.
+    # A tiny pass first: what libraries load on first use must not count.
     _ready(name, case._replace(batch=1, tokens=30, channels=8))()
     run = _ready(name, case)
-    # The kernel's own high-water mark: `ru_maxrss` starts at the peak of the process that started this one.
+    # Use the kernel's high-water mark: `ru_maxrss` starts at the peak of the parent process.
     CLEAR.write_text("5")
     before = high_water()
     run()
@@ -56,7 +56,7 @@ def _ready(name: str, case: Case) -> Run:
 
 
 def high_water() -> int:
-    """The largest memory that this process has had, in bytes."""
+    """Return the largest memory that this process has used, in bytes."""
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 

@@ -1,4 +1,4 @@
-"""The results of a benchmark run as a Markdown table and a picture, losses like wins.
+"""Print the results of a benchmark run as a Markdown table and plot them, losses and wins alike.
 
 `python benchmarks/report.py benchmarks.json --output docs/images/benchmarks.png`
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Result = dict[str, Any]
 """The `extra_info` of one benchmark."""
 
-COLOURS = dict(zip(("analytic", "reference", "triton", "cdist", "keops"), PALETTE, strict=False), products="#999999")
+COLORS = dict(zip(("analytic", "reference", "triton", "cdist", "keops"), PALETTE, strict=False), products="#999999")
 HEADER = (
     "tokens (B, N, C)",
     "pass",
@@ -36,7 +36,7 @@ HEADER = (
 
 
 def read(path: Path) -> tuple[str, list[Result]]:
-    """What was measured where, in one line, and the results.
+    """Return the provenance of a result file in one line, and its results.
 
     Raises:
         InputError: If the file is not a result of these benchmarks.
@@ -49,7 +49,7 @@ def read(path: Path) -> tuple[str, list[Result]]:
         return _provenance(recorded), results
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path} is no result of these benchmarks ({error!r}): "
+            f"{path} is not a result of these benchmarks ({error!r}): "
             f"make one with `pytest benchmarks --benchmark-json={path}`"
         ) from error
 
@@ -72,7 +72,7 @@ def _provenance(recorded: dict[str, Any]) -> str:
 
 
 def table(results: list[Result]) -> str:
-    """A Markdown table: the contenders of each case from the fastest to the slowest, then those not run."""
+    """Return a Markdown table: the contenders of each case from fastest to slowest, then those not run."""
     rooflines = any(result["roofline"] for result in results)
     header = [*HEADER, *(["roofline, ms"] if rooflines else [])]
     rows = [header, ["---"] * len(header)]
@@ -90,7 +90,7 @@ def table(results: list[Result]) -> str:
 
 
 def picture(results: list[Result]) -> Figure:
-    """Median times, one panel per pass and one group of bars per shape; whiskers are quartiles, hatching compiled."""
+    """Plot median times, a panel per pass, a group of bars per shape; whiskers are quartiles, hatching is compiled."""
     directions = list(dict.fromkeys(map(_direction, results)))
     figure = blank(9, 3 * len(directions))
     for panel, direction in zip(figure.subplots(len(directions), squeeze=False)[:, 0], directions, strict=True):
@@ -117,7 +117,7 @@ def _draw(panel: Axes, results: list[Result]) -> None:
                 [1000 * (found["median"] - found["quartiles"][0]) for _, found in groups],
                 [1000 * (found["quartiles"][1] - found["median"]) for _, found in groups],
             ],
-            color=COLOURS[family],
+            color=COLORS[family],
             hatch="////" if compiled else None,
             edgecolor="white",
             error_kw={"linewidth": 0.8},
@@ -152,10 +152,10 @@ def _memory(size: int | None) -> str:
 
 
 def main() -> None:
-    """Print the table and write the picture."""
-    parser = argparse.ArgumentParser(description="Table and picture of a benchmark run")
-    parser.add_argument("results", type=Path, help="the file that --benchmark-json named")
-    parser.add_argument("--output", type=Path, required=True, help="the picture to write, .png or .svg")
+    """Print the table and write the plot."""
+    parser = argparse.ArgumentParser(description="Table and plot of a benchmark run")
+    parser.add_argument("results", type=Path, help="result file of --benchmark-json")
+    parser.add_argument("--output", type=Path, required=True, help="plot to write, .png or .svg")
     arguments = parser.parse_args()
     try:
         provenance, results = read(arguments.results)

@@ -1,6 +1,6 @@
-"""Time and memory of the quadruplet operator: `pytest benchmarks --benchmark-json=benchmarks.json`.
+"""Measure time and memory of the quadruplet operator: `pytest benchmarks --benchmark-json=benchmarks.json`.
 
-The benchmark that pytest-benchmark sees is ours; every contender's figures are in its `extra_info`.
+pytest-benchmark times ours; the figures of every contender are in its `extra_info`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.memory import peak_extra
 def test_cross_similarity(benchmark: Any, pytestconfig: pytest.Config, shape: str, backward: bool) -> None:
     batch, tokens, channels = map(int, shape.split("x"))
     case = Case(batch, tokens, channels, backward, "cuda" if torch.cuda.is_available() else "cpu")
-    torch.compiler.reset()  # one shape's compilations do not count towards the next one's limit
+    torch.compiler.reset()  # compilations of one shape must not count toward the limit of the next
     found = {name: run_of(name, case) for name in CONTENDERS}
     runs: dict[str, Run] = {name: run for name, run in found.items() if not isinstance(run, str)}
     not_run = {name: reason for name, reason in found.items() if isinstance(reason, str)}
@@ -49,7 +49,7 @@ def test_cross_similarity(benchmark: Any, pytestconfig: pytest.Config, shape: st
 
 
 def quartiles(seconds: list[float]) -> tuple[float, float]:
-    """First and third quartile; of one sample, the sample."""
+    """Return the first and third quartile; the sample itself if there is only one."""
     if len(seconds) == 1:
         return seconds[0], seconds[0]
     first, _, third = statistics.quantiles(seconds, method="inclusive")
@@ -57,5 +57,5 @@ def quartiles(seconds: list[float]) -> tuple[float, float]:
 
 
 def ratio(name: str, to: str, medians: dict[str, float]) -> float | None:
-    """Ratio of two medians, None where the other one was not run."""
+    """Return the ratio of two medians, None if the other was not run."""
     return medians[name] / medians[to] if to in medians else None

@@ -187,5 +187,5 @@ def test_the_picture_has_a_panel_per_pass_and_a_bar_per_contender(tmp_path: Path
 def test_a_file_that_is_no_result_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "other.json"
     path.write_text(content)
-    with pytest.raises(InputError, match=r"other\.json is no result of these benchmarks.*make one with"):
+    with pytest.raises(InputError, match=r"other\.json is not a result of these benchmarks.*make one with"):
         report.read(path)
