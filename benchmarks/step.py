@@ -28,7 +28,6 @@ from qcs.engine.training import SAM
 from qcs.engine.training.hardware import keep_freed_memory, use_plain_attention
 from qcs.engine.training.step import TrainingStep
 from qcs.files import write_text
-from qcs.layers import PReLU
 from qcs.losses import JointLoss
 from qcs.models import CrossSimilarityNetwork, fast_inference_model
 
@@ -43,7 +42,6 @@ class Way:
 
     Args:
         at_once: All branches in one batch.
-        prelu: The PReLU whose gradient is vectorised.
         bf16: Autocast to bfloat16.
         compiled: The network compiled.
         batch_norm: Statistics per `"branch"` or `"joint"`.
@@ -52,7 +50,6 @@ class Way:
     """
 
     at_once: bool = False
-    prelu: bool = False
     bf16: bool = False
     compiled: bool = False
     batch_norm: str = "branch"
@@ -60,12 +57,11 @@ class Way:
     fused: bool = False
 
 
-FAST = Way(prelu=True, at_once=True, reuse=True, fused=True)
+FAST = Way(at_once=True, reuse=True, fused=True)
 WAYS = {
     PLAIN: Way(),
-    "+ faster PReLU": Way(prelu=True),
-    "+ branches in one batch": Way(prelu=True, at_once=True),
-    "+ freed memory reused": Way(prelu=True, at_once=True, reuse=True),
+    "+ branches in one batch": Way(at_once=True),
+    "+ freed memory reused": Way(at_once=True, reuse=True),
     "+ fused AdamW": FAST,
     "+ compiled": replace(FAST, compiled=True),
     "+ bf16": replace(FAST, bf16=True),
@@ -81,9 +77,6 @@ def stepper(name: str, way: Way) -> Callable[[], None]:
     anchors, side = NETWORKS[name]
     model = cast(CrossSimilarityNetwork, qcs.create_model(name, num_classes=8, batch_norm=way.batch_norm))
     model._branch_by_branch = not way.at_once
-    for module in model.modules():
-        if isinstance(module, PReLU) and not way.prelu:
-            cast(Any, module).__class__ = nn.PReLU  # PyTorch's own gradient
     use_plain_attention(model)
     model = model.to(memory_format=torch.channels_last).train()
     sam = SAM(torch.optim.AdamW(model.parameters(), lr=1e-5, fused=way.fused), 0.05)

@@ -150,6 +150,7 @@ def _attention_on_regions(
     found = []
     for indices in _comparisons(model.branches, labels):
         attention = model(*inputs[indices].chunk(model.branches), return_attention=True).attention
+        assert attention is not None
         for level in attention.flatten(1, 2):
             side = round(level.shape[-1] ** 0.5)
             covered = F.adaptive_avg_pool2d(masks[indices][:, None], side)[:, 0]

@@ -20,8 +20,8 @@ from qcs.export.loaded import Loaded
 from qcs.export.tolerance import Difference, compare, require_close
 from qcs.imports import require
 from qcs.models import CrossSimilarityNetwork
-from qcs.models.fold import fold_batch_norm
 from qcs.models.golden import golden_images
+from qcs.models.inference import fold_batch_norm
 
 FORMATS: dict[str, Any] = {
     "onnx": onnx,

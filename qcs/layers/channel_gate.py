@@ -1,13 +1,17 @@
-"""A gate over channels, as squeeze-and-excitation has, for features that are already pooled."""
+"""A gate over channels for pooled features, in the manner of squeeze-and-excitation."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from qcs.typed_call import same_signature
+
 
 class ChannelGate(nn.Module):
-    """x · sigmoid(Linear(ReLU(Linear(x)))): every channel scaled by a factor in (0, 1) seen from all channels.
+    """Scales each channel by a factor in (0, 1) computed from all channels: x · sigmoid(Linear(ReLU(Linear(x)))).
 
     Args:
         dim: Channels C.
@@ -25,5 +29,10 @@ class ChannelGate(nn.Module):
         self.linear2 = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Gated features (B, C)."""
+        """Return the gated features (B, C)."""
         return x * torch.sigmoid(self.linear2(torch.relu(self.linear1(x))))
+
+    if TYPE_CHECKING:
+
+        @same_signature(forward)
+        def __call__(self) -> object: ...

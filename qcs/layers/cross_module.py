@@ -1,14 +1,16 @@
-"""The cross modules: one transformer block per feature level, shared by all images it compares."""
+"""Cross modules: one transformer block per feature level, shared by all images that it compares."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, overload
 
 from timm.layers import Mlp
 from torch import Tensor, nn
 
-from qcs.functional import Backend, Matrices, check_option
-from qcs.layers.branches import for_each_branch
+from qcs.branches import Pair, Quadruplet, for_each_branch
+from qcs.errors import check_choice
+from qcs.functional import Backend, Matrices
 from qcs.layers.cross_similarity import (
     CrossSimilarityAttention,
     ProjectedAttention,
@@ -18,35 +20,36 @@ from qcs.layers.cross_similarity import (
 )
 from qcs.layers.processes import LayerScope
 from qcs.ops import choose
+from qcs.typed_call import same_signature
 
 Residual = Literal["normalized", "identity"]
 Attention = Literal["csa", "sdpa"]
 
 
 class _CrossModule(nn.Module):
-    """norm, attention between the images, residual, norm, MLP, residual; subclasses choose the attention.
+    """Norm, attention between the images, residual, norm, MLP, residual; subclasses choose the attention.
 
-    With `residual="normalized"` both residuals add to the *normalised* tokens, with `"identity"` to the tokens before
-    the norm, as in an ordinary pre-norm block. Published checkpoints exist for each.
+    With `residual="normalized"` both residuals add to the *normalized* tokens, with `"identity"` to the tokens before
+    the norm, as in an ordinary pre-norm block. Published checkpoints exist for both.
     """
 
     def __init__(self, dim: int, attention: ProjectedAttention, mlp_ratio: float, residual: Residual) -> None:
         super().__init__()
-        check_option("residual", residual, ("normalized", "identity"))
+        check_choice("residual", residual, ("normalized", "identity"))
         self.residual: Residual = residual
         self.norm1 = nn.LayerNorm(dim)
         self.attention = attention
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, hidden_features=int(dim * mlp_ratio))
 
-    def _compare(self, *tokens: Tensor, return_attention: bool) -> Any:
+    def _compare(self, *tokens: Tensor) -> tuple[list[Tensor], Sequence[Tensor]]:
+        """Return refined tokens (B, N, C) and attention of every image."""
         check_width(self.attention.dim, tokens)
         normed = for_each_branch(self.norm1, tokens)
         attended, weights = self.attention(*normed, return_attention=True)
         stream = normed if self.residual == "normalized" else tokens
         mixed = [x + y for x, y in zip(stream, attended, strict=True)]
-        out = tuple(for_each_branch(self._feed_forward, mixed))
-        return (out, weights) if return_attention else out
+        return for_each_branch(self._feed_forward, mixed), weights
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         normed = self.norm2(x)
@@ -59,7 +62,7 @@ class DualCrossModule(_CrossModule):
 
     Args:
         dim: Channels C of the tokens.
-        attention: `"csa"`, or `"sdpa"` for the scaled-dot-product ablation, which knows no scope and no backend.
+        attention: `"csa"`, or `"sdpa"` for the scaled-dot-product ablation, which has no scope and no backend.
         residual: `"normalized"` (as published for RAF-DB and AffectNet-7) or `"identity"` (FERPlus, AffectNet-8).
         scope: Where the largest distance is taken: the whole `"batch"`, each `"sample"`, or the `"world"`, see
             `CrossSimilarityAttention`.
@@ -89,7 +92,7 @@ class DualCrossModule(_CrossModule):
         mlp_ratio: float = 4.0,
         backend: Backend | None = None,
     ) -> None:
-        check_option("attention", attention, ("csa", "sdpa"))
+        check_choice("attention", attention, ("csa", "sdpa"))
         choose(backend)
         layer: ProjectedAttention
         if attention == "csa":
@@ -98,8 +101,17 @@ class DualCrossModule(_CrossModule):
             layer = ScaledDotProductCrossAttention(dim)
         super().__init__(dim, layer, mlp_ratio, residual)
 
-    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: bool = False) -> Any:
-        """Refined tokens of anchor and positive.
+    @overload
+    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: Literal[False] = False) -> Pair: ...
+
+    @overload
+    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: Literal[True]) -> tuple[Pair, Pair]: ...
+
+    @overload
+    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: bool) -> Pair | tuple[Pair, Pair]: ...
+
+    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: bool = False) -> Pair | tuple[Pair, Pair]:
+        """Return the refined tokens of anchor and positive.
 
         Args:
             x_a: Anchor tokens (B, Na, C).
@@ -107,10 +119,16 @@ class DualCrossModule(_CrossModule):
             return_attention: Also return the attention.
 
         Returns:
-            `(z_a, z_p)`, each (B, N, C); with `return_attention`, a pair of those and of the attention: weights (B, N)
-            for "csa", maps over the other image's tokens for "sdpa".
+            `(z_a, z_p)`, each (B, N, C); with `return_attention`, `((z_a, z_p), attention)`: weights (B, N) for "csa",
+            maps (B, Na, Np) and (B, Np, Na) over the other image's tokens for "sdpa".
         """
-        return self._compare(x_a, x_p, return_attention=return_attention)
+        (z_a, z_p), (w_a, w_p) = self._compare(x_a, x_p)
+        return ((z_a, z_p), (w_a, w_p)) if return_attention else (z_a, z_p)
+
+    if TYPE_CHECKING:
+
+        @same_signature(forward)
+        def __call__(self) -> object: ...
 
 
 class QuadrupletCrossModule(_CrossModule):
@@ -151,8 +169,25 @@ class QuadrupletCrossModule(_CrossModule):
         layer = QuadrupletCrossSimilarityAttention(dim, matrices=matrices, scope=scope, backend=backend)
         super().__init__(dim, layer, mlp_ratio, residual)
 
-    def forward(self, x_a: Tensor, x_p: Tensor, x_n: Tensor, x_n2: Tensor, *, return_attention: bool = False) -> Any:
-        """Refined tokens of anchor, positive and the two negatives.
+    @overload
+    def forward(
+        self, x_a: Tensor, x_p: Tensor, x_n: Tensor, x_n2: Tensor, *, return_attention: Literal[False] = False
+    ) -> Quadruplet: ...
+
+    @overload
+    def forward(
+        self, x_a: Tensor, x_p: Tensor, x_n: Tensor, x_n2: Tensor, *, return_attention: Literal[True]
+    ) -> tuple[Quadruplet, Quadruplet]: ...
+
+    @overload
+    def forward(
+        self, x_a: Tensor, x_p: Tensor, x_n: Tensor, x_n2: Tensor, *, return_attention: bool
+    ) -> Quadruplet | tuple[Quadruplet, Quadruplet]: ...
+
+    def forward(
+        self, x_a: Tensor, x_p: Tensor, x_n: Tensor, x_n2: Tensor, *, return_attention: bool = False
+    ) -> Quadruplet | tuple[Quadruplet, Quadruplet]:
+        """Return the refined tokens of anchor, positive and the two negatives.
 
         Args:
             x_a: Anchor tokens (B, Na, C).
@@ -164,4 +199,11 @@ class QuadrupletCrossModule(_CrossModule):
         Returns:
             Four tensors (B, N, C); with `return_attention`, a pair of those four and of the four weights (B, N).
         """
-        return self._compare(x_a, x_p, x_n, x_n2, return_attention=return_attention)
+        (z_a, z_p, z_n, z_n2), (w_a, w_p, w_n, w_n2) = self._compare(x_a, x_p, x_n, x_n2)
+        refined = z_a, z_p, z_n, z_n2
+        return (refined, (w_a, w_p, w_n, w_n2)) if return_attention else refined
+
+    if TYPE_CHECKING:
+
+        @same_signature(forward)
+        def __call__(self) -> object: ...

@@ -7,23 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Literal, overload
 
 import torch
 from torch import Tensor, nn
 
 from qcs import functional as QF
-from qcs.errors import InputError
+from qcs.branches import Pair, Quadruplet, for_each_branch
+from qcs.errors import InputError, check_choice
 from qcs.functional import Backend, Matrices
-from qcs.layers.branches import for_each_branch
 from qcs.layers.processes import SCOPES, LayerScope, compare
 from qcs.ops import choose
+from qcs.typed_call import same_signature
 
 GAMMA = 1.0  # the published constant in g = gamma + tanh(theta)
 
 
 class ProjectedAttention(nn.Module):
-    """Shared projection of every image to query-keys and values; subclasses say how the images attend."""
+    """Shared projection of every image to query-keys and values; subclasses define how the images attend."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -33,7 +34,7 @@ class ProjectedAttention(nn.Module):
         self.proj = nn.Linear(dim, 2 * dim)
 
     def project(self, *tokens: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Query-keys and values (B, N, C) of every image: the first and second half of the projection's channels."""
+        """Return query-keys and values (B, N, C) of every image: first and second half of the projected channels."""
         check_width(self.dim, tokens)
         projected = for_each_branch(self.proj, tokens)
         return [x[..., : self.dim] for x in projected], [x[..., self.dim :] for x in projected]
@@ -42,8 +43,8 @@ class ProjectedAttention(nn.Module):
 class CrossSimilarityAttention(ProjectedAttention):
     """Cross Similarity Attention of two images of one class (paper Sec. 3.2, Eq. 1-6).
 
-    Each image's values are weighted per position by how similar that position is to the other image. The attended
-    feature of an image comes from that image alone.
+    Weights each image's values at every position by the similarity of that position to the other image. The attended
+    features of an image come from that image alone.
 
     Args:
         dim: Channels C of the tokens.
@@ -66,13 +67,22 @@ class CrossSimilarityAttention(ProjectedAttention):
 
     def __init__(self, dim: int, *, scope: LayerScope = "batch", backend: Backend | None = None) -> None:
         super().__init__(dim)
-        QF.check_option("scope", scope, SCOPES)
-        choose(backend)  # a backend that cannot run is refused here, not in the first step
+        check_choice("scope", scope, SCOPES)
+        choose(backend)  # refuse a backend that cannot run here, not in the first training step
         self.scope: LayerScope = scope
         self.backend: Backend | None = backend
 
-    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: bool = False) -> Any:
-        """Attended values of anchor and positive.
+    @overload
+    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: Literal[False] = False) -> Pair: ...
+
+    @overload
+    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: Literal[True]) -> tuple[Pair, Pair]: ...
+
+    @overload
+    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: bool) -> Pair | tuple[Pair, Pair]: ...
+
+    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: bool = False) -> Pair | tuple[Pair, Pair]:
+        """Return the attended values of anchor and positive.
 
         Args:
             x_a: Anchor tokens (B, Na, C).
@@ -83,8 +93,14 @@ class CrossSimilarityAttention(ProjectedAttention):
             `(y_a, y_p)`, each (B, N, C); with `return_attention`, `((y_a, y_p), (w_a, w_p))`, weights (B, N).
         """
         qk, values = self.project(x_a, x_p)
-        weights = compare(partial(QF.cross_similarity, backend=self.backend), qk, self.scope)
-        return _weighted(values, weights, return_attention)
+        w_a, w_p = compare(partial(QF.cross_similarity, backend=self.backend), qk, self.scope)
+        attended = _weight(w_a, values[0]), _weight(w_p, values[1])
+        return (attended, (w_a, w_p)) if return_attention else attended
+
+    if TYPE_CHECKING:
+
+        @same_signature(forward)
+        def __call__(self) -> object: ...
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, scope={self.scope!r}"
@@ -93,11 +109,11 @@ class CrossSimilarityAttention(ProjectedAttention):
 class QuadrupletCrossSimilarityAttention(ProjectedAttention):
     """Cross Similarity Attention of a quadruplet: anchor, positive, two negatives (paper Sec. 3.3, Eq. 7-9).
 
-    The dissimilarity importance enters with the learnable gain g = 1 + tanh(theta), theta initially 0.
+    The dissimilarity importance is weighted by the learnable gain g = 1 + tanh(theta), with theta initially 0.
 
     Args:
         dim: Channels C of the tokens.
-        matrices: `"sd"`, or for ablations `"s"` (similarity only) or `"d"` (dissimilarity only); those have no theta.
+        matrices: `"sd"`, or for ablations `"s"` (similarity only) or `"d"` (dissimilarity only), both without theta.
         scope: Where the extremal distances are taken: the whole `"batch"` (as published), each `"sample"`, or the
             `"world"`, the batches of all processes together.
         backend: Implementation of the attention weights; None chooses.
@@ -119,8 +135,8 @@ class QuadrupletCrossSimilarityAttention(ProjectedAttention):
         self, dim: int, *, matrices: Matrices = "sd", scope: LayerScope = "batch", backend: Backend | None = None
     ) -> None:
         super().__init__(dim)
-        QF.check_option("matrices", matrices, ("s", "d", "sd"))
-        QF.check_option("scope", scope, SCOPES)
+        check_choice("matrices", matrices, ("s", "d", "sd"))
+        check_choice("scope", scope, SCOPES)
         choose(backend)
         self.matrices: Matrices = matrices
         self.scope: LayerScope = scope
@@ -129,11 +145,28 @@ class QuadrupletCrossSimilarityAttention(ProjectedAttention):
 
     @property
     def gain(self) -> Tensor | float:
-        """Weight of the dissimilarity importance, in (0, 2)."""
+        """The weight g of the dissimilarity importance, in (0, 2)."""
         return GAMMA if self.theta is None else GAMMA + self.theta.tanh()
 
-    def forward(self, x_a: Tensor, x_p: Tensor, x_n: Tensor, x_n2: Tensor, *, return_attention: bool = False) -> Any:
-        """Attended values of anchor, positive and the two negatives.
+    @overload
+    def forward(
+        self, x_a: Tensor, x_p: Tensor, x_n: Tensor, x_n2: Tensor, *, return_attention: Literal[False] = False
+    ) -> Quadruplet: ...
+
+    @overload
+    def forward(
+        self, x_a: Tensor, x_p: Tensor, x_n: Tensor, x_n2: Tensor, *, return_attention: Literal[True]
+    ) -> tuple[Quadruplet, Quadruplet]: ...
+
+    @overload
+    def forward(
+        self, x_a: Tensor, x_p: Tensor, x_n: Tensor, x_n2: Tensor, *, return_attention: bool
+    ) -> Quadruplet | tuple[Quadruplet, Quadruplet]: ...
+
+    def forward(
+        self, x_a: Tensor, x_p: Tensor, x_n: Tensor, x_n2: Tensor, *, return_attention: bool = False
+    ) -> Quadruplet | tuple[Quadruplet, Quadruplet]:
+        """Return the attended values of anchor, positive and the two negatives.
 
         Args:
             x_a: Anchor tokens (B, Na, C).
@@ -147,8 +180,15 @@ class QuadrupletCrossSimilarityAttention(ProjectedAttention):
         """
         qk, values = self.project(x_a, x_p, x_n, x_n2)
         among = partial(QF.quadruplet_cross_similarity, gain=self.gain, matrices=self.matrices, backend=self.backend)
-        weights = compare(among, qk, self.scope)
-        return _weighted(values, weights, return_attention)
+        w_a, w_p, w_n, w_n2 = compare(among, qk, self.scope)
+        v_a, v_p, v_n, v_n2 = values
+        attended = _weight(w_a, v_a), _weight(w_p, v_p), _weight(w_n, v_n), _weight(w_n2, v_n2)
+        return (attended, (w_a, w_p, w_n, w_n2)) if return_attention else attended
+
+    if TYPE_CHECKING:
+
+        @same_signature(forward)
+        def __call__(self) -> object: ...
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, matrices={self.matrices!r}, scope={self.scope!r}"
@@ -157,7 +197,7 @@ class QuadrupletCrossSimilarityAttention(ProjectedAttention):
 class ScaledDotProductCrossAttention(ProjectedAttention):
     """Scaled-dot-product cross attention of two images: the paper's ablation "SDPA" (Table 1).
 
-    Unlike cross similarity, each image takes the *other* image's values.
+    Unlike in cross similarity, each image attends to the *other* image's values.
 
     Args:
         dim: Channels C of the tokens.
@@ -175,8 +215,17 @@ class ScaledDotProductCrossAttention(ProjectedAttention):
 
     branches = 2
 
-    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: bool = False) -> Any:
-        """Attended values of anchor and positive.
+    @overload
+    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: Literal[False] = False) -> Pair: ...
+
+    @overload
+    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: Literal[True]) -> tuple[Pair, Pair]: ...
+
+    @overload
+    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: bool) -> Pair | tuple[Pair, Pair]: ...
+
+    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: bool = False) -> Pair | tuple[Pair, Pair]:
+        """Return the attended values of anchor and positive.
 
         Args:
             x_a: Anchor tokens (B, Na, C).
@@ -192,14 +241,18 @@ class ScaledDotProductCrossAttention(ProjectedAttention):
         attended = (map_a @ v_p, map_p @ v_a)
         return (attended, (map_a, map_p)) if return_attention else attended
 
+    if TYPE_CHECKING:
+
+        @same_signature(forward)
+        def __call__(self) -> object: ...
+
 
 def check_width(dim: int, tokens: Sequence[Tensor]) -> None:
-    """Refuse tokens that are not (B, N, dim) of one dtype and device."""
+    """Raise an `InputError` for tokens that are not (B, N, dim) of one dtype and device."""
     QF.check_tokens(**dict(zip(("x_a", "x_p", "x_n", "x_n2"), tokens, strict=False)))
     if tokens[0].shape[-1] != dim:
         raise InputError(f"expected tokens (B, N, {dim}), got shape {tuple(tokens[0].shape)}")
 
 
-def _weighted(values: Sequence[Tensor], weights: Sequence[Tensor], return_attention: bool) -> Any:
-    attended = tuple(w.unsqueeze(-1) * v for v, w in zip(values, weights, strict=True))
-    return (attended, tuple(weights)) if return_attention else attended
+def _weight(weights: Tensor, values: Tensor) -> Tensor:
+    return weights.unsqueeze(-1) * values

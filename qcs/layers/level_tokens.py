@@ -1,21 +1,23 @@
-"""From the feature maps of several levels to tokens on one common grid."""
+"""Tokens on one common grid from the feature maps of several levels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from qcs.errors import InputError
+from qcs.typed_call import same_signature
 
 
 class LevelTokens(nn.Module):
-    """Brings every level's map to the same grid and width by strided convolutions, and concatenates the tokens.
+    """Reduces every level's map to the same grid and width by strided convolutions and concatenates the tokens.
 
-    A level that is halved h times passes one 3x3 convolution of stride 2 that keeps its channels, then h - 1 more that
-    widen to `dim`; where none remains a 1x1 convolution widens.
+    A map that is halved h times passes one 3x3 convolution of stride 2 that keeps its channels, then h - 1 more that
+    widen it to `dim`; with h below 2, a 1x1 convolution widens it.
 
     Args:
         channels: Channels of each level's map.
@@ -48,13 +50,22 @@ class LevelTokens(nn.Module):
             self.embed.append(nn.Sequential(*(strided or [nn.Conv2d(width, dim, 1)])))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Feature maps (B, C_level, H, W) to tokens (B, levels * grid², dim), each level row by row."""
+        """Return the tokens (B, levels * grid², dim) of the maps, level by level and row by row.
+
+        Args:
+            maps: Feature map (B, C_level, H, W) of every level.
+        """
         embedded = [embed(reduce(x)) for x, reduce, embed in zip(maps, self.reduce, self.embed, strict=True)]
         return torch.cat([rearrange(x, "b c h w -> b (h w) c") for x in embedded], dim=1)
 
+    if TYPE_CHECKING:
+
+        @same_signature(forward)
+        def __call__(self) -> object: ...
+
 
 def halvings(side: int, grid_size: int) -> int | None:
-    """How often a side is halved to reach the grid's; None if it never gets there."""
+    """Return how often to halve a side to reach the grid's; None if halving never reaches it."""
     if grid_size < 1:
         return None
     times = (side // grid_size).bit_length() - 1
@@ -62,7 +73,7 @@ def halvings(side: int, grid_size: int) -> int | None:
 
 
 def common_grid(sides: Sequence[int]) -> int:
-    """The smallest side, halved while it is even and above 8: few tokens, but not so few that places blur."""
+    """Return the smallest side, halved while it is even and above 8: few tokens, but fine enough to locate features."""
     side = min(sides)
     while side > 8 and side % 2 == 0:
         side //= 2

@@ -1,7 +1,6 @@
 """Networks of Quadruplet Cross Similarity, registered with timm, and their weights."""
 
 from qcs.branches import BranchLogits as BranchLogits
-from qcs.layers.level_tokens import LevelTokens as LevelTokens
 from qcs.models.convert import convert_checkpoint as convert_checkpoint
 from qcs.models.factory import create_model as create_model
 from qcs.models.factory import list_models as list_models

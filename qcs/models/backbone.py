@@ -1,4 +1,4 @@
-"""Any timm model as the backbone: its feature extractor, and the levels that a dry run of it measures."""
+"""Any timm model as the backbone: its feature extractor, and its levels as measured by a dry run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from torch.func import functional_call
 
 from qcs.errors import InputError
 from qcs.layers.level_tokens import common_grid, halvings
-from qcs.models.ir import NearestResize
+from qcs.layers.resize import NearestResize, square_side
 from qcs.models.weights import WEIGHT_SOURCES
 
 LAST_THREE = (-3, -2, -1)
-# Arguments of `timm.create_model` that the network gives itself, or that would read weights behind its back.
+# Arguments of `timm.create_model` that the network sets itself, or that would load weights without its checks.
 RESERVED = ("model_name", "pretrained", "features_only", "in_chans", "img_size", "checkpoint_path")
 # Arguments of feature extractors alone.
 EXTRACTION = ("out_indices", "feature_cls", "feature_cfg", "feature_location")
@@ -37,40 +37,40 @@ class Level(NamedTuple):
 
 
 class Backbone(NamedTuple):
-    """A feature extractor with what is known about it.
+    """A feature extractor and its properties.
 
     Attributes:
         extractor: timm's feature extractor; parameters that no map depends on are frozen.
         levels: Its maps, from the first to the last.
-        side: Side in pixels of the images that the levels are measured for.
-        resamples: Whether it takes images of any size and resamples them itself.
+        side: Side in pixels of the images for which the levels are measured.
+        resizes: Whether it takes images of any size and resizes them itself.
     """
 
     extractor: nn.Module
     levels: tuple[Level, ...]
     side: int
-    resamples: bool
+    resizes: bool
 
 
 def build_backbone(
     name: str,
     in_chans: int = 3,
-    img_size: int | None = None,
+    img_size: int | Sequence[int] | None = None,
     pretrained: bool = False,
     args: Mapping[str, Any] | None = None,
 ) -> Backbone:
-    """The feature extractor of a timm model, its last three levels unless `args` holds other `out_indices`.
+    """Build the feature extractor of a timm model, of its last three levels unless `args` holds other `out_indices`.
 
     Args:
         name: Name of a timm model, with or without the tag of its weights.
         in_chans: Channels of the images.
-        img_size: Side of the images in pixels; None takes the model's own.
+        img_size: Side of the images in pixels, or a pair of equal sides; None for the model's own.
         pretrained: Load timm's weights.
-        args: Anything else for `timm.create_model`.
+        args: Further arguments for `timm.create_model`.
 
     Raises:
-        InputError: If there is no such model, it does not give three levels or more of square maps, or its weights
-            cannot be loaded.
+        InputError: If there is no such model, it has fewer than three levels of square maps, or its weights cannot be
+            loaded.
 
     Example:
         >>> from qcs.models.backbone import build_backbone
@@ -79,32 +79,54 @@ def build_backbone(
     """
     given = checked_args(args)
     side = image_side(name, img_size, given)
-    extractor = _pretrained(name, in_chans, img_size, given) if pretrained else _create(name, in_chans, img_size, given)
+    fixed = None if img_size is None else side
+    extractor = _pretrained(name, in_chans, fixed, given) if pretrained else _create(name, in_chans, fixed, given)
     try:
         levels, unused = measure(extractor, in_chans, side)
-    except Exception as error:  # whatever layers raise that an image is too small for
+    except Exception as error:  # layers raise errors of many kinds for images that are too small
         raise InputError(
-            f"{name} gives no feature maps for images of {side} pixels ({_brief(error)}); image sizes near by that "
-            f"work: {_listed(sizes_near(name, side, None, given))}"
+            f"{name} gives no feature maps for images of {side} pixels ({_brief(error)}); nearby image sizes "
+            f"that work: {_listed(sizes_near(name, side, None, given))}"
         ) from error
     if len(levels) < len(LAST_THREE):
         raise InputError(f"a backbone must give at least 3 levels of feature maps, {name} gives {len(levels)}")
     for parameter in unused:
         parameter.requires_grad_(False)
-    resamples = any(isinstance(module, NearestResize) for module in extractor.modules())
-    return Backbone(extractor, levels, side, resamples)
+    resizes = any(isinstance(module, NearestResize) for module in extractor.modules())
+    return Backbone(extractor, levels, side, resizes)
 
 
 def feature_maps(extractor: nn.Module, images: Tensor) -> list[Tensor]:
-    """Maps (B, C, H, W) of every level, whichever way around the extractor gives them."""
+    """Return the maps (B, C, H, W) of every level, also of extractors that order them (B, H, W, C)."""
     maps: list[Tensor] = extractor(images)
     if getattr(extractor, "output_fmt", Format.NCHW) == Format.NHWC:
         return [x.permute(0, 3, 1, 2) for x in maps]
     return maps
 
 
+def feature_levels(extractor: Any, prefix: str) -> list[dict[str, Any]]:
+    """Return timm's `feature_info` of an extractor's levels, as a model that contains the extractor has it.
+
+    Args:
+        extractor: timm's feature extractor.
+        prefix: Name of the extractor in the model.
+
+    Returns:
+        For each level `num_chs`, `reduction` (input pixels per pixel of the map) and `module`, the name of the module
+        that computes it in the model, or an empty name if the extractor has no such module.
+    """
+    modules = dict(extractor.named_modules())
+    levels = []
+    for level in extractor.feature_info.get_dicts():
+        name = level["module"]
+        names = (f"model.{name}", name, name.replace(".", "_"))  # as timm's extractors wrap or flatten their model
+        module = next((f"{prefix}.{found}" for found in names if found in modules), "")
+        levels.append({"num_chs": level["num_chs"], "reduction": level["reduction"], "module": module})
+    return levels
+
+
 def measure(extractor: nn.Module, in_chans: int, side: int) -> tuple[tuple[Level, ...], list[nn.Parameter]]:
-    """The levels for square images, and the parameters that none of them depends on; nothing is computed."""
+    """Return the levels for square images and the parameters that no level depends on, without computing values."""
     training = extractor.training
     named = dict(extractor.named_parameters())
     with torch.inference_mode(False), torch.enable_grad():
@@ -124,7 +146,7 @@ def measure(extractor: nn.Module, in_chans: int, side: int) -> tuple[tuple[Level
 
 
 class _Maps(nn.Module):
-    """`feature_maps` as a module, for `functional_call`."""
+    """Wraps `feature_maps` in a module, for `functional_call`."""
 
     def __init__(self, extractor: nn.Module) -> None:
         super().__init__()
@@ -139,10 +161,10 @@ def _below(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def choose_grid(name: str, backbone: Backbone, grid_size: int | None, args: Mapping[str, Any] | None) -> int:
-    """The grid that every level can be halved to: the one asked for, or the smallest level halved to 8 at most.
+    """Return the grid that every level can be halved to: `grid_size`, or the smallest level halved to 8 at most.
 
     Raises:
-        InputError: If a level cannot be halved to it; image sizes near by that work are named.
+        InputError: If a level cannot be halved to it; the message names nearby image sizes that work.
     """
     sides = [level.side for level in backbone.levels]
     grid = common_grid(sides) if grid_size is None else grid_size
@@ -151,12 +173,12 @@ def choose_grid(name: str, backbone: Backbone, grid_size: int | None, args: Mapp
     near = _listed(sizes_near(name, backbone.side, grid_size, args))
     raise InputError(
         f"images of {backbone.side} pixels give feature maps of sides {_listed(sides)} in {name}, which cannot all be "
-        f"halved to a grid of side {grid}; image sizes near by that work: {near}"
+        f"halved to a grid of side {grid}; nearby image sizes that work: {near}"
     )
 
 
 def sizes_near(name: str, side: int, grid_size: int | None, args: Mapping[str, Any] | None) -> list[int]:
-    """The next smaller and the next larger image size, in pixels, whose maps have a common grid, where there are."""
+    """Return the next smaller and next larger image size, in pixels, whose maps have a common grid, if they exist."""
     given = checked_args(args)
     with torch.device("meta"):
         reduction = max(_create(name, 3, None, given).feature_info.reduction())
@@ -173,33 +195,33 @@ def _works(name: str, side: int, grid_size: int | None, args: dict[str, Any]) ->
     try:
         with torch.device("meta"):
             levels, _ = measure(_create(name, 3, side, args), 3, side)
-    except Exception:  # the question is only whether it can be done
+    except Exception:  # only whether it works matters here
         return False
     sides = [level.side for level in levels]
     return all(halvings(x, common_grid(sides) if grid_size is None else grid_size) is not None for x in sides)
 
 
-def image_side(name: str, img_size: int | None, args: Mapping[str, Any] | None = None) -> int:
-    """Side in pixels of the images a backbone is to take: the one asked for, or the model's own.
+def image_side(name: str, img_size: int | Sequence[int] | None, args: Mapping[str, Any] | None = None) -> int:
+    """Return the side in pixels of a backbone's images: `img_size`, or the model's own.
 
     Raises:
-        InputError: If it is no positive whole number, or the model's own images are not square.
+        InputError: If the images are not square, or `img_size` is no number of pixels.
     """
     if img_size is not None:
-        if not isinstance(img_size, int) or img_size < 1:
-            raise InputError(f"img_size must be a side in pixels, a positive whole number; got {img_size!r}")
-        return img_size
+        return square_side(img_size)
     _, height, width = backbone_cfg(name, args).input_size
     if height != width:
-        raise InputError(f"{name} is made for images of {height} x {width} pixels; choose a square with img_size")
+        raise InputError(
+            f"{name} takes images of {height} x {width} pixels by default; choose a square with img_size=..."
+        )
     return int(height)
 
 
 def backbone_cfg(name: str, args: Mapping[str, Any] | None = None) -> PretrainedCfg:
-    """The metadata of a backbone in timm: preprocessing, and where its weights lie.
+    """Return timm's metadata of a backbone: preprocessing and source of its weights.
 
     Raises:
-        InputError: If timm has no such model or weights; the nearest names are suggested.
+        InputError: If timm has no such model or weights; the message suggests the nearest names.
     """
     args = args or {}
     architecture, _, tag = name.partition(".")
@@ -210,7 +232,7 @@ def backbone_cfg(name: str, args: Mapping[str, Any] | None = None) -> Pretrained
     overlay = args.get("pretrained_cfg_overlay")
     try:
         return resolve_pretrained_cfg(architecture, args.get("pretrained_cfg") or tag or None, overlay)
-    except Exception as error:  # a tag, or an entry of the metadata, that timm does not know
+    except Exception as error:  # timm does not know the tag or an entry of the metadata
         tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
         raise InputError(
             f"timm does not know these weights or metadata of {name} ({_brief(error)}); tags of its weights: "
@@ -219,10 +241,10 @@ def backbone_cfg(name: str, args: Mapping[str, Any] | None = None) -> Pretrained
 
 
 def checked_args(args: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Arguments for `timm.create_model`, with tuples for the lists that JSON makes of them.
+    """Return arguments for `timm.create_model`, with JSON's lists turned back into tuples.
 
     Raises:
-        InputError: If one is not for the backbone alone.
+        InputError: If one is set by the network.
     """
     if taken := [name for name in RESERVED if name in (args or {})]:
         raise InputError(
@@ -233,7 +255,7 @@ def checked_args(args: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def without_sources(args: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The arguments that belong to the network and are saved with it: all but where weights lie.
+    """Return the arguments that are saved with the network: all but the location of weights.
 
     Raises:
         InputError: If one cannot be saved.
@@ -249,13 +271,13 @@ def without_sources(args: Mapping[str, Any] | None) -> dict[str, Any] | None:
         json.dumps(kept)
     except TypeError as error:
         raise InputError(
-            f"backbone_args are saved with the network and must be plain values (numbers, words, lists): {error}"
+            f"backbone_args are saved with the network and must be plain values (numbers, strings, lists): {error}"
         ) from error
     return kept
 
 
 def layer_order(name: str, args: Mapping[str, Any] | None, coarse: bool) -> dict[str, int]:
-    """The layer that timm puts every parameter of the model in, under the names that its feature extractors use."""
+    """Return the layer to which timm assigns each parameter, by the names that its feature extractors use."""
     from timm.optim import auto_group_layers
 
     rest = {key: value for key, value in checked_args(args).items() if key not in EXTRACTION}
@@ -282,15 +304,15 @@ def _create(name: str, in_chans: int, img_size: int | None, args: dict[str, Any]
             raise
         options = ", ".join(f"{key}={value!r}" for key, value in given.items())
         raise InputError(
-            f"{name} cannot be a backbone with {options} ({_brief(error)}); it must be a timm model with features_only "
-            "of three levels or more that takes these arguments"
+            f"{name} cannot be a backbone with {options} ({_brief(error)}); choose a timm model that supports "
+            "features_only with three levels or more and takes these arguments"
         ) from error
 
 
 def _pretrained(name: str, in_chans: int, img_size: int | None, args: dict[str, Any]) -> Any:
-    """The extractor with timm's weights, after making sure that they fill it.
+    """Return the extractor with timm's weights, and check that they fill it.
 
-    timm loads the weights of feature extractors leniently, so that a file of another model would leave them random.
+    timm loads the weights of feature extractors leniently: a file of another model would leave them random.
     """
     state = torch.get_rng_state()
     fresh = _create(name, in_chans, img_size, args)
@@ -299,17 +321,17 @@ def _pretrained(name: str, in_chans: int, img_size: int | None, args: dict[str, 
         loaded = _create(name, in_chans, img_size, args, pretrained=True)
     except InputError:
         raise
-    except Exception as error:  # of the network, the Hub's client, the file, or its fit
+    except Exception as error:  # errors of the connection, the Hub client or the file
         raise InputError(
-            f"cannot load timm's weights of {name} ({_brief(error)}); check the connection, give a downloaded file "
+            f"cannot load timm's weights of {name} ({_brief(error)}); check the connection, name a downloaded file "
             "with backbone_args=dict(pretrained_cfg_overlay=dict(file=PATH)), or leave out pretrained_backbone"
         ) from error
     pairs = zip(fresh.named_parameters(), loaded.parameters(), strict=True)
     left = [key for (key, before), after in pairs if _is_random(before) and torch.equal(before, after)]
     if left:
         raise InputError(
-            f"timm's weights of {name} leave {len(left)} parameters as they were, {left[0]} among them: they are of "
-            "another model"
+            f"timm's weights of {name} leave {len(left)} parameters unchanged, such as {left[0]}: they belong to "
+            f"another model; name weights of {name}"
         )
     return loaded
 

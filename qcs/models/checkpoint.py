@@ -195,7 +195,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def load_pickle(path: Path) -> Any:
+def load_pickle(path: Path) -> object:
     """Read a PyTorch file; objects of classes that PyTorch does not consider safe come out inert.
 
     Raises:

@@ -7,52 +7,33 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.layers import ClassifierHead
+from timm.layers import ClassifierHead, DropPath
 from timm.models import generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
-from timm.models._features_fx import register_notrace_module
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from qcs.errors import InputError
-from qcs.layers import PReLU
+from qcs.errors import InputError, check_choice
+from qcs.layers.recompute import recompute
+from qcs.layers.resize import NearestResize, Subsample, square_side
 from qcs.models._builder import build
-from qcs.models.recompute import recompute
-
-
-class Subsample(nn.Module):
-    """Takes every `stride`-th row and column; the max-pool with kernel 1 of the original, without its search.
-
-    Args:
-        stride: In pixels.
-    """
-
-    def __init__(self, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Feature map (B, C, H, W) to (B, C, H / stride, W / stride)."""
-        return x if self.stride == 1 else F.avg_pool2d(x, 1, self.stride)
-
-    def extra_repr(self) -> str:
-        return f"stride={self.stride}"
+from qcs.typed_call import same_signature
 
 
 class IRUnit(nn.Module):
     """Residual unit BN, conv, PReLU, conv (with the stride), BN; nothing after the sum.
 
     Args:
-        in_chs: Channels that come in.
-        out_chs: Channels that go out.
+        in_chs: Channels of the input.
+        out_chs: Channels of the output.
         stride: Stride of the second convolution and of the shortcut, in pixels.
+        drop_path_rate: Stochastic depth: probability that a sample skips the unit.
     """
 
-    def __init__(self, in_chs: int, out_chs: int, stride: int) -> None:
+    def __init__(self, in_chs: int, out_chs: int, stride: int, drop_path_rate: float = 0.0) -> None:
         super().__init__()
         self.shortcut: nn.Module
         if in_chs == out_chs:
@@ -62,38 +43,24 @@ class IRUnit(nn.Module):
             self.shortcut = nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(out_chs)))
         self.norm1 = nn.BatchNorm2d(in_chs)
         self.conv1 = nn.Conv2d(in_chs, out_chs, 3, 1, 1, bias=False)
-        self.act = PReLU(out_chs)
+        self.act = nn.PReLU(out_chs)
         self.conv2 = nn.Conv2d(out_chs, out_chs, 3, stride, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(out_chs)
+        self.drop_path = DropPath(drop_path_rate) if drop_path_rate > 0 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Feature map (B, in_chs, H, W) to (B, out_chs, H / stride, W / stride)."""
-        residual: Tensor = self.norm2(self.conv2(self.act(self.conv1(self.norm1(x)))))
+        """Return the feature map (B, in_chs, H, W) as (B, out_chs, H / stride, W / stride)."""
+        residual: Tensor = self.drop_path(self.norm2(self.conv2(self.act(self.conv1(self.norm1(x))))))
         return self.shortcut(x) + residual
 
+    if TYPE_CHECKING:
 
-@register_notrace_module  # its branch depends on the shape, so torch.fx takes it whole
-class NearestResize(nn.Module):
-    """Resamples images to a fixed square by nearest neighbour; images of that size pass unchanged.
-
-    Args:
-        size: Side in pixels.
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) to (B, C, size, size)."""
-        return x if x.shape[-2:] == (self.size, self.size) else F.interpolate(x, self.size, mode="nearest")
-
-    def extra_repr(self) -> str:
-        return f"size={self.size}"
+        @same_signature(forward)
+        def __call__(self) -> object: ...
 
 
 class IRNet(nn.Module):
-    """IR network: a stem, then stages of residual units; the first unit of a stage has the stage's stride.
+    """Computes a stem, then stages of residual units; the first unit of a stage has the stage's stride.
 
     Args:
         depths: Units per stage.
@@ -101,11 +68,17 @@ class IRNet(nn.Module):
         strides: Stride per stage, in pixels.
         stem_width: Channels of the stem.
         stem_stride: Stride of the stem, in pixels.
-        img_size: Side in pixels of the images inside; others are resampled by nearest neighbour, as published.
+        img_size: Side in pixels of the images inside the network, or a pair of equal sides; images of other sizes are
+            resized by nearest neighbor, as published.
         in_chans: Channels of the images.
         num_classes: Classes of the linear head; 0 for none.
-        global_pool: Pooling before the head, a timm name; empty for none.
+        global_pool: Pooling before the head, a name of timm's; empty for none.
         drop_rate: Dropout before the head, a probability.
+        drop_path_rate: Stochastic depth: probability that a sample skips the last unit, growing linearly from 0 at the
+            first.
+
+    Raises:
+        InputError: If `img_size` is no square.
 
     Example:
         >>> import timm, torch, qcs
@@ -121,46 +94,77 @@ class IRNet(nn.Module):
         strides: Sequence[int] = (2, 2, 2),
         stem_width: int = 64,
         stem_stride: int = 1,
-        img_size: int = 112,
+        img_size: int | Sequence[int] = 112,
         in_chans: int = 3,
         num_classes: int = 7,
         global_pool: str = "avg",
         drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.num_features = self.head_hidden_size = widths[-1]
         self.grad_checkpointing = False
-        self.resize = NearestResize(img_size)
+        self.resize = NearestResize(square_side(img_size))
         conv = nn.Conv2d(in_chans, stem_width, 3, stem_stride, 1, bias=False)
-        self.stem = nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(stem_width), act=PReLU(stem_width)))
+        self.stem = nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(stem_width), act=nn.PReLU(stem_width)))
         self.stages = nn.Sequential()
         self.feature_info: list[dict[str, Any]] = []
         before, reduction = stem_width, stem_stride
+        last = max(sum(depths) - 1, 1)
+        rates = iter([drop_path_rate * index / last for index in range(sum(depths))])
         for index, (depth, width, stride) in enumerate(zip(depths, widths, strides, strict=True)):
-            rest = [IRUnit(width, width, 1) for _ in range(depth - 1)]
-            self.stages.append(nn.Sequential(IRUnit(before, width, stride), *rest))
+            shapes = [(before, width, stride), *[(width, width, 1)] * (depth - 1)]
+            self.stages.append(nn.Sequential(*(IRUnit(*shape, next(rates)) for shape in shapes)))
             before, reduction = width, reduction * stride
             self.feature_info.append(dict(num_chs=width, reduction=reduction, module=f"stages.{index}"))
         self.head = ClassifierHead(widths[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Parameter groups from input to output, for layer-wise learning rates."""
+        """Return patterns that order the parameters from input to output, for layer-wise learning rates."""
         return dict(stem=r"^stem", blocks=r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)")
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute activations in the backward pass instead of keeping them; running statistics stay exact."""
+        """Recompute activations in the backward pass instead of storing them; running statistics stay exact."""
         self.grad_checkpointing = enable
 
     def get_classifier(self) -> nn.Module:
-        """The linear head."""
+        """Return the linear head."""
         classifier: nn.Module = self.head.fc
         return classifier
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the head by a fresh one for `num_classes`; 0 removes it."""
+        """Replace the head by a freshly initialized one.
+
+        Args:
+            num_classes: Number of classes; 0 removes the head.
+            global_pool: Pooling before the head, as at creation; None keeps it.
+        """
         self.num_classes = num_classes
         self.head.reset(num_classes, pool_type=global_pool)
+
+    @overload
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: Literal[False] = False,
+    ) -> tuple[Tensor, list[Tensor]]: ...
+
+    @overload
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        *,
+        intermediates_only: Literal[True],
+    ) -> list[Tensor]: ...
 
     def forward_intermediates(
         self,
@@ -171,28 +175,27 @@ class IRNet(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Feature maps of chosen stages, with timm's arguments; there is no final norm to apply.
+        """Return the feature maps of chosen stages, with timm's arguments.
 
         Args:
             x: Images (B, C, H, W).
-            indices: The stages to take, or how many of the last; None takes all.
-            norm: Accepted for timm's sake.
-            stop_early: Do not run the stages after the last one taken.
+            indices: The stages, or how many of the last ones; None for all. `feature_info` describes them.
+            norm: No effect: the network has no final norm.
+            stop_early: Skip the stages after the last chosen one.
             output_fmt: Only "NCHW".
-            intermediates_only: Leave out the last feature map.
+            intermediates_only: Return the maps alone.
 
         Returns:
-            The taken maps, or the pair (last map, taken maps).
+            The maps (B, C_stage, H, W), or a pair of the last computed map and the maps.
 
         Raises:
-            InputError: If another output format is asked for.
+            InputError: If another output format is requested.
         """
-        if output_fmt != "NCHW":
-            raise InputError(f"output_fmt must be 'NCHW', got {output_fmt!r}")
-        taken, last = feature_take_indices(len(self.stages), indices)
+        check_choice("output_fmt", output_fmt, ("NCHW",))
+        taken, last_stage = feature_take_indices(len(self.stages), indices)
         maps = []
         x = self.stem(self.resize(x))
-        for index, stage in enumerate(self.stages[: last + 1] if stop_early else self.stages):
+        for index, stage in enumerate(self.stages[: last_stage + 1] if stop_early else self.stages):
             x = self._run_stage(stage, x)
             if index in taken:
                 maps.append(x)
@@ -201,7 +204,7 @@ class IRNet(nn.Module):
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drop the stages after the last one in `indices`, and the head; returns the stages kept for taking."""
+        """Remove the stages after the last one in `indices`, and the head; return the chosen stages' positions."""
         taken, last = feature_take_indices(len(self.stages), indices)
         self.stages = self.stages[: last + 1]
         if prune_head:
@@ -212,26 +215,33 @@ class IRNet(nn.Module):
         raise InputError("torch.jit.script cannot compile this network; use torch.jit.trace")
 
     def _run_stage(self, stage: nn.Module, x: Tensor) -> Tensor:
+        if not (self.grad_checkpointing and self.training and torch.is_grad_enabled()):
+            out: Tensor = stage(x)
+            return out
         for unit in stage.children():
-            recomputing = self.grad_checkpointing and self.training and torch.is_grad_enabled()
-            x = recompute(unit, x) if recomputing else unit(x)
+            x = recompute(unit, x)
         return x
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) to the last feature map."""
+        """Return the last feature map of images (B, C, H, W)."""
         x = self.stem(self.resize(x))
         for stage in self.stages:
             x = self._run_stage(stage, x)
         return x
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Last feature map to logits (B, classes), or to pooled features (B, C)."""
+        """Return logits (B, classes) of the last feature map, or pooled features (B, C)."""
         out: Tensor = self.head(x, pre_logits=pre_logits)
         return out
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) to logits (B, classes)."""
+        """Return logits (B, classes) of images (B, C, H, W)."""
         return self.forward_head(self.forward_features(x))
+
+    if TYPE_CHECKING:
+
+        @same_signature(forward)
+        def __call__(self) -> object: ...
 
 
 def _cfg(**kwargs: Any) -> dict[str, Any]:
@@ -268,19 +278,19 @@ def _create_ir(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
 
 @register_model
 def ir50(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """First three stages of IR-50 (ArcFace); images of any size are resampled to 112 pixels."""
+    """Build the first three stages of IR-50 (ArcFace); it resizes images of any size to 112 pixels."""
     return _create_ir("ir50", pretrained, **{"img_size": 112, **kwargs})
 
 
 @register_model
 def ir_small(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """An IR network of four stages for 48-pixel faces; its maps are those of the last three."""
+    """Build an IR network of four stages for 48-pixel faces; its feature maps are those of the last three."""
     args = dict(depths=(2, 2, 2, 2), widths=(32, 64, 128, 256), strides=(2, 2, 2, 1), stem_width=32, img_size=48)
     return _create_ir("ir_small", pretrained, **{**args, **kwargs})
 
 
 @register_model
 def ir_nano(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """A small IR network for 48-pixel faces that trains on two CPU cores."""
+    """Build a small IR network for 48-pixel faces that trains on two CPU cores."""
     args = dict(depths=(1, 1, 1), widths=(32, 64, 128), strides=(2, 1, 2), stem_width=32, stem_stride=2, img_size=48)
     return _create_ir("ir_nano", pretrained, **{**args, **kwargs})

@@ -1,8 +1,8 @@
-"""The registered networks: what each name fixes, and its metadata.
+"""The registered networks: arguments and metadata of each name.
 
-A name is `architecture.tag`: the architecture is code, the tag a set of weights and with it classes, label names,
-residual variant, dropout and preprocessing. timm's configuration holds what timm has a field for; residual variant and
-dropout are arguments (`OWN_ARGS`), the accuracy stands in `REPORTED_ACCURACY`.
+A name is `architecture.tag`: the architecture is code, the tag names a set of weights with its classes, label names,
+residual variant, dropout and preprocessing. timm's configuration holds what timm has a field for; `OWN_ARGS` holds
+residual variant and dropout, `REPORTED_ACCURACY` the accuracy. `qcs_any`, `dcs_any` and `base_any` take any backbone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NANO: dict[str, Any] = dict(
 )
 ANY: dict[str, Any] = dict(backbone="resnet18", embed_dim=256, base_depth=2, num_heads=8)
 
-# Where a network, published or in the package, differs from the defaults of `CrossSimilarityNetwork`.
+# Arguments by which a network, published or shipped, differs from the defaults of `CrossSimilarityNetwork`.
 OWN_ARGS: dict[str, dict[str, Any]] = {
     "dcs_ir50.raf_db": dict(cross_drop_rate=0.2),
     "dcs_ir50.ferplus": dict(cross_drop_rate=0.2, drop_attention_projection=True, residual="identity"),
@@ -42,7 +42,7 @@ OWN_ARGS: dict[str, dict[str, Any]] = {
     "qcs_ir50.affectnet8": dict(drop_attention_projection=True),
     "qcs_small.ferplus": dict(base_drop_rate=0.1, cross_drop_rate=0.1),
 }
-# Test accuracy that the paper reports for its own weights of these names, in [0, 1].
+# Test accuracy in [0, 1] that the paper reports for its own weights of these names.
 REPORTED_ACCURACY: dict[str, float] = {
     "dcs_ir50.raf_db": 0.9257,
     "dcs_ir50.ferplus": 0.9141,
@@ -62,7 +62,7 @@ RESIZE_BEFORE_CROP = {
 
 
 def _cfg(**kwargs: Any) -> dict[str, Any]:
-    """Metadata that the networks share, and what one has of its own."""
+    """Return the metadata that all networks share, updated by `kwargs`."""
     return {
         "num_classes": 7,
         "interpolation": "bilinear",
@@ -71,7 +71,7 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
         "mean": IMAGENET_DEFAULT_MEAN,
         "std": IMAGENET_DEFAULT_STD,
         "first_conv": "backbone.model.stem.conv",
-        # Of the base classifier, of a cross classifier that is a transformer, of one that is a linear layer.
+        # Heads of the base classifier, of a cross classifier with a transformer, of one that is a linear layer.
         "classifier": ("base.head", "distillation.classifier.head", "distillation.classifier"),
         "paper_ids": "arXiv:2411.01988",
         "paper_name": "QCS: Feature Refining from Quadruplet Cross Similarity for Facial Expression Recognition",
@@ -103,32 +103,32 @@ default_cfgs = generate_default_cfgs(_CFGS)
 
 
 def _create(variant: str, pretrained: bool, **kwargs: Any) -> CrossSimilarityNetwork:
-    """The network of a registered name, with metadata that fits it."""
+    """Build the network of a registered name, with metadata that fits it."""
     if kwargs.pop("features_only", False):
         raise InputError(
-            f"{variant} classifies, it gives no feature maps; those are its backbone's: "
+            f"{variant} does not support features_only; call model.forward_intermediates(images), or use its backbone: "
             f"timm.create_model({kwargs['backbone']!r}, features_only=True)"
         )
     name, _ = resolve(variant, kwargs)
-    model = build(
-        CrossSimilarityNetwork,
-        variant,
-        pretrained,
-        kwargs_filter=("global_pool",),
-        **{**OWN_ARGS.get(name, {}), **kwargs},
-    )
+    own = {key: value for key, value in OWN_ARGS.get(name, {}).items() if key not in _replaced_by(kwargs)}
+    model = build(CrossSimilarityNetwork, variant, pretrained, **{**own, **kwargs})
     model.pretrained_cfg = model.default_cfg = _fitted(model.pretrained_cfg, model)
     return model
+
+
+def _replaced_by(kwargs: dict[str, Any]) -> tuple[str, ...]:
+    """Return the arguments of a name that the caller's replace: `drop_rate` stands for both rates."""
+    return ("base_drop_rate", "cross_drop_rate") if "drop_rate" in kwargs else ()
 
 
 def _create_on(variant: str, pretrained: bool, **kwargs: Any) -> CrossSimilarityNetwork:
     name, cfg = resolve(variant, kwargs)
     if pretrained and not (cfg.has_weights or cfg.source):
         raise InputError(
-            f"{name} has no weights of its own, for its backbone may be any: pretrained_backbone=True starts with "
-            "timm's weights of the backbone, checkpoint_path=... loads a trained network"
+            f"{name} has no weights of its own, since any backbone is possible: pretrained_backbone=True loads timm's "
+            "weights of the backbone, checkpoint_path=... loads a trained network"
         )
-    if isinstance(kwargs.get("pretrained_cfg"), dict):  # of trained weights: it says how their images are prepared
+    if isinstance(kwargs.get("pretrained_cfg"), dict):  # of trained weights, with the preprocessing of their images
         return _create(variant, pretrained, **kwargs)
     images = backbone_cfg(kwargs["backbone"], kwargs.get("backbone_args"))
     side = image_side(kwargs["backbone"], kwargs.get("img_size"), kwargs.get("backbone_args"))
@@ -140,9 +140,10 @@ def _create_on(variant: str, pretrained: bool, **kwargs: Any) -> CrossSimilarity
 
 
 def _fitted(cfg: dict[str, Any], model: CrossSimilarityNetwork) -> dict[str, Any]:
-    """The metadata with what no longer holds for this model's classes and channels put right."""
+    """Return the metadata, adapted to this model's classes and channels."""
     channels = model.model_args["in_chans"]
-    cfg = {key: tuple(value) if isinstance(value, list) else value for key, value in cfg.items()}  # lists are JSON's
+    # JSON turns tuples into lists.
+    cfg = {key: tuple(value) if isinstance(value, list) else value for key, value in cfg.items()}
     cfg = {**cfg, "num_classes": model.num_classes, "input_size": (channels, *cfg["input_size"][1:])}
     for key in ("mean", "std"):
         if len(cfg[key]) != channels:
@@ -156,71 +157,71 @@ def _fitted(cfg: dict[str, Any], model: CrossSimilarityNetwork) -> dict[str, Any
 
 @register_model
 def qcs_ir50(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
-    """Quadruplet Cross Similarity on IR50, the published network."""
+    """Build Quadruplet Cross Similarity on IR50, the published network."""
     return _create("qcs_ir50", pretrained, **{**IR50, "branches": 4, **kwargs})
 
 
 @register_model
 def dcs_ir50(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
-    """Dual Cross Similarity on IR50, the published two-branch network."""
+    """Build Dual Cross Similarity on IR50, the published two-branch network."""
     return _create("dcs_ir50", pretrained, **{**IR50, "branches": 2, **kwargs})
 
 
 @register_model
 def base_ir50(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
-    """The base network on IR50 alone: the baseline, and what QCS and DCS are at inference."""
+    """Build the base network on IR50 alone: the baseline, and QCS and DCS at inference."""
     return _create("base_ir50", pretrained, **{**IR50, "branches": 1, **kwargs})
 
 
 @register_model
 def qcs_small(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
-    """Quadruplet Cross Similarity for 48-pixel faces, of three million parameters at inference."""
+    """Build Quadruplet Cross Similarity for 48-pixel faces, with three million parameters at inference."""
     return _create("qcs_small", pretrained, **{**SMALL, "branches": 4, **kwargs})
 
 
 @register_model
 def dcs_small(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
-    """Dual Cross Similarity for 48-pixel faces, of three million parameters at inference."""
+    """Build Dual Cross Similarity for 48-pixel faces, with three million parameters at inference."""
     return _create("dcs_small", pretrained, **{**SMALL, "branches": 2, **kwargs})
 
 
 @register_model
 def base_small(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
-    """The base network of `qcs_small` and `dcs_small` alone: their baseline."""
+    """Build the base network of `qcs_small` and `dcs_small` alone: their baseline."""
     return _create("base_small", pretrained, **{**SMALL, "branches": 1, **kwargs})
 
 
 @register_model
 def qcs_nano(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
-    """Quadruplet Cross Similarity for 48-pixel faces, small enough to train on two CPU cores."""
+    """Build Quadruplet Cross Similarity for 48-pixel faces, small enough to train on two CPU cores."""
     return _create("qcs_nano", pretrained, **{**NANO, "branches": 4, **kwargs})
 
 
 @register_model
 def dcs_nano(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
-    """Dual Cross Similarity for 48-pixel faces, small enough to train on two CPU cores."""
+    """Build Dual Cross Similarity for 48-pixel faces, small enough to train on two CPU cores."""
     return _create("dcs_nano", pretrained, **{**NANO, "branches": 2, **kwargs})
 
 
 @register_model
 def base_nano(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
-    """The base network for 48-pixel faces alone: the baseline of `qcs_nano` and `dcs_nano`."""
+    """Build the base network for 48-pixel faces alone: the baseline of `qcs_nano` and `dcs_nano`."""
     return _create("base_nano", pretrained, **{**NANO, "branches": 1, **kwargs})
 
 
 @register_model
 def qcs_any(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
-    """Quadruplet Cross Similarity on any timm backbone."""
+    """Build Quadruplet Cross Similarity on any timm backbone, named by `backbone`."""
     return _create_on("qcs_any", pretrained, **{**ANY, "branches": 4, **kwargs})
 
 
 @register_model
 def dcs_any(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
-    """Dual Cross Similarity on any timm backbone."""
+    """Build Dual Cross Similarity on any timm backbone, named by `backbone`."""
     return _create_on("dcs_any", pretrained, **{**ANY, "branches": 2, **kwargs})
 
 
 @register_model
 def base_any(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
-    """The base network on any timm backbone: the baseline, and what QCS and DCS are at inference."""
+    """Build the base network on any timm backbone: the baseline, and QCS and DCS at inference."""
     return _create_on("base_any", pretrained, **{**ANY, "branches": 1, **kwargs})

@@ -342,7 +342,7 @@ BAD_OPTIONS: list[tuple[tuple[object, ...], str]] = [
     (("--model-arg", "base_depth=many"), "cannot build base_nano with base_depth='many': .*"),
     (
         ("--model-arg", "grid_size=5"),
-        "images of 48 pixels give .* cannot all be halved to a grid of side 5; image sizes near by that work: 40, 80",
+        "images of 48 pixels give .* cannot all be halved to a grid of side 5; nearby image sizes that work: 40, 80",
     ),
     (
         ("--init", "gone.safetensors"),

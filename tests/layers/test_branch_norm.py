@@ -12,9 +12,10 @@ from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from qcs.errors import InputError
 from qcs.layers import branch_norm
-from qcs.layers.branch_norm import branches_at_once, split_by_branch
-from qcs.models.recompute import recompute
+from qcs.layers.branch_norm import branches_at_once, convert_branch_batch_norm, separates_branches
+from qcs.layers.recompute import recompute
 
 EXACT: dict[str, Any] = dict(rtol=1e-10, atol=1e-12)
 
@@ -37,7 +38,7 @@ def step(network: nn.Module, parts: list[Tensor], at_once: bool) -> tuple[list[T
 def test_branches_at_once_are_branches_in_turn(norm: type[nn.Module], branches: int) -> None:
     network = nn.Sequential(nn.Conv2d(3, 5, 3), norm(5), nn.Conv2d(5, 4, 1), norm(4)).double()
     plain = copy.deepcopy(network)
-    assert split_by_branch(network)
+    assert convert_branch_batch_norm(network) is network and separates_branches(network)
     parts = [torch.randn(3, 3, 7, 5, dtype=torch.float64) * (1 + i) + i for i in range(branches)]
     (out, gradients), (expected, wanted) = step(network, parts, at_once=True), step(plain, parts, at_once=False)
     assert_close(out, expected, **EXACT)
@@ -47,8 +48,7 @@ def test_branches_at_once_are_branches_in_turn(norm: type[nn.Module], branches: 
 
 
 def test_outside_and_in_evaluation_it_is_the_norm_that_it_was() -> None:
-    plain, network = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
-    split_by_branch(network)
+    plain, network = nn.BatchNorm2d(3), convert_branch_batch_norm(nn.BatchNorm2d(3))
     images = torch.randn(4, 3, 5, 5)
     assert torch.equal(network(images), plain(images))
     with branches_at_once(network.eval(), 2):
@@ -60,12 +60,42 @@ def test_outside_and_in_evaluation_it_is_the_norm_that_it_was() -> None:
 def test_norms_of_timm_can_be_split_and_keep_their_names(name: str) -> None:
     network = timm.create_model(name)
     keys = list(network.state_dict())
-    assert split_by_branch(network)
+    assert separates_branches(convert_branch_batch_norm(network))
     assert list(network.state_dict()) == keys
 
 
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(3), BatchNormAct2d(3), nn.BatchNorm2d(3, affine=False)])
+def test_a_converted_norm_is_a_new_one_with_the_parameters_and_buffers_of_the_old(norm: nn.Module) -> None:
+    before = type(norm)
+    converted = convert_branch_batch_norm(norm.eval())
+    assert converted is not norm and type(norm) is before
+    assert isinstance(converted, before) and type(converted) is not before
+    assert not converted.training
+    for (name, old), (same, new) in zip(norm.state_dict().items(), converted.state_dict().items(), strict=True):
+        assert name == same and new.data_ptr() == old.data_ptr()
+    assert all(x is y for x, y in zip(norm.parameters(), converted.parameters(), strict=True))
+    assert repr(converted.extra_repr()) == repr(norm.extra_repr())
+    assert convert_branch_batch_norm(converted) is converted
+
+
+def test_converted_norms_keep_the_activation_of_timm() -> None:
+    norm = BatchNormAct2d(3, act_layer=nn.SiLU)
+    converted: Any = convert_branch_batch_norm(norm)
+    assert isinstance(converted.act, nn.SiLU)
+    images = torch.randn(2, 3, 4, 4)
+    assert torch.equal(converted(images), norm(images))
+
+
+def test_pytorch_s_conversion_is_seen_and_refused_where_it_drops_activations() -> None:
+    plain = convert_branch_batch_norm(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))
+    assert not separates_branches(nn.SyncBatchNorm.convert_sync_batchnorm(plain))
+    with_activation = convert_branch_batch_norm(nn.Sequential(nn.Conv2d(3, 4, 1), BatchNormAct2d(4)))
+    with pytest.raises(InputError, match=r"removed activations of this network .* batch_norm='world'"):
+        separates_branches(nn.SyncBatchNorm.convert_sync_batchnorm(with_activation))
+
+
 def test_other_norms_over_the_batch_are_not_taken_for_split() -> None:
-    assert not split_by_branch(nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm1d(3)))
+    assert not separates_branches(convert_branch_batch_norm(nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm1d(3))))
 
 
 def test_recomputing_leaves_the_statistics_of_all_processes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +103,7 @@ def test_recomputing_leaves_the_statistics_of_all_processes_alone(monkeypatch: p
     monkeypatch.setattr(branch_norm, "mean_over_processes", lambda x: x)
     monkeypatch.setattr(branch_norm.dist, "get_world_size", lambda: 1)
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).double()
-    split_by_branch(network, world=True)
+    convert_branch_batch_norm(network, world=True)
     plain = copy.deepcopy(network)
     images = torch.randn(3, 3, 4, 4, dtype=torch.float64)
     recompute(network, images).square().sum().backward()
@@ -84,7 +114,7 @@ def test_recomputing_leaves_the_statistics_of_all_processes_alone(monkeypatch: p
 
 def test_over_processes_the_formula_is_that_of_the_norm(monkeypatch: pytest.MonkeyPatch) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 1), BatchNormAct2d(4)).double()
-    split_by_branch(network, world=True)
+    convert_branch_batch_norm(network, world=True)
     plain = copy.deepcopy(network)
     parts = [torch.randn(3, 3, 4, 4, dtype=torch.float64) for _ in range(2)]
     expected = step(plain, parts, at_once=True)
@@ -97,5 +127,6 @@ def test_over_processes_the_formula_is_that_of_the_norm(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("norm", [torch.nn.BatchNorm2d(3, affine=False), torch.nn.BatchNorm2d(3, momentum=None)])
 def test_norms_that_cannot_span_the_world_are_told_of(norm: torch.nn.Module) -> None:
-    assert split_by_branch(norm)
-    assert not split_by_branch(norm, world=True)
+    converted = convert_branch_batch_norm(norm, world=True)
+    assert separates_branches(converted)
+    assert not separates_branches(converted, world=True)

@@ -106,8 +106,8 @@ def test_ablation_replaces_the_attention_alone() -> None:
 @pytest.mark.parametrize(
     ("module_class", "options", "message"),
     [
-        (DualCrossModule, {"residual": "none"}, "residual must be one of 'normalized', 'identity'; got 'none'"),
-        (DualCrossModule, {"attention": "mha"}, "attention must be one of 'csa', 'sdpa'; got 'mha'"),
+        (DualCrossModule, {"residual": "none"}, "residual must be one of normalized, identity; got 'none'"),
+        (DualCrossModule, {"attention": "mha"}, "attention must be one of csa, sdpa; got 'mha'"),
         (DualCrossModule, {"scope": "all"}, "scope must be one of"),
         (QuadrupletCrossModule, {"residual": "none"}, "residual must be one of"),
         (QuadrupletCrossModule, {"matrices": "x"}, "matrices must be one of"),

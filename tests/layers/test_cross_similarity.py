@@ -131,10 +131,10 @@ def test_tokens_that_do_not_fit_are_refused(layer_class: type[Any], bad: Tensor,
         (lambda: CrossSimilarityAttention(0), "dim must be at least 1 channel, got 0"),
         (
             lambda: CrossSimilarityAttention(DIM, scope="all"),
-            "scope must be one of 'batch', 'sample', 'world'; got 'all'",
+            "scope must be one of batch, sample, world; got 'all'",
         ),
         (lambda: QuadrupletCrossSimilarityAttention(DIM, scope="all"), "scope must be one of"),
-        (lambda: QuadrupletCrossSimilarityAttention(DIM, matrices="x"), "matrices must be one of 's', 'd', 'sd'"),
+        (lambda: QuadrupletCrossSimilarityAttention(DIM, matrices="x"), "matrices must be one of s, d, sd"),
     ],
     ids=["dim", "dual scope", "quadruplet scope", "matrices"],
 )

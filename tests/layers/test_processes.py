@@ -84,5 +84,5 @@ def test_in_one_process_the_world_is_the_batch() -> None:
 
 def test_an_unknown_scope_names_the_known_ones() -> None:
     scope: Any = "processes"
-    with pytest.raises(InputError, match="'batch', 'sample', 'world'"):
+    with pytest.raises(InputError, match="one of batch, sample, world"):
         CrossSimilarityAttention(8, scope=scope)

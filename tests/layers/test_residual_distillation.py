@@ -74,7 +74,7 @@ def test_options_reach_the_transformer() -> None:
 
 
 def test_unknown_connection_is_refused() -> None:
-    with pytest.raises(InputError, match="connection must be one of 'vit', 'gap', 'bilinear', 'none'; got 'sum'"):
+    with pytest.raises(InputError, match="connection must be one of vit, gap, bilinear, none; got 'sum'"):
         build("sum")
 
 

@@ -43,6 +43,18 @@ def attended(x: Tensor, attention: Any) -> Tensor:
     return F.linear(torch.cat(heads, -1), attention.proj.weight, attention.proj.bias)
 
 
+def test_stochastic_depth_skips_every_block_at_its_rate() -> None:
+    model, x = build(depth=2, drop_path_rate=0.5), torch.randn(400, TOKENS, DIM)
+    assert [block.drop_path1.drop_prob for block in model.blocks] == [0.5, 0.5]
+    tokens = torch.randn(2000, 1 + TOKENS, DIM)
+    changed = (model.blocks[0](tokens) != tokens).flatten(1).any(1)
+    assert 0.7 < changed.float().mean() < 0.8  # attention or MLP run: 1 - 0.5 * 0.5
+    model.eval()
+    plain = build(depth=2).eval()
+    plain.load_state_dict(model.state_dict())
+    assert torch.equal(model(x), plain(x))
+
+
 def test_transformer_is_its_formula() -> None:
     model, x = build(depth=2).eval(), torch.randn(2, TOKENS, DIM)
     y = torch.cat((model.cls_token.expand(2, 1, DIM), x), 1) + model.pos_embed

@@ -226,7 +226,10 @@ def test_weights_of_colour_images_fit_a_grey_network(weights: Path) -> None:
 
 
 def test_weights_of_another_model_are_refused(weights: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"weights of test_vit leave \d+ parameters as they were, \S+ among them"):
+    with pytest.raises(
+        InputError,
+        match=r"weights of test_vit leave \d+ parameters unchanged, such as \S+: they belong to another model",
+    ):
         build(backbone="test_vit", **from_file(weights))
     with pytest.raises(InputError, match=r"cannot load timm's weights of resnet18 \(RuntimeError: Error\(s\) in"):
         build(backbone="resnet18", **from_file(weights))
@@ -238,7 +241,7 @@ def test_without_a_connection_the_error_says_what_to_do(monkeypatch: pytest.Monk
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(
-        InputError, match=r"cannot load timm's weights of resnet18 .*; check the connection, give a down"
+        InputError, match=r"cannot load timm's weights of resnet18 .*; check the connection, name a down"
     ):
         build(backbone="resnet18", pretrained_backbone=True)
 
@@ -247,7 +250,7 @@ def test_a_file_cannot_have_other_weights_loaded(tmp_path: Path, monkeypatch: py
     model = build(backbone="test_resnet")
     model.model_args["pretrained_backbone"] = True
     path = save_model(model, tmp_path / "weights.safetensors")
-    with pytest.raises(InputError, match="made with arguments that this version does not know: pretrained_backbone"):
+    with pytest.raises(InputError, match="has model arguments that this version does not know: pretrained_backbone"):
         qcs.load_model(path)
 
 
@@ -291,18 +294,18 @@ def test_a_frozen_backbone_gives_each_branch_what_it_gives_single_images() -> No
         ({"backbone": "resnet1"}, "unknown backbone 'resnet1'; did you mean resnet18 or resnet"),
         ({"backbone": "hf-hub:a/b"}, r"unknown backbone 'hf-hub:a/b'; timm.list_models\(\) lists all"),
         ({"backbone": "resnet18.big"}, r"these weights or metadata of resnet18.big .*; tags of its weights: a1_in1k, "),
-        ({"backbone": "qcs_nano"}, "qcs_nano classifies, it gives no feature maps"),
+        ({"backbone": "qcs_nano"}, "qcs_nano does not support features_only; call model.forward_intermediates"),
         ({"backbone_args": {"out_indices": (3, 4)}}, "must give at least 3 levels of feature maps, resnet18 gives 2"),
         ({"backbone_args": {"out_indices": (7, 8, 9)}}, r"resnet18 cannot be a backbone with out_indices=\(7, 8, 9\)"),
         ({"backbone_args": {"depth": 3}}, "resnet18 cannot be a backbone with .*depth=3.* unexpected keyword"),
         ({"backbone_args": {"checkpoint_path": "x"}}, "backbone_args may not hold checkpoint_path: use"),
         ({"backbone_args": {"act_layer": nn.ReLU}}, "must be plain values .* type is not JSON serializable"),
         ({"backbone_args": {"pretrained_cfg_overlay": {"fil": "x"}}}, "these weights or metadata of resnet18 .*'fil'"),
-        ({"img_size": 100}, "sides 13, 7, 4 in resnet18, .* grid of side 4; image sizes near by that work: 96, 128"),
+        ({"img_size": 100}, "sides 13, 7, 4 in resnet18, .* grid of side 4; nearby image sizes that work: 96, 128"),
         ({"img_size": 64, "grid_size": 3}, "cannot all be halved to a grid of side 3; .* that work: 96"),
         ({"grid_size": 0}, "cannot all be halved to a grid of side 0"),
-        ({"img_size": 0}, "img_size must be a side in pixels, a positive whole number; got 0"),
-        ({"img_size": (64, 64)}, r"img_size must be a side in pixels, .*; got \(64, 64\)"),
+        ({"img_size": 0}, "img_size must be a side in pixels, at least 1, or a pair of equal sides; got 0"),
+        ({"img_size": (64, 48)}, r"img_size must be a side in pixels, .*; got \(64, 48\)"),
         ({"backbone": "vit_tiny_patch16_224", "img_size": 8}, "no feature maps for images of 8 pixels .*that work: 16"),
         ({"backbone": "levit_128s", "img_size": None}, "sides 14, 7, 4 in levit_128s, .* that work: 192, 256"),
         (

@@ -39,7 +39,7 @@ def test_levels_are_those_of_real_images(name: str, side: int) -> None:
         maps = feature_maps(backbone.extractor.eval(), torch.randn(2, 3, side, side))
     assert [tuple(x.shape) for x in maps] == [(2, c, s, s) for c, s in backbone.levels]
     assert [level.channels for level in backbone.levels] == backbone.extractor.feature_info.channels()
-    assert (backbone.side, backbone.resamples) == (side, False)
+    assert (backbone.side, backbone.resizes) == (side, False)
 
 
 def test_last_three_levels_are_taken_unless_others_are_asked_for() -> None:
@@ -145,6 +145,6 @@ def test_tag_and_overlay_decide_the_metadata() -> None:
 
 def test_a_backbone_made_for_oblong_images_needs_a_size() -> None:
     args = {"pretrained_cfg_overlay": {"input_size": (3, 64, 96)}}
-    with pytest.raises(InputError, match="test_resnet is made for images of 64 x 96 pixels; choose a square with"):
+    with pytest.raises(InputError, match="test_resnet takes images of 64 x 96 pixels by default; choose a square with"):
         build_backbone("test_resnet", args=args)
     assert build_backbone("test_resnet", img_size=64, args=args).side == 64

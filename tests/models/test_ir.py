@@ -93,11 +93,11 @@ def test_intermediates_follow_timm() -> None:
     taken = model.forward_intermediates(FACES, indices=[0, 1], intermediates_only=True)
     assert_close(taken, maps[:2])
     assert_close(model.forward_intermediates(FACES, indices=[0], stop_early=True), (maps[0], maps[:1]))
-    with pytest.raises(InputError, match="output_fmt must be 'NCHW', got 'NLC'"):
+    with pytest.raises(InputError, match="output_fmt must be one of NCHW; got 'NLC'"):
         model.forward_intermediates(FACES, output_fmt="NLC")
 
 
-def test_images_of_another_size_are_resampled_by_nearest_neighbour() -> None:
+def test_images_of_another_size_are_resized_by_nearest_neighbor() -> None:
     model = nano().eval()
     larger = torch.randn(2, 3, 96, 144)
     assert torch.equal(model.resize(larger), larger[..., ::2, ::3])

@@ -207,7 +207,7 @@ def restated(path: Path, **changes: Any) -> Path:
         ),
         (
             {"model_args": {"backbone_args": {"pretrained_cfg_overlay": {"file": "/etc/passwd"}}}},
-            "names other weights in its backbone_args: refused",
+            "names other weights in its backbone_args, which is refused",
         ),
         ({"model_args": {"embed_dim": "x"}}, "says damaged things of itself"),
     ],

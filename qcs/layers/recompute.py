@@ -1,4 +1,4 @@
-"""Gradient checkpointing that leaves batch norm's running statistics exact."""
+"""Gradient checkpointing that leaves the running statistics of batch norms exact."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recompute(module: nn.Module, x: Tensor) -> Tensor:
-    """`module(x)`, its activations recomputed in the backward pass instead of kept.
+    """Return `module(x)` and recompute its activations in the backward pass instead of storing them.
 
-    The recomputation is a second forward pass in training mode; it must not update the running statistics again.
+    The recomputation is a second forward pass in training mode; it does not update the running statistics again.
+
+    Args:
+        module: A module of one input.
+        x: Its input.
     """
     out: Tensor = checkpoint(
         module, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _frozen_statistics(module))
@@ -28,7 +32,7 @@ def _frozen_statistics(module: nn.Module) -> Iterator[None]:
     counts = [norm.num_batches_tracked for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
-        norm.num_batches_tracked = None  # an absent counter is not counted up
+        norm.num_batches_tracked = None  # without a counter, batch norm counts nothing
     try:
         yield
     finally:
