@@ -88,7 +88,7 @@ class LocalHub(ThreadingHTTPServer):
 
 
 @contextmanager
-def running() -> Iterator[LocalHub]:
+def running_hub() -> Iterator[LocalHub]:
     """A Hub for as long as it is needed."""
     hub = LocalHub()
     thread = threading.Thread(target=hub.serve_forever, args=(0.01,), daemon=True)
@@ -244,7 +244,7 @@ class _Handler(BaseHTTPRequestHandler):
             return repository
         if known:
             self._json(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
-        else:  # the Hub does not tell strangers which private repositories there are
+        else:  # without credentials the Hub does not reveal which private repositories exist
             self._json(401, {"error": "Invalid username or password."}, {"X-Error-Code": "RepoNotFound"})
         return None
 

@@ -63,7 +63,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def package() -> griffe.Object | griffe.Alias:
-    """What stands in the package's source."""
+    """The source of the package."""
     return griffe.load("qcs", search_paths=[str(ROOT)], docstring_parser="google")
 
 
@@ -105,7 +105,7 @@ def test_pages_fetch_nothing_from_elsewhere_and_link_by_well_formed_addresses(si
 
 
 @pytest.mark.slow
-def test_equations_are_drawn_by_the_browser_and_drawings_stand_in_the_page(site: Path) -> None:
+def test_equations_are_mathml_and_drawings_are_inline_svg(site: Path) -> None:
     method = (site / "method.html").read_text(encoding="utf-8")
     assert method.count("<math") > 20
     assert not re.search(r"arithmatex|\\\(|\\\[|\$\$", method)

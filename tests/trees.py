@@ -74,7 +74,7 @@ def _fold(usage: str) -> bytes:
 
 def _ckplus() -> Files:
     frames = [f"S{s:03d}/001/S{s:03d}_001_{frame:08d}.png" for s in (5, 10, 11) for frame in (1, 2, 3, 4)]
-    codes = {5: "   3.0000000e+00\n", 10: "   7.0000000e+00\n"}  # nobody labelled S011
+    codes = {5: "   3.0000000e+00\n", 10: "   7.0000000e+00\n"}  # S011 has no label
     labels = {f"Emotion/S{s:03d}/001/S{s:03d}_001_00000004_emotion.txt": code.encode() for s, code in codes.items()}
     return {**pictures(*(f"cohn-kanade-images/{frame}" for frame in frames)), **labels}
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ferplus run`, `company`, `speed`, `tables` or `embed`."""
+"""`python -m benchmarks.ferplus run`, `partners`, `speed`, `tables` or `embed`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rich.console import Console
 
 from benchmarks.ferplus import tables
 from benchmarks.ferplus.card import write_card
-from benchmarks.ferplus.company import measure_company
 from benchmarks.ferplus.data import Data
 from benchmarks.ferplus.embed import embed
+from benchmarks.ferplus.partners import measure_partners
 from benchmarks.ferplus.plan import GROUPS, Budget, chosen, runs
 from benchmarks.ferplus.run import RESULTS, Experiment
 from benchmarks.ferplus.speed import speeds
@@ -32,11 +32,11 @@ console = Console()
 Folder = Annotated[Path, typer.Option(envvar="QCS_DATA", help="Holds ferplus.npz and muxspace/labels.csv.")]
 Only = Annotated[
     list[str] | None,
-    typer.Option(help=f"A condition or one of {', '.join(GROUPS)}; again for more.", show_default="all"),
+    typer.Option(help=f"A condition or one of {', '.join(GROUPS)}; repeat for more.", show_default="all"),
 ]
-Views = Annotated[int, typer.Option(help="Image views of each run, SAM's passes counted.")]
-Threads = Annotated[int, typer.Option(help="Threads to compute with.")]
-Results = Annotated[Path, typer.Option(help="Folder of the results.", show_default="beside the program")]
+Views = Annotated[int, typer.Option(help="Image views of each run, including both passes of SAM.")]
+Threads = Annotated[int, typer.Option(help="Number of CPU threads.")]
+Results = Annotated[Path, typer.Option(help="Folder of the results.", show_default="benchmarks/ferplus/results")]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")]
 Network = Annotated[str, typer.Option(help="Size of the networks: nano for base_nano, dcs_nano and qcs_nano.")]
 
@@ -46,14 +46,14 @@ def run(
     data: Folder,
     views: Views = VIEWS,
     only: Only = None,
-    seeds: Annotated[int, typer.Option(help="How many, from 0.")] = 3,
-    minutes: Annotated[float, typer.Option(help="Start no further run after so many.")] = float("inf"),
+    seeds: Annotated[int, typer.Option(help="Number of seeds, from 0.")] = 3,
+    minutes: Annotated[float, typer.Option(help="Start no more runs after this many minutes.")] = float("inf"),
     threads: Threads = 1,
     network: Network = "nano",
     results: Results = RESULTS,
     weights: Runs = RUNS,
 ) -> None:
-    """Run what has no result yet; started again, it goes on where it was."""
+    """Run what has no result yet; a restart continues where the last one stopped."""
     torch.set_num_threads(threads)
     experiment = Experiment(Data(data), Budget(views, network), results, weights, console)
     with interruptible():
@@ -61,27 +61,27 @@ def run(
 
 
 @app.command()
-def company(
+def partners(
     data: Folder,
     threads: Threads = 1,
     results: Results = RESULTS,
     weights: Runs = RUNS,
 ) -> None:
-    """What the cross classifiers of finished runs know from the company an image keeps."""
+    """Measure how much the cross classifiers of finished runs depend on partner images."""
     torch.set_num_threads(threads)
     with interruptible():
-        measure_company(Data(data), results, weights, console)
+        measure_partners(Data(data), results, weights, console)
 
 
 @app.command()
 def speed(
     data: Folder,
     only: Only = None,
-    steps: Annotated[int, typer.Option(help="Steps that are timed, three times.")] = 40,
+    steps: Annotated[int, typer.Option(help="Training steps to time, three times.")] = 40,
     threads: Threads = 1,
     network: Network = "nano",
 ) -> None:
-    """Image views per second of processor time of each condition."""
+    """Print image views per second of CPU time for each condition."""
     torch.set_num_threads(threads)
     with interruptible():
         speeds(chosen(only or ()), Data(data), network, steps, console)
@@ -92,7 +92,7 @@ def write_tables(
     results: Results = RESULTS,
     output: Annotated[Path, typer.Option(help="The page.", show_default="docs/results.md")] = PAGE,
 ) -> None:
-    """The page of all tables, from the result files."""
+    """Write the page of all tables from the result files."""
     tables.write(results, output)
     console.print(f"wrote {output}", highlight=False, soft_wrap=True)
 
@@ -100,20 +100,23 @@ def write_tables(
 @app.command("embed")
 def embed_weights(
     trained: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
-    name: Annotated[str, typer.Argument(help="Name of the network with its tag, as qcs_small.ferplus.")],
+    name: Annotated[str, typer.Argument(help="Name of the network with its tag, such as qcs_small.ferplus.")],
     data: Folder,
     share: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Of the run's own weights; the rest is what it began with.")
+        float,
+        typer.Option(
+            min=0.01, max=1, help="Weight of the run's final weights in the average with its initial weights."
+        ),
     ] = 1,
 ) -> None:
-    """Put the best weights of a run into the package, measured and halved."""
+    """Put the best weights of a run into the package: measured, in half precision."""
     written = embed(trained, name, Data(data), share=share)
     write_card(written.parent)
     console.print(f"wrote {written}, {written.stat().st_size / 1e6:.2f} MB", highlight=False, soft_wrap=True)
 
 
 def main() -> None:
-    """Run the command line; bad input ends in one clear line and a non-zero status."""
+    """Run the command line; bad input prints one line and exits with a non-zero status."""
     warnings.showwarning = lambda message, *place: report("yellow", "warning", str(message))
     keep_freed_memory()  # as `qcs train` on a CPU
     try:

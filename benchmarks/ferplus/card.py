@@ -1,4 +1,4 @@
-"""The model card of the weights in the package, made from what the files say of themselves."""
+"""Write the model card of the weights in the package from the metadata of the files."""
 
 from __future__ import annotations
 
@@ -23,45 +23,45 @@ model = qcs.create_model("qcs_small", pretrained=True).eval()  # no network need
 qcs predict qcs_small photos/ --annotate marked
 ```
 
-Made by `python -m benchmarks.ferplus embed`. All figures are of these very files, the base network alone; nothing was
-chosen on test images.
+`python -m benchmarks.ferplus embed` made these files. All figures were measured on exactly these files, with the base
+network alone. Nothing was selected on test images.
 """
 
 MEASURES = {
-    "validation": "FERPlus validation, on which the weights were chosen",
+    "validation": "FERPlus validation, on which the weights were selected",
     "test": "FERPlus test",
     "flipped": "FERPlus test, with test-time augmentation (horizontal flip)",
-    "unseen": "FERPlus test without copies of training images",
+    "unseen": "FERPlus test, without copies of training images",
     "muxspace": "muxspace, never trained on",
-    "blur": "FERPlus test, blurred",
-    "noise": "FERPlus test, noisy",
-    "occlusion": "FERPlus test, partly covered",
-    "low light": "FERPlus test, in little light",
+    "blur": "FERPlus test, with blur",
+    "noise": "FERPlus test, with noise",
+    "occlusion": "FERPlus test, with occlusion",
+    "low light": "FERPlus test, in low light",
 }
 
 LICENSE = """## Data and license
 
-Trained on the training images of FERPlus, which are those of FER2013, with the shares of ten annotators' votes as
-targets. The votes have an open license; the rights in the images, gathered by web search, were never cleared. None of
-the images is in the package. The weights come under the library's license as far as its authors have a say; ask a
-lawyer before you sell what is built on them.
+The weights were trained on the training images of FERPlus, which are those of FER2013. The targets are the vote shares
+of ten annotators. The votes have an open license. The rights in the images, collected by web search, were never
+cleared. The package contains none of the images. The weights are under the license of the library, as far as its
+authors can grant it. Ask a lawyer before you sell a product built on them.
 
 ## Not measured
 
-Labels of age, gender, skin colour or country do not come with these images, so accuracy **per group of people is not
-known**. Measure it on images of your own before you use the network on people (`qcs report --groups`).
+These images come without labels of age, gender, skin color or country, so accuracy **per group of people is unknown**.
+Measure it on your own images before you use the network on people (`qcs report --groups`).
 """
 
 
 def write_card(folder: Path) -> Path:
-    """Write the card of all weights in a folder beside them."""
+    """Write the card of all weights in a folder into that folder, and return its path."""
     path = folder / CARD
     path.write_text(card(folder), encoding="utf-8")
     return path
 
 
 def card(folder: Path) -> str:
-    """The card of all weights in a folder, as Markdown."""
+    """Return the card of all weights in a folder, as Markdown."""
     sections = [_section(path) for path in sorted(folder.glob("*.safetensors"))]
     return "\n".join([HEAD, *sections, USES, LICENSE])
 
@@ -69,36 +69,37 @@ def card(folder: Path) -> str:
 def _section(path: Path) -> str:
     info, model = read_config(path)["info"], load_model(path)
     settings = info["trained_with"]
-    told = (
+    text = (
         f"## {path.stem}\n\n{_what(model)}; {path.stat().st_size / 1e6:.1f} MB in half precision. "
-        f"{_training(settings)}; weights of epoch {info['epoch']}, seed {settings['seed']}{_average(info['share'])}. "
-        "The file holds every setting.\n"
+        f"{_training(settings)} The weights are those of epoch {info['epoch']}, seed "
+        f"{settings['seed']}{_average(info['share'])}. The file stores every setting.\n"
     )
     rows = [
         f"| {name} | {info[key]['images']:,} | {info[key]['accuracy']:.2%} | {info[key]['balanced_accuracy']:.2%} |"
         for key, name in MEASURES.items()
     ]
-    table = ["| images | number | accuracy | balanced over classes |", "|---|---|---|---|", *rows]
+    table = ["| evaluation set | images | accuracy | balanced accuracy |", "|---|---|---|---|", *rows]
     return "\n".join(
-        [told, *table, "", _classes(info), f"Expected calibration error: {info['calibration_error']:.3f}.\n"]
+        [text, *table, "", _classes(info), f"Expected calibration error: {info['calibration_error']:.3f}.\n"]
     )
 
 
 def _training(settings: dict[str, Any]) -> str:
-    """How long, from what, and by whom it was taught."""
-    told = f"Trained for {_long(settings)}"
+    """Return how long, from what initial weights, and with which teachers."""
+    text = f"Trained for {_long(settings)}"
     if settings["soft_labels"]:
-        told += " with the shares of the votes as targets"
+        text += " with vote shares as targets"
     if before := settings.get("init"):
-        told += f", from weights of `{before['model']}` after {_long(before)}"
+        text += f", starting from weights of `{before['model']}` after {_long(before)}"
     if teachers := settings.get("teachers"):
         names = ", ".join(f"`{each['model']}` after {_long(each)}" for each in teachers)
-        told += f"; {settings['teacher_share']:.0%} of the targets is what {len(teachers)} teachers say ({names})"
-    return told
+        text += f". Knowledge distillation: {settings['teacher_share']:.0%} of each target comes from "
+        text += f"{len(teachers)} teachers ({names})"
+    return f"{text}."
 
 
 def _average(share: float) -> str:
-    return "" if share == 1 else f", averaged with those that the training began with ({share:.0%} and {1 - share:.0%})"
+    return "" if share == 1 else f", averaged with the initial weights ({share:.0%} and {1 - share:.0%})"
 
 
 def _long(settings: dict[str, Any]) -> str:
@@ -109,14 +110,12 @@ def _what(model: CrossSimilarityNetwork) -> str:
     base = sum(p.numel() for p in model.inference_model().parameters())
     whole = sum(p.numel() for p in model.parameters())
     channels, side, _ = model.pretrained_cfg["input_size"]
-    kind = "grey" if channels == 1 else "colour"
-    return (
-        f"{kind.capitalize()} faces of {side} pixels; {whole / 1e6:.2f} M parameters, {base / 1e6:.2f} M at inference"
-    )
+    kind = "grayscale" if channels == 1 else "RGB"
+    return f"Input: {kind} faces of {side} pixels; {whole / 1e6:.2f} M parameters, {base / 1e6:.2f} M at inference"
 
 
 def _classes(info: dict[str, Any]) -> str:
     test = info["test"]
     counts = dict(zip(test["classes"], map(sum, test["confusion"]), strict=True))
     cells = [f"| {name} | {counts[name]:,} | {share:.1%} |" for name, share in test["per_class_accuracy"].items()]
-    return "\n".join(["| class | test images | recognised |", "|---|---|---|", *cells, ""])
+    return "\n".join(["| class | test images | recognized |", "|---|---|---|", *cells, ""])

@@ -1,4 +1,4 @@
-"""Damaged copies of test images: the same damage for every network."""
+"""Corrupt test images, in the same way for every network."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from torchvision.transforms.v2 import functional as TF
 
 Pixels = npt.NDArray[np.uint8]
 
-BLUR = 1.5  # deviation of the Gaussian, in pixels
-NOISE = 25.0  # deviation, of 255
-SQUARE = 1 / 3  # side, of the image's
-LIGHT = 0.25  # share of the light that is left
-GRAIN = 5.0  # deviation of the noise in low light, of 255
+BLUR = 1.5  # standard deviation of the Gaussian, in pixels
+NOISE = 25.0  # standard deviation, of 255
+SQUARE = 1 / 3  # side, as a fraction of the image's side
+LIGHT = 0.25  # fraction of the light that remains
+GRAIN = 5.0  # standard deviation of the noise in low light, of 255
 
 
 def blur(images: Pixels, random: np.random.Generator) -> Pixels:
-    """Gaussian blur."""
+    """Apply Gaussian blur."""
     reach = 2 * round(3 * BLUR) + 1
     return TF.gaussian_blur(torch.from_numpy(images), [reach, reach], [BLUR, BLUR]).numpy()
 
 
 def noise(images: Pixels, random: np.random.Generator) -> Pixels:
-    """Independent Gaussian noise in every pixel."""
+    """Add independent Gaussian noise to every pixel."""
     return _eight_bit(images + NOISE * random.standard_normal(images.shape))
 
 
 def occlusion(images: Pixels, random: np.random.Generator) -> Pixels:
-    """A mid-grey square anywhere inside."""
+    """Cover a mid-gray square at a random place inside the image."""
     side = round(SQUARE * images.shape[1])
     covered = images.copy()
     for image, (top, left) in zip(
@@ -41,7 +41,7 @@ def occlusion(images: Pixels, random: np.random.Generator) -> Pixels:
 
 
 def low_light(images: Pixels, random: np.random.Generator) -> Pixels:
-    """Little light, and the grain that comes with it."""
+    """Reduce the light and add the grain of low light."""
     return _eight_bit(LIGHT * images + GRAIN * random.standard_normal(images.shape))
 
 
@@ -51,18 +51,18 @@ CORRUPTIONS: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
     "occlusion": occlusion,
     "low light": low_light,
 }
-"""By name: grey images (n, S, S) and a source of randomness to damaged images."""
+"""Corruptions by name; each takes grayscale images (n, S, S) and a random generator."""
 
 SEVERITY: dict[str, str] = {
     "blur": f"Gaussian, {BLUR:g} pixels",
     "noise": f"Gaussian, {NOISE:g} of 255",
-    "occlusion": f"a grey square, {SQUARE:.0%} of the side",
+    "occlusion": f"a gray square, {SQUARE:.0%} of the side",
     "low light": f"{LIGHT:.0%} of the light, grain of {GRAIN:g} of 255",
 }
 
 
 def corrupted(images: Pixels, name: str) -> Pixels:
-    """The damaged copies, the same each time."""
+    """Return corrupted copies, the same each time."""
     return CORRUPTIONS[name](images, np.random.default_rng(list(CORRUPTIONS).index(name)))
 
 

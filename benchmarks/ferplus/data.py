@@ -1,4 +1,4 @@
-"""The images of the experiment, in every form it needs; nothing is read before it is asked for."""
+"""Load the images of the experiment in every form it needs, lazily."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.ferplus.plan import Labels
-from benchmarks.ferplus.shortcut import DrawnFaces, draw_faces
+from benchmarks.ferplus.shortcut import ShortcutFaces, shortcut_faces
 from qcs.data import LabeledImages, canonical, merge, read
 from qcs.data.manifest import manifest
 from qcs.errors import InputError
 from qcs.samplers import QuadrupletSampler
 
 CLASSES = 8  # columns of the votes that are expressions
-QUADRUPLETS = 12  # drawn at once
+QUADRUPLETS = 12  # sampled at once
 
 
 class Data:
@@ -25,7 +25,7 @@ class Data:
 
     Args:
         folder: Holds `ferplus.npz` (`images`, `votes`, `split`, unique `names`, and `fer2013`, the old label of each
-            image as a name, empty where it is not known) and `muxspace/labels.csv`.
+            image as a name, empty where unknown) and `muxspace/labels.csv`.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -33,42 +33,42 @@ class Data:
 
     @cached_property
     def official(self) -> dict[str, LabeledImages]:
-        """Training, validation and test images by the official majority rule."""
+        """Return training, validation and test images by the official majority rule."""
         return read(self.ferplus)
 
     @cached_property
-    def drawn(self) -> DrawnFaces:
-        """Drawn faces with a shortcut in training."""
-        return draw_faces()
+    def synthetic(self) -> ShortcutFaces:
+        """Return synthetic faces with a shortcut in training."""
+        return shortcut_faces()
 
     def splits(self, labels: Labels) -> dict[str, LabeledImages]:
-        """What a run is given: images to train on, and those the model is chosen on. Never test images."""
-        if labels == "drawn":
-            return dict(self.drawn.splits)
+        """Return the training images of a run and the validation images for model selection, never test images."""
+        if labels == "synthetic":
+            return dict(self.synthetic.splits)
         train = {
             "votes": self._with_votes,
             "quadruplets": self._of_quadruplets,
-            "strangers": self._as_strangers,
+            "random-partners": self._with_random_labels,
             "majority": self._official_train,
             "fer2013": self._with_old_labels,
         }[labels]
         return {"train": train(), "validation": self.official["validation"]}
 
     def hashes(self, labels: Labels) -> Mapping[str, str]:
-        """Names what a result was measured on."""
-        return {"drawn faces": self.drawn.sha256} if labels == "drawn" else self._hashes
+        """Return the SHA-256 of the data by name."""
+        return {"synthetic faces": self.synthetic.sha256} if labels == "synthetic" else self._hashes
 
     @cached_property
     def muxspace(self) -> LabeledImages:
-        """All images of the other dataset, grey like FERPlus."""
+        """Return all images of the other dataset, in grayscale like FERPlus."""
         parts = read(self.muxspace_folder / "labels.csv")
         images = next(iter(parts.values())) if len(parts) == 1 else merge(parts)
-        grey = [np.asarray(images.image(index).convert("L")) for index in range(len(images))]
-        return LabeledImages(grey, images.labels, images.classes)
+        grayscale = [np.asarray(images.image(index).convert("L")) for index in range(len(images))]
+        return LabeledImages(grayscale, images.labels, images.classes)
 
     @cached_property
     def unseen(self) -> npt.NDArray[np.bool_]:
-        """Which test images are not, pixel by pixel, training images too."""
+        """Return which test images are not pixel-identical to a training image."""
         known = {np.asarray(image).tobytes() for image in self.official["train"].images}
         return np.array([np.asarray(image).tobytes() not in known for image in self.official["test"].images])
 
@@ -80,7 +80,7 @@ class Data:
         return self.official["train"]
 
     def _with_votes(self) -> LabeledImages:
-        """Targets are the shares of the votes for expressions, lone votes forgotten as in the majority rule."""
+        """Return targets that are vote shares of the expressions; single votes are dropped as in the majority rule."""
         train = self.official["train"]
         votes = self._column("votes", train)[:, :CLASSES].astype(np.float32)
         votes[votes == 1] = 0
@@ -88,18 +88,18 @@ class Data:
         return LabeledImages(train.images, train.labels, train.classes, names=train.names, soft=soft)
 
     def _of_quadruplets(self) -> LabeledImages:
-        """Every image as often as an epoch of quadruplets brings it: rare classes come more often than they are."""
+        """Return every image as often as an epoch of quadruplets contains it: rare classes are more frequent."""
         train = self._with_votes()
         return train.subset(np.concatenate(list(QuadrupletSampler(train.labels, QUADRUPLETS, seed=0))))
 
-    def _as_strangers(self) -> LabeledImages:
-        """Votes as targets, and random labels for the sampler: what is compared has nothing to do with the classes."""
+    def _with_random_labels(self) -> LabeledImages:
+        """Return votes as targets and random labels for the sampler: partner images carry no label information."""
         train = self._with_votes()
         labels = np.random.default_rng(0).integers(len(train.classes), size=len(train))
         return LabeledImages(train.images, labels, train.classes, names=train.names, soft=train.soft)
 
     def _with_old_labels(self) -> LabeledImages:
-        """The same images under their old labels, without those whose old label is not known."""
+        """Return the same images with their old labels, without those whose old label is unknown."""
         train = self.official["train"]
         old = [canonical(name) for name in self._column("fer2013", train)]
         known = np.array([name != "" for name in old])
@@ -108,7 +108,7 @@ class Data:
         return LabeledImages(kept.images, labels, train.classes, names=kept.names)
 
     def _column(self, name: str, images: LabeledImages) -> npt.NDArray[np.generic]:
-        """What the archive says of these images, which it knows by name."""
+        """Return a column of the archive for these images, matched by name."""
         with np.load(self.ferplus, allow_pickle=False) as archive:
             if missing := {"names", name} - set(archive.files):
                 raise InputError(f"{self.ferplus} has no {' and '.join(sorted(missing))}")

@@ -1,4 +1,4 @@
-"""Weights for the package: half as large, measured as they are, with golden logits and what is known of them inside."""
+"""Write weights into the package in half precision, with their measures, golden logits and metadata."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from qcs.models.weights import EMBEDDED, find_weights, read_config
 def embed(run: str | Path, name: str, data: Data, folder: Path = EMBEDDED, share: float = 1.0) -> Path:
     """Write the best weights of a run into the package under a registered name, in half precision.
 
-    All figures are of the weights as the package has them: rounded to half precision, computed in single precision.
+    All measures are of the weights in the package: rounded to half precision, computed in single precision.
 
     Args:
         run: The run folder.
         name: `architecture.tag`.
         data: What to measure on.
         folder: Where to write.
-        share: Weight of the run's own weights, in (0, 1]; those that it began with have the rest, see `averaged`.
+        share: Weight of the run's final weights in the average with its initial weights, in (0, 1]; see `averaged`.
 
     Raises:
-        InputError: If the run's network is not the one that the name stands for, its weights do not fit into half
-            precision, or there is nothing to average them with.
+        InputError: If the run's network is not the one of that name, its weights do not fit into half precision, or
+            the run has no initial weights to average with.
     """
     source = RunFolder(run)
     model = halved(averaged(load_model(source.best), run, share), name)
@@ -51,19 +51,19 @@ def embed(run: str | Path, name: str, data: Data, folder: Path = EMBEDDED, share
 
 
 def settings_of(source: str | Path) -> dict[str, Any]:
-    """The settings of a run, or those that a file states; those of the runs it began with and was taught by inside.
+    """Return the settings of a run or a weights file, including those of its initial weights and its teachers.
 
-    No path is among them.
+    The result contains no path.
 
     Raises:
-        InputError: If neither run nor file says how it was trained.
+        InputError: If neither run nor file states how it was trained.
     """
     if Path(source).is_dir():
         settings = RunFolder(source).read_config()["config"]
     else:
         settings = read_config(find_weights(source))["info"].get("trained_with")
     if settings is None:
-        raise InputError(f"{source} does not say how it was trained; give a run folder")
+        raise InputError(f"{source} does not state how it was trained; pass a run folder")
     init, teachers = settings.get("init"), settings.get("teachers", ())
     return {
         **settings,
@@ -76,16 +76,18 @@ def settings_of(source: str | Path) -> dict[str, Any]:
 
 
 def averaged(model: CrossSimilarityNetwork, run: str | Path, share: float) -> CrossSimilarityNetwork:
-    """The network with weights between those that its run began with and its own; what began fresh stays its own.
+    """Average the final weights of a run with its initial weights; randomly initialized weights stay as trained.
 
-    Between two trainings of the same weights lies often a network better than both (Wortsman et al., Robust Fine-Tuning
-    of Zero-Shot Models, arXiv 2109.01903).
+    The average of initial and fine-tuned weights is often better than both (Wortsman et al., Robust Fine-Tuning of
+    Zero-Shot Models, arXiv 2109.01903).
     """
     if share == 1:
         return model
     start = RunFolder(run).read_config()["config"]["init"]
     if start is None:
-        raise InputError(f"{run} began with fresh weights: there is nothing to average its weights with")
+        raise InputError(
+            f"{run} started from random weights, so there is nothing to average with; use a run with --init"
+        )
     before, own = load_model(start).state_dict(), model.state_dict()
     for key in before.keys() & own.keys():
         if own[key].is_floating_point():
@@ -94,9 +96,9 @@ def averaged(model: CrossSimilarityNetwork, run: str | Path, share: float) -> Cr
 
 
 def halved(model: CrossSimilarityNetwork, name: str) -> CrossSimilarityNetwork:
-    """The network that a name stands for, with the weights of another rounded to half precision.
+    """Create the network of a name with the weights of another one, rounded to half precision.
 
-    Running statistics stay as they are: they are few, and a variance may be too large for half precision.
+    Running statistics keep full precision: they are few, and a variance may be too large for half precision.
     """
     named: Any = create_model(name)
     differing = {
@@ -113,6 +115,6 @@ def halved(model: CrossSimilarityNetwork, name: str) -> CrossSimilarityNetwork:
 
 
 def golden(model: CrossSimilarityNetwork) -> list[list[float]]:
-    """Golden logits, as they stand in files."""
+    """Return golden logits in the form that files store."""
     channels, side, _ = resolve_model_data_config(model)["input_size"]
     return golden_logits(model, channels, side).tolist()

@@ -1,6 +1,6 @@
-"""What is measured of trained weights: only the base network, as at inference, on images it was not trained on.
+"""Measure trained weights: only the base network, as at inference, on images it was not trained on.
 
-Some official test images are copies of training images; they are measured with the others and left out once more.
+Some official test images are copies of training images. They are measured with the others, and left out in `unseen`.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ Probabilities = npt.NDArray[np.float32]
 
 
 def measure(model: CrossSimilarityNetwork, data: Data) -> dict[str, Any]:
-    """Everything measured on FERPlus test images and on the other dataset.
+    """Measure a network on FERPlus test images and on the other dataset.
 
     Returns:
-        Evaluations `test`, `flipped` (with test-time augmentation), `unseen` (test images
-        that are no copies of training images), `muxspace` and one per corruption; `calibration_error`; and
-        `predictions`, what was predicted of each test image.
+        Evaluations `test`, `flipped` (with test-time augmentation), `unseen` (test images that are not copies of
+        training images), `muxspace` and one per corruption; `calibration_error`; and `predictions` for each test
+        image.
     """
     test = data.official["test"]
     found = probabilities(model, test)
@@ -44,7 +44,7 @@ def measure(model: CrossSimilarityNetwork, data: Data) -> dict[str, Any]:
         "flipped": evaluation(probabilities(model, test, tta=True), test).to_dict(),
         "unseen": evaluation(found[data.unseen], test.subset(data.unseen)).to_dict(),
         "muxspace": elsewhere(model, data.muxspace).to_dict(),
-        **{name: evaluation(probabilities(model, damaged(test, name)), test).to_dict() for name in CORRUPTIONS},
+        **{name: evaluation(probabilities(model, with_corruption(test, name)), test).to_dict() for name in CORRUPTIONS},
         "calibration_error": calibration_error(found, test.labels),
         "predictions": packed(found, test.labels),
     }
@@ -54,13 +54,13 @@ def measure(model: CrossSimilarityNetwork, data: Data) -> dict[str, Any]:
 def probabilities(model: CrossSimilarityNetwork, images: LabeledImages, tta: bool = False) -> Probabilities:
     """Return class probabilities (n, classes), with test-time augmentation if `tta`."""
     batches = DataLoader(images.with_transform(eval_transform(resolve_model_data_config(model))), BATCH)
-    look = FlipTTA(model).eval() if tta else model.eval()
-    rows = [look(batch).float().softmax(-1) for batch, _ in batches]
+    classifier = FlipTTA(model).eval() if tta else model.eval()
+    rows = [classifier(batch).float().softmax(-1) for batch, _ in batches]
     return torch.cat(rows).numpy()
 
 
 def evaluation(found: Probabilities, images: LabeledImages) -> Evaluation:
-    """Accuracy and what belongs to it."""
+    """Return the evaluation of probabilities (n, classes)."""
     labels = torch.from_numpy(images.labels)
     confusion = multiclass_confusion_matrix(torch.from_numpy(found), labels, num_classes=len(images.classes))
     loss = -np.log(found[np.arange(len(found)), images.labels].clip(1e-12)).mean()
@@ -68,21 +68,21 @@ def evaluation(found: Probabilities, images: LabeledImages) -> Evaluation:
 
 
 def elsewhere(model: CrossSimilarityNetwork, images: LabeledImages) -> Evaluation:
-    """Evaluation on another dataset, by class names: the network chooses among the classes that both have."""
+    """Evaluate on another dataset by class names, among the classes that both have."""
     shared = [name for name in model.class_names if images.class_counts().get(name)]
     found = probabilities(model, images := images.with_classes(shared))
     found = found[:, [model.class_names.index(name) for name in shared]]
     return evaluation(found / found.sum(1, keepdims=True), images)
 
 
-def damaged(images: LabeledImages, corruption: str) -> LabeledImages:
-    """The images under a corruption."""
+def with_corruption(images: LabeledImages, corruption: str) -> LabeledImages:
+    """Return the images with a corruption."""
     pixels = corrupted(np.stack([np.asarray(image) for image in images.images]), corruption)
     return LabeledImages(pixels, images.labels, images.classes)
 
 
 def calibration_error(found: Probabilities, labels: npt.NDArray[np.int64]) -> float:
-    """Expected calibration error: mean distance of confidence and accuracy over bins of confidence, in [0, 1]."""
+    """Return the expected calibration error: mean |confidence - accuracy| over bins of confidence, in [0, 1]."""
     return float(
         multiclass_calibration_error(
             torch.from_numpy(found), torch.from_numpy(labels), num_classes=found.shape[1], n_bins=BINS, norm="l1"
@@ -91,7 +91,7 @@ def calibration_error(found: Probabilities, labels: npt.NDArray[np.int64]) -> fl
 
 
 def packed(found: Probabilities, labels: npt.NDArray[np.int64]) -> dict[str, str]:
-    """Label, prediction (a digit per image) and confidence (a byte per image, 255 for certain) in short."""
+    """Encode labels and predictions (a digit per image) and confidence (a byte per image, 255 for 1) as text."""
     confidence = np.rint(255 * found.max(1)).astype(np.uint8)
     return {
         "labels": _digits(labels.tolist()),
@@ -101,7 +101,7 @@ def packed(found: Probabilities, labels: npt.NDArray[np.int64]) -> dict[str, str
 
 
 def correct(predictions: dict[str, str]) -> npt.NDArray[np.bool_]:
-    """Which test images were classified correctly, from what `packed` kept."""
+    """Return which test images were classified correctly, from the output of `packed`."""
     labels, predicted = (np.array(list(predictions[name])) for name in ("labels", "predicted"))
     return labels == predicted
 

@@ -1,10 +1,10 @@
-"""What is compared: every condition as a record, and the compute that all of them get.
+"""Define every condition as a record, and the compute budget that all of them share.
 
-Compute is counted in image views: how often an image passes the backbone forward and backward. A step of any network
-takes the same number of images, whatever its branches; a pass of SAM counts each image again.
+Compute is counted in image views: forward and backward passes of an image through the backbone. A step of any network
+takes the same number of images, whatever its branches; the second pass of SAM counts each image again.
 
-As in the published trainings, most conditions go on from weights that all of them share: those of `start`, the base
-network trained alone for longer.
+As in the published training runs, most conditions continue from shared weights: those of `start`, the base network
+trained alone for longer.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from typing import Any, Literal
 from qcs.engine.training import TrainConfig
 from qcs.errors import InputError
 
-Labels = Literal["votes", "quadruplets", "strangers", "majority", "fer2013", "drawn"]
-"""What is trained on: shares of the votes, the same with images as often as quadruplets bring them, the same in random
-company, the majority of the votes, the old single labels, or drawn faces with a shortcut."""
+Labels = Literal["votes", "quadruplets", "random-partners", "majority", "fer2013", "synthetic"]
+"""Training targets: vote shares; vote shares with images as often as quadruplets contain them; vote shares with random
+partner images; the majority of the votes; the old single labels; or synthetic faces with a shortcut."""
 
 IMAGES_PER_STEP = 48
-ROUND = 19_200  # image views between two looks at the validation images
+ROUND = 19_200  # image views between evaluations on the validation images
 START_VIEWS = 25 * ROUND
-WARM_LR = 3e-4  # the highest learning rate of what goes on from the start
+WARM_LR = 3e-4  # peak learning rate of runs that continue from the start
 FAMILIES = {"base": 1, "dcs": 2, "qcs": 4}  # branches by family
 SAM_RHO = 0.05
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One way to train.
+    """One training method.
 
     Args:
         name: Names its files.
-        group: What it is run for, a key of `GROUPS`.
-        family: `"base"`, `"dcs"` or `"qcs"`; with the network's size it is the name of the network.
-        settings: What differs from the common settings, for `TrainConfig`.
-        labels: What it is trained on.
+        group: Its purpose, a key of `GROUPS`.
+        family: `"base"`, `"dcs"` or `"qcs"`; with the size it forms the name of the network.
+        settings: Settings of `TrainConfig` that differ from the common ones.
+        labels: Its training targets.
         against: The conditions it is compared with.
-        round: Image views between two looks at the validation images.
-        warm: Whether it goes on from the weights of `start`; it takes a network of fresh weights otherwise.
+        round: Image views between evaluations on the validation images.
+        warm: Whether it continues from the weights of `start`; otherwise it starts from random weights.
     """
 
     name: str
@@ -54,17 +54,17 @@ class Condition:
 
     @property
     def is_start(self) -> bool:
-        """Whether it is what the warm conditions go on from: trained once, with seed 0, for `START_VIEWS`."""
+        """Return whether the warm conditions continue from it: trained once, with seed 0, for `START_VIEWS`."""
         return self.name == "start"
 
     @property
     def branches(self) -> int:
-        """Images per comparison."""
+        """Return the number of images per comparison."""
         return FAMILIES[self.family]
 
     @property
     def passes(self) -> int:
-        """How often a step sees each of its images."""
+        """Return how often a step sees each of its images."""
         return 2 if self.settings.get("sam_rho") else 1
 
 
@@ -77,7 +77,7 @@ class Budget:
         network: Size of the network: `nano` for `base_nano`, `dcs_nano` and `qcs_nano`.
 
     Raises:
-        InputError: If the views are no whole number of rounds.
+        InputError: If the views are not a multiple of `ROUND`.
 
     Example:
         >>> Budget(96_000).steps(condition("qcs")), Budget(96_000).steps(condition("base-sam"))
@@ -89,42 +89,42 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.views < ROUND or self.views % ROUND:
-            raise InputError(f"views must be a multiple of {ROUND:,}, got {self.views:,}; take {self._nearest():,}")
+            raise InputError(f"views must be a multiple of {ROUND:,}, got {self.views:,}; use {self._nearest():,}")
 
     def _nearest(self) -> int:
         return max(ROUND, round(self.views / ROUND) * ROUND)
 
     def views_of(self, condition: Condition) -> int:
-        """Image views of a run: those of the budget, but for the start of all."""
+        """Return the image views of a run: those of the budget, except for the shared start."""
         return START_VIEWS if condition.is_start else self.views
 
     def steps(self, condition: Condition) -> int:
-        """Optimiser steps of a run."""
+        """Return the optimizer steps of a run."""
         return self.views_of(condition) // (IMAGES_PER_STEP * condition.passes)
 
     def settings(
         self, condition: Condition, seed: int, images: int, output: str, start: str | None = None
     ) -> TrainConfig:
-        """The settings of a run.
+        """Return the settings of a run.
 
         Args:
-            condition: What is trained.
-            seed: Of everything random.
-            images: How many there are to train on.
+            condition: The training method.
+            seed: Seed of all random numbers.
+            images: Number of training images.
             output: The run folder.
-            start: Weights for the conditions that do not begin with fresh ones.
+            start: Initial weights of warm conditions.
 
         Raises:
-            InputError: If there are too few images for a round of different ones.
+            InputError: If there are too few images for a round without repetition.
         """
         anchors = IMAGES_PER_STEP // condition.branches
         steps = condition.round // (IMAGES_PER_STEP * condition.passes)
         if steps * anchors > images:
             raise InputError(f"{condition.name} takes {steps * anchors:,} images per round, but there are {images:,}")
         common: dict[str, Any] = dict(
-            data="drawn faces" if condition.labels == "drawn" else "ferplus.npz",
+            data="synthetic faces" if condition.labels == "synthetic" else "ferplus.npz",
             model=f"{condition.family}_{self.network}",
-            soft_labels=condition.labels in ("votes", "quadruplets", "strangers"),
+            soft_labels=condition.labels in ("votes", "quadruplets", "random-partners"),
             images_per_step=IMAGES_PER_STEP,
             epochs=self.views_of(condition) // condition.round,
             fraction=steps * anchors / images,
@@ -144,18 +144,18 @@ def _warm(
 
 
 def _fresh(family: str, labels: Labels) -> Condition:
-    """Fresh weights: those of the start have seen the votes."""
+    """Start from random weights: the weights of `start` have seen the votes."""
     name = "fresh" if labels == "votes" else labels
     group = name if name == "fresh" else "labels"
     against = () if family == "base" else (f"base-{name}",)
     return Condition(f"{family}-{name}", group, family, {}, labels, against)
 
 
-def _drawn(family: str) -> Condition:
-    """Drawn people are plenty: flips alone, and pixels that stay where their masks are."""
+def _synthetic(family: str) -> Condition:
+    """Use flips only: synthetic faces are plentiful, and pixels must stay aligned with their masks."""
     settings = dict(resize=None, rotation=0.0, color_jitter=(0.0, 0.0, 0.0, 0.0))
-    against = () if family == "base" else ("drawn-base",)
-    return Condition(f"drawn-{family}", "shortcut", family, settings, "drawn", against, ROUND // 8)
+    against = () if family == "base" else ("synthetic-base",)
+    return Condition(f"synthetic-{family}", "shortcut", family, settings, "synthetic", against, ROUND // 8)
 
 
 PLAN: tuple[Condition, ...] = (
@@ -167,7 +167,7 @@ PLAN: tuple[Condition, ...] = (
     # Matrices sd, connection vit, scope batch, no distillation.
     _warm("qcs", "core", "qcs", against=("base", "base-quadruplets")),
     _warm("qcs-sam", "published", "qcs", against=("base-sam",), sam_rho=SAM_RHO),
-    _warm("qcs-strangers", "strangers", "qcs", "strangers", against=("base", "qcs")),
+    _warm("qcs-random-partners", "random-partners", "qcs", "random-partners", against=("base", "qcs")),
     _warm("qcs-s", "matrices", "qcs", model_args={"matrices": "s"}),
     _warm("qcs-d", "matrices", "qcs", model_args={"matrices": "d"}),
     _warm("qcs-none", "connection", "qcs", model_args={"connection": "none"}),
@@ -179,28 +179,28 @@ PLAN: tuple[Condition, ...] = (
     _warm("qcs-l2", "distillation", "qcs", distillation={"l2": 1.0}),
     *(_fresh(family, "votes") for family in ("base", "dcs", "qcs")),
     *(_fresh(family, labels) for labels in ("majority", "fer2013") for family in ("base", "qcs")),
-    *(_drawn(family) for family in ("base", "dcs", "qcs")),
+    *(_synthetic(family) for family in ("base", "dcs", "qcs")),
 )
-"""All conditions, the most wanted first."""
+"""All conditions, the most important first."""
 
 GROUPS: dict[str, str] = {
-    "start": "the base network alone, trained for longer; all but the groups fresh, labels and shortcut go on from it",
-    "core": "the network alone, with the images of quadruplets, with SAM, and taught by pairs and quadruplets",
-    "published": "quadruplets with SAM, as published, against SAM alone",
-    "strangers": "quadruplets of images drawn as they come, whatever their labels, as `base` sees them one by one",
-    "matrices": "which matrices are compared: s, d, or (`qcs`) both",
-    "connection": "how the cross classifier sees the features: not, GAP, bilinear pooling, or (`qcs`) ViT",
-    "attention": "scaled dot products in place of (`dcs`) cross similarity",
+    "start": "the base network alone, trained longer; all groups but fresh, labels and shortcut continue from it",
+    "core": "the base network alone, on the images of quadruplets, with SAM, and trained with pairs and quadruplets",
+    "published": "quadruplets with SAM, the optimizer of the paper, against SAM alone",
+    "random-partners": "quadruplets sampled without regard to labels; each image as often as in `base`",
+    "matrices": "which matrices are used: s, d, or (`qcs`) both",
+    "connection": "how the cross classifier gets the features: not at all, GAP, bilinear pooling, or (`qcs`) ViT",
+    "attention": "scaled dot-product attention in place of (`dcs`) cross similarity",
     "scope": "extremal distances per sample in place of (`qcs`) per batch",
-    "distillation": "a term from cross to base logits, KL or L2, or (`qcs`) none",
-    "fresh": "from fresh weights",
-    "labels": "from fresh weights with one label per training image: the votes' majority, or the old noisy label",
-    "shortcut": "drawn faces with glasses that tell the class in training only",
+    "distillation": "a distillation term from cross to base logits: KL, L2, or (`qcs`) none",
+    "fresh": "from random weights",
+    "labels": "from random weights, one label per training image: the majority of the votes, or the old noisy label",
+    "shortcut": "synthetic faces with glasses that indicate the class in training only",
 }
 
 
 def condition(name: str) -> Condition:
-    """The condition of that name.
+    """Return the condition of that name.
 
     Raises:
         InputError: If there is none.
@@ -212,7 +212,7 @@ def condition(name: str) -> Condition:
 
 
 def chosen(names: Collection[str]) -> list[Condition]:
-    """The conditions of these names or groups, in the order of the plan; all of them for no names.
+    """Return the conditions of these names or groups in the order of the plan; all of them if none is given.
 
     Raises:
         InputError: If a name is unknown.
@@ -227,5 +227,5 @@ def chosen(names: Collection[str]) -> list[Condition]:
 
 
 def runs(conditions: Collection[Condition], seeds: int) -> Iterator[tuple[Condition, int]]:
-    """Every condition of one seed before any of the next, so that what is done so far compares like with like."""
+    """Yield every condition of one seed before any of the next, so that a partial experiment is balanced."""
     return ((each, seed) for seed in range(seeds) for each in conditions if not (seed and each.is_start))

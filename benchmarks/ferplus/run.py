@@ -1,4 +1,4 @@
-"""Runs what is missing, one condition and seed after another; every run goes on after anything that ended it."""
+"""Run the conditions and seeds that have no result yet; interrupted runs resume."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Experiment:
-    """Where the runs of one budget come from and go to.
+    """The inputs and outputs of the runs of one budget.
 
     Args:
         data: The images.
         budget: The compute of every run.
         results: Folder of one JSON file per run.
         runs: Folder of the run folders, which hold the weights.
-        console: Where to say what is done.
+        console: Where to print progress.
     """
 
     data: Data
@@ -50,35 +50,35 @@ class Experiment:
     console: Console
 
     def run(self, jobs: Iterable[tuple[Condition, int]], minutes: float = float("inf")) -> None:
-        """Run those that have no result yet.
+        """Run the jobs that have no result yet.
 
         Args:
             jobs: Conditions and seeds, in order.
-            minutes: After so many no further run is started.
+            minutes: Start no more runs after this many.
 
         Raises:
-            InputError: If there are results of another budget.
+            InputError: If the folder has results of another budget.
         """
         started = time.perf_counter()
         for condition, seed in jobs:
             if self._is_done(condition, seed):
                 self._say(condition, seed, "done before")
             elif time.perf_counter() - started >= 60 * minutes:
-                self._say(condition, seed, "not started: the time is up")
+                self._say(condition, seed, "not started: out of time")
             else:
                 record = self.run_one(condition, seed)
                 self._say(condition, seed, f"{_summary(record)}, trained in {record['seconds']:.0f} s")
 
     def run_one(self, condition: Condition, seed: int) -> dict[str, Any]:
-        """Train or go on training, measure, and keep the record."""
+        """Train or resume, measure, and write the record."""
         splits = self.data.splits(condition.labels)
         start = self._start() if condition.warm else None
         output = str(self.runs / _name(condition, seed))
         config = self.budget.settings(condition, seed, len(splits["train"]), output, start)
         folder = trained(config, splits)
         model = load_model(folder.best)
-        if condition.labels == "drawn":
-            measured = shortcut.measure(model, self.data.drawn)
+        if condition.labels == "synthetic":
+            measured = shortcut.measure(model, self.data.synthetic)
         else:
             measured = measure.measure(model.inference_model(), self.data)
         record = {
@@ -89,7 +89,7 @@ class Experiment:
             "steps": self.budget.steps(condition),
             "images_per_step": IMAGES_PER_STEP,
             "passes": condition.passes,
-            **_told(folder),
+            **_metadata(folder),
             "start": sha256(RunFolder(start).best) if start else None,
             "data": dict(self.data.hashes(condition.labels)),
             "threads": torch.get_num_threads(),
@@ -101,14 +101,14 @@ class Experiment:
         return record
 
     def _start(self) -> str:
-        """The run folder of the weights that warm conditions share, trained first where it is missing."""
+        """Return the run folder of the shared initial weights; train them first if they are missing."""
         (start,) = chosen(["start"])
         if not self._is_done(start, 0):
             self.run_one(start, 0)
         if not RunFolder(self.runs / _name(start, 0)).best.exists():
             raise InputError(
-                f"the weights of the start are gone from {self.runs}, and others would not be comparable with what "
-                f"went on from them; choose other folders with --results and --runs"
+                f"the initial weights are missing from {self.runs}, and new ones would not be comparable with finished "
+                f"runs; choose other folders with --results and --runs"
             )
         return str(self.runs / _name(start, 0))
 
@@ -118,7 +118,7 @@ class Experiment:
             return False
         budget = json.loads(path.read_text())["budget"]
         if budget != dataclasses.asdict(self.budget):
-            raise InputError(f"{path} is of another budget, {budget}; choose another folder with --results and --runs")
+            raise InputError(f"{path} has another budget, {budget}; choose another folder with --results and --runs")
         return True
 
     def _result(self, condition: Condition, seed: int) -> Path:
@@ -129,16 +129,16 @@ class Experiment:
 
 
 def trained(config: TrainConfig, splits: dict[str, Any]) -> RunFolder:
-    """The folder of a finished run: this one's, begun anew, gone on with, or already there.
+    """Return the folder of a finished run: started, resumed, or already finished.
 
     Raises:
-        InputError: If the folder holds a run of other settings.
+        InputError: If the folder holds a run with other settings.
     """
     folder = RunFolder(str(config.output))
     if folder.started:
         begun_with = folder.read_config()["config"]
         if begun_with != config.to_dict():
-            raise InputError(f"{folder.path} holds a run of other settings; choose another folder with --runs")
+            raise InputError(f"{folder.path} holds a run with other settings; choose another folder with --runs")
         if Checkpoints(folder.checkpoints):
             resume(folder.path, splits)
         if folder.finished:
@@ -148,8 +148,8 @@ def trained(config: TrainConfig, splits: dict[str, Any]) -> RunFolder:
     return folder
 
 
-def _told(folder: RunFolder) -> dict[str, Any]:
-    """What the run folder says, but for where it and its start lie."""
+def _metadata(folder: RunFolder) -> dict[str, Any]:
+    """Return the metadata of a run folder, without paths."""
     begun, history = folder.read_config(), folder.read_history()
     best = max(history, key=lambda record: record["validation_accuracy"])
     return {

@@ -1,7 +1,7 @@
-"""A shortcut: drawn faces whose glasses tell the class in training, and nothing in testing.
+"""Make synthetic faces whose glasses indicate the class in training but not in testing, and measure their effect.
 
-Measured is how much of it a network takes, and how much of what it looks at lies on brows, eyes and mouth, which alone
-carry the expression.
+The measures are how much a network relies on this shortcut, and how much of its gradient and attention falls on brows,
+eyes and mouth, which alone carry the expression.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from qcs.models import CrossSimilarityNetwork
 from qcs.samplers import PairSampler, QuadrupletSampler
 
 WEARERS = "anger"  # in training this class wears glasses, and no other does
-PER_CLASS = {"train": 350, "validation": 50, "test": 50}  # in testing of each class with glasses and without
+PER_CLASS = {"train": 350, "validation": 50, "test": 50}  # in testing: of each class, with and without glasses
 BATCH = 100
-COMPARISONS = 4  # passes over the test images for their mean attention
+COMPARISONS = 4  # passes over the test images to average attention
 
 Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class DrawnFaces:
-    """Drawn faces with a shortcut in training.
+class ShortcutFaces:
+    """Synthetic faces with a shortcut in training.
 
     Args:
         splits: "train" and "validation", where glasses and class coincide.
-        test: Every class with glasses and without.
-        glasses: Of the test images (N,), true where worn.
-        masks: Of the test images (N, S, S), true on the expressive regions.
-        sha256: Of all pixels and labels.
+        test: Every class with and without glasses.
+        glasses: For each test image (N,), true where glasses are worn.
+        masks: For each test image (N, S, S), true on the expressive regions.
+        sha256: SHA-256 of all pixels and labels.
     """
 
     splits: dict[str, LabeledImages]
@@ -49,11 +49,11 @@ class DrawnFaces:
     sha256: str
 
 
-def draw_faces(per_class: dict[str, int] | None = None) -> DrawnFaces:
-    """Draw the three sets, no person in two of them; always the same.
+def shortcut_faces(per_class: dict[str, int] | None = None) -> ShortcutFaces:
+    """Make the three sets, always the same; no person is in two of them.
 
     Args:
-        per_class: How many of each class, by split; in testing with and without glasses.
+        per_class: Number of images of each class by split; in testing with and without glasses.
     """
     wanted = per_class or PER_CLASS
     digest, sets = hashlib.sha256(), {}
@@ -63,14 +63,16 @@ def draw_faces(per_class: dict[str, int] | None = None) -> DrawnFaces:
         sets[split] = images, faces.glasses[rows], faces.masks[rows]
         digest.update(faces.images[rows].tobytes() + faces.labels[rows].tobytes())
     test, glasses, masks = sets.pop("test")
-    return DrawnFaces({name: images for name, (images, *_) in sets.items()}, test, glasses, masks, digest.hexdigest())
+    return ShortcutFaces(
+        {name: images for name, (images, *_) in sets.items()}, test, glasses, masks, digest.hexdigest()
+    )
 
 
 def _enough(count: int, seed: int, both: bool) -> tuple[SyntheticFaces, Rows]:
-    """Drawn faces, and which of them to take; glasses are rare, so many are drawn."""
-    drawn = 40 * count
+    """Return synthetic faces and the rows to keep; glasses are rare, so many faces are made."""
+    total = 40 * count
     while True:
-        faces = synthetic_faces(drawn, seed=seed)
+        faces = synthetic_faces(total, seed=seed)
         wearers = faces.classes.index(WEARERS)
         cells = [
             np.flatnonzero((faces.labels == label) & (faces.glasses == glasses))[:count]
@@ -79,18 +81,18 @@ def _enough(count: int, seed: int, both: bool) -> tuple[SyntheticFaces, Rows]:
         ]
         if all(len(cell) == count for cell in cells):
             return faces, np.sort(np.concatenate(cells))
-        drawn += drawn // 4
+        total += total // 4
 
 
-def measure(model: CrossSimilarityNetwork, faces: DrawnFaces) -> dict[str, Any]:
-    """How much of the shortcut the network takes, and where it looks.
+def measure(model: CrossSimilarityNetwork, faces: ShortcutFaces) -> dict[str, Any]:
+    """Measure how much a network relies on the shortcut, and which regions it uses.
 
     Returns:
         `coinciding` and `conflicting`, accuracy on test images whose glasses are as in training and on the others, both
-        with as many of each class; `called`, the share of other classes' faces with glasses that are taken for the
-        wearers', and `called_without`, the same of those without; `saliency` and `attention` on the expressive regions,
-        in multiples of their share of the picture (1 for looking everywhere alike); the attention is None without
-        cross part.
+        with equal class counts; `called`, the fraction of faces of other classes with glasses that are predicted as
+        the wearers' class, and `called_without`, the same without glasses; `saliency` and `attention` on the expressive
+        regions, in multiples of their fraction of the image (1 for a uniform map); `attention` is None without a cross
+        part.
     """
     model = model.eval()
     inputs, labels = _inputs(model, faces), faces.test.labels
@@ -111,11 +113,11 @@ def measure(model: CrossSimilarityNetwork, faces: DrawnFaces) -> dict[str, Any]:
 
 
 def on_regions(weights: Tensor, masks: Tensor) -> float:
-    """Weight on the regions over an even spread's, the mean over images.
+    """Return the weight on the regions divided by that of a uniform map, as the mean over images.
 
     Args:
         weights: Non-negative (n, h, w).
-        masks: How far each place belongs to the regions, (n, h, w) in [0, 1].
+        masks: Membership of each position in the regions, (n, h, w) in [0, 1].
 
     Example:
         >>> on_regions(torch.ones(2, 4, 4), torch.eye(4).expand(2, 4, 4))
@@ -125,13 +127,13 @@ def on_regions(weights: Tensor, masks: Tensor) -> float:
     return float((share / masks.mean((1, 2))).mean())
 
 
-def _inputs(model: CrossSimilarityNetwork, faces: DrawnFaces) -> Tensor:
+def _inputs(model: CrossSimilarityNetwork, faces: ShortcutFaces) -> Tensor:
     prepare = eval_transform(resolve_model_data_config(model))
     return torch.stack([prepare(faces.test.image(index)) for index in range(len(faces.test))])
 
 
 def _saliency(model: CrossSimilarityNetwork, inputs: Tensor) -> tuple[Tensor, npt.NDArray[np.int64]]:
-    """Size of the gradient (n, h, w) of the predicted class's logit by pixels, and the predicted classes (n,)."""
+    """Return the magnitude of the gradient of the predicted logit by pixel (n, h, w), and predicted classes (n,)."""
     sizes, classes = [], []
     for batch in torch.split(inputs, BATCH):
         pixels = batch.clone().requires_grad_()
@@ -146,7 +148,7 @@ def _saliency(model: CrossSimilarityNetwork, inputs: Tensor) -> tuple[Tensor, np
 def _attention_on_regions(
     model: CrossSimilarityNetwork, inputs: Tensor, labels: npt.NDArray[np.int64], masks: Tensor
 ) -> float:
-    """Cross attention of each level on the regions, the mean over levels and comparisons."""
+    """Return the cross attention on the regions, as the mean over levels and comparisons."""
     found = []
     for indices in _comparisons(model.branches, labels):
         attention = model(*inputs[indices].chunk(model.branches), return_attention=True).attention

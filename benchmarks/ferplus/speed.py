@@ -1,4 +1,4 @@
-"""What an image view costs in each condition here, to choose a budget."""
+"""Measure the cost of an image view in each condition on this machine, to choose a budget."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from benchmarks.ferplus.plan import IMAGES_PER_STEP, ROUND, Budget, Condition
 from qcs.data import LabeledImages
 from qcs.engine.training import train
 
-FEW, ROUNDS = 10, 3  # steps of the shorter training; how often each condition is timed
+FEW, ROUNDS = 10, 3  # steps of the shorter run; number of timings of each condition
 
 
 def speeds(conditions: Sequence[Condition], data: Data, network: str, steps: int, console: Console) -> None:
-    """Say how many image views a second of processor time each condition trains.
+    """Print how many image views each condition trains per second of CPU time.
 
-    Counted is the time that the process computed, not that it waited, so other work on the machine hardly shows: with
-    one thread, the seconds of one core. A training of more steps less one of few leaves out what every run begins and
-    ends with. Conditions take turns; the median counts.
+    CPU time excludes waiting, so other work on the machine has little effect; with one thread it is the seconds of one
+    core. Subtracting a run of few steps from a run of more steps removes the cost of startup and shutdown. Conditions
+    alternate; the median is reported.
     """
     found: dict[str, list[float]] = {condition.name: [] for condition in conditions}
     for _ in range(ROUNDS):

@@ -1,4 +1,4 @@
-"""What may be said from a few runs of each condition."""
+"""Compute the statistics of a few runs of each condition."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy import stats
 
 from qcs.report.statistics import adjusted
 
-LEVEL = 0.05  # share of differences called clear that may be none
+LEVEL = 0.05  # false discovery rate of differences called clear
 
 
 class Spread(NamedTuple):
@@ -22,13 +22,13 @@ class Spread(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A condition less the one it is compared with, over the seeds that both have.
+    """A condition minus its baseline, over the seeds that both have.
 
     Attributes:
         mean: Mean difference.
         error: Its standard error over seeds; NaN for one seed.
-        over_runs: p of the paired t test over seeds; NaN for one seed, and where all differ alike.
-        over_images: p of the paired test over test images; NaN where all are alike.
+        over_runs: p of the paired t test over seeds; NaN for one seed or equal differences.
+        over_images: p of the paired test over test images; NaN if all differences are equal.
     """
 
     mean: float
@@ -38,7 +38,7 @@ class Difference(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Mean and deviation.
+    """Return mean and standard deviation.
 
     Example:
         >>> spread([1.0, 2.0, 3.0])
@@ -55,17 +55,17 @@ def difference(
 ) -> Difference:
     """Compare two conditions, seed by seed and image by image.
 
-    The claim is about a way to train, so runs are what is sampled: the t test over seeds answers whether other runs
-    would come out likewise. Three seeds leave it two degrees of freedom, so only large or steady differences are
-    significant. The test over images answers a weaker question: whether these very networks differ on other images. All
-    seeds see the same images, so McNemar's tests of single seeds cannot be pooled as if they were independent: an
-    image counts once, by how many more seeds of the one condition than of the other got it right. For one seed that is
-    close to McNemar's test, in its form for many images.
+    The claim concerns a training method, so runs are the sampling unit: the t test over seeds answers whether other
+    runs would give the same result. Three seeds leave two degrees of freedom, so only large or steady differences are
+    significant. The test over images answers a weaker question: whether these particular networks differ on other
+    images. All seeds see the same images, so McNemar's tests of single seeds cannot be pooled as if they were
+    independent. Each image counts once, by how many more seeds of one condition than of the other classified it
+    correctly. For one seed this is close to McNemar's test, in its form for many images.
 
     Args:
         values: A measure of each seed's run.
         others: The same of the other condition.
-        correct: Which images each run got right, (seeds, images).
+        correct: Which images each run classified correctly, (seeds, images).
         others_correct: The same of the other condition.
     """
     by_seed = np.subtract(values, others)
@@ -80,7 +80,7 @@ def difference(
 
 
 def clear(probabilities: Sequence[float]) -> list[bool]:
-    """Which differences of a table may be called so: significant after Benjamini and Hochberg's correction; NaN is not.
+    """Return which differences of a table are significant after the Benjamini-Hochberg correction; NaN is not.
 
     Example:
         >>> clear([0.001, 0.04, 0.2])

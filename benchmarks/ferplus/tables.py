@@ -1,4 +1,4 @@
-"""The page of results, whole, from the files that the runs wrote."""
+"""Write the page of results from the files of the runs."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ ALIKE = {
     "data": "data",
     "start": "start",
 }
-"""What all records share, and how it is called where they do not."""
+"""Fields that all records share, and their names in messages."""
 
 
 def write(results: Path, output: Path) -> None:
-    """Write the page of a folder of results, whole or not at all.
+    """Write the page of a folder of results atomically.
 
     Raises:
         InputError: As `whole`.
@@ -46,19 +46,19 @@ def write(results: Path, output: Path) -> None:
 
 
 def whole(results: Path) -> str:
-    """The page of a folder of results.
+    """Return the page of a folder of results.
 
     Raises:
-        InputError: As `read` and `read_company`.
+        InputError: As `read` and `read_partners`.
     """
-    return page(read(results), read_company(results / "company"))
+    return page(read(results), read_partners(results / "partners"))
 
 
 def read(results: Path) -> Runs:
-    """The records in a folder; none if there is no such folder.
+    """Return the records in a folder; none if the folder does not exist.
 
     Raises:
-        InputError: If a file is no result of this plan, or not all are of one budget.
+        InputError: If a file is not a result of this plan, or budgets differ.
     """
     runs: dict[str, dict[int, Record]] = {}
     known = {condition.name for condition in PLAN}
@@ -67,9 +67,9 @@ def read(results: Path) -> Runs:
             record = json.loads(path.read_text())
             name, seed, _ = record["condition"], record["seed"], record["budget"]["views"]
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is no result of a run: {error!r}") from error
+            raise InputError(f"{path} is not a result of a run: {error!r}") from error
         if name not in known:
-            raise InputError(f"{path} is of the condition {name!r}, which is not in the plan")
+            raise InputError(f"{path} has the condition {name!r}, which is not in the plan")
         runs.setdefault(name, {})[seed] = record
     for what, named in ALIKE.items():
         if len(found := {json.dumps(value, sort_keys=True) for value in _each(runs, what)}) > 1:
@@ -77,11 +77,11 @@ def read(results: Path) -> Runs:
     return runs
 
 
-def read_company(folder: Path) -> Runs:
-    """What `company` measured, by condition and seed.
+def read_partners(folder: Path) -> Runs:
+    """Return the measurements of `partners` by condition and seed.
 
     Raises:
-        InputError: If a file is not what it writes.
+        InputError: If a file is not one of these measurements.
     """
     runs: dict[str, dict[int, Record]] = {}
     for path in sorted(folder.glob("*.json")):
@@ -89,25 +89,25 @@ def read_company(folder: Path) -> Runs:
             record = json.loads(path.read_text())
             runs.setdefault(record["condition"], {})[record["seed"]] = record
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is not what `company` writes: {error!r}") from error
+            raise InputError(f"{path} is not a result of `partners`: {error!r}") from error
     return runs
 
 
-def page(runs: Runs, company: Runs | None = None) -> str:
-    """The page in Markdown."""
+def page(runs: Runs, partners: Runs | None = None) -> str:
+    """Return the page in Markdown."""
     made = (make(runs) for make in (_main, _others, _classes, _labels, _shortcut))
-    sections = [_head(runs), *made, _company(company or {}), _missing(runs)]
+    sections = [_head(runs), *made, _partners(partners or {}), _missing(runs)]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def _head(runs: Runs) -> str:
     text = (
         "# Results\n\n"
-        "Written by `python -m benchmarks.ferplus tables` from the files in `benchmarks/ferplus/results/`; what they "
-        "are is told in [experiment.md](experiment.md)."
+        "`python -m benchmarks.ferplus tables` writes this page from the files in `benchmarks/ferplus/results/`. "
+        "[experiment.md](experiment.md) describes the conditions."
     )
     if not runs:
-        return f"{text}\n\nNo run is finished yet."
+        return f"{text}\n\nNo run has finished yet."
     record = next(_records(runs))
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
     hashes = "; ".join(f"{name} `{digest[:12]}`" for name, digest in _hashes(runs).items())
@@ -117,10 +117,11 @@ def _head(runs: Runs) -> str:
         f"{record['images_per_step']} images per step, networks of size "
         f"`{record['budget']['network']}`, {record['precision']}, threads: {record['threads']}; {versions}. "
         f"Data (SHA-256): {hashes}.\n\n"
-        "Mean ± standard deviation (n − 1) over seeds, in percent; differences with their standard error. Of the two p "
-        "values, *runs* (the paired t test over seeds) is about the ways to train, *images* (the paired test over test "
-        "images, each counted once, by how many more seeds got it right) about these very networks. They are not "
-        "corrected for the number of comparisons; the sentence below the first table is."
+        "Entries are mean ± standard deviation (n − 1) over seeds, in percent; differences have their standard error. "
+        "The p value *runs* is the paired t test over seeds and concerns the training method. The p value *images* is "
+        "the paired test over test images, where each image counts once, by how many more seeds classified it "
+        "correctly; it concerns these particular networks. Neither is corrected for the number of comparisons. The "
+        "sentence below the first table is."
     )
 
 
@@ -138,7 +139,7 @@ def _main(runs: Runs) -> str:
 
 
 def _compared(runs: Runs, conditions: Iterable[Condition]) -> list[tuple[str, ...]]:
-    """A row per condition and what it is compared with; one without a difference where that is nothing."""
+    """Return a row per condition and baseline; the row has no difference if there is no baseline."""
     pairs = [(c, other) for c in conditions for other in [o for o in c.against if o in runs] or [""]]
     return [_row(runs, condition, other) for condition, other in pairs]
 
@@ -160,7 +161,7 @@ def _row(runs: Runs, condition: Condition, other: str) -> tuple[str, ...]:
 
 
 def _verdict(runs: Runs, conditions: Iterable[Condition]) -> str:
-    """In words, which differences from what each is compared with are clear over the seeds."""
+    """State which differences from the baselines are clear over the seeds."""
     pairs = [(c.name, other) for c in conditions for other in c.against]
     found = {pair: _difference(runs, *pair, _of("test", "accuracy")) for pair in pairs}
     several = {pair: d for pair, d in found.items() if d is not None and not math.isnan(d.error)}
@@ -168,19 +169,19 @@ def _verdict(runs: Runs, conditions: Iterable[Condition]) -> str:
         return ""
     sure = dict(zip(several, clear([d.over_runs for d in several.values()]), strict=True))
     kinds = {
-        "above what it is compared with": [pair for pair, d in several.items() if sure[pair] and d.mean > 0],
-        "below it": [pair for pair, d in several.items() if sure[pair] and d.mean < 0],
-        "neither": [pair for pair in several if not sure[pair]],
+        "above its baseline": [pair for pair, d in several.items() if sure[pair] and d.mean > 0],
+        "below its baseline": [pair for pair, d in several.items() if sure[pair] and d.mean < 0],
+        "no clear difference": [pair for pair in several if not sure[pair]],
     }
-    told = "; ".join(f"{kind}: {_named(found)}" for kind, found in kinds.items())
+    text = "; ".join(f"{kind}: {_named(found)}" for kind, found in kinds.items())
     return (
-        f"\n\nIn accuracy, clearly (paired t test over seeds, p below {LEVEL} after Benjamini and Hochberg's "
-        f"correction for the {len(several)} comparisons of this table), {told}."
+        f"\n\nClear differences in accuracy (paired t test over seeds, p below {LEVEL} after the Benjamini-Hochberg "
+        f"correction for the {len(several)} comparisons of this table): {text}."
     )
 
 
 def _named(pairs: Sequence[tuple[str, str]]) -> str:
-    """Conditions, and what they are compared with where that is not the base."""
+    """List conditions, with their baselines where that is not the base."""
     return ", ".join(f"`{a}`" + (f" (against `{b}`)" if b != "base" else "") for a, b in pairs) or "none"
 
 
@@ -201,11 +202,11 @@ def _others(runs: Runs) -> str:
     return "\n\n".join(
         (
             "## Other measures",
-            f"Accuracy with test-time augmentation (horizontal flip); on the {first['unseen']['images']:,} of "
-            f"{first['test']['images']:,} test images that are no exact copies of training images; on "
-            f"{first['muxspace']['images']:,} images of muxspace, never trained on, among its classes; and on "
-            f"corrupted test images ({'; '.join(f'{name}: {how}' for name, how in SEVERITY.items())}). ECE is the "
-            "expected calibration error.",
+            "Accuracy with test-time augmentation (TTA, horizontal flip); on the "
+            f"{first['unseen']['images']:,} of {first['test']['images']:,} test images that are not exact copies of "
+            f"training images; on {first['muxspace']['images']:,} images of muxspace, never trained on, among its "
+            f"classes; and on corrupted test images ({'; '.join(f'{name}: {how}' for name, how in SEVERITY.items())}). "
+            "ECE is the expected calibration error.",
             _table(("", *columns), rows),
         )
     )
@@ -230,8 +231,9 @@ def _labels(runs: Runs) -> str:
     return "\n\n".join(
         (
             "## Noisy labels",
-            "Trained on one label per image: the majority of the votes, or the old FER2013 label, about a third of "
-            "which disagree. Chosen on validation images and tested with official majority labels.",
+            "Trained on one label per image: the majority of the votes, or the old FER2013 label. About a third of the "
+            "FER2013 labels disagree with the majority. Selected on validation images and tested with official "
+            "majority labels.",
             _table(COMPARED, _compared(runs, conditions)),
         )
     )
@@ -245,8 +247,8 @@ def _shortcut(runs: Runs) -> str:
         "coinciding": _of("coinciding"),
         "conflicting": _of("conflicting"),
         "drop": lambda record: record["measures"]["coinciding"] - record["measures"]["conflicting"],
-        f"taken for {WEARERS}, glasses": _of("called"),
-        f"taken for {WEARERS}, none": _of("called_without"),
+        f"predicted {WEARERS}, glasses": _of("called"),
+        f"predicted {WEARERS}, no glasses": _of("called_without"),
     }
     rows = [
         (
@@ -259,25 +261,25 @@ def _shortcut(runs: Runs) -> str:
     ]
     return "\n\n".join(
         (
-            "## A shortcut on drawn faces",
-            f"In training all faces of {WEARERS} wear glasses and no others do; test images have every class with and "
-            f"without. Accuracy where glasses are as in training (coinciding) and where not (conflicting); share of "
-            f"other classes' faces taken for {WEARERS}, with glasses and without. Then how much of the input gradient "
-            "(its size), and of the cross attention, lies on brows, eyes and mouth, in multiples of their share of the "
-            "picture.",
+            "## A shortcut on synthetic faces",
+            f"In training, all faces of {WEARERS} wear glasses and no other faces do; the test set has every class "
+            "with and without. The table lists the accuracy where glasses coincide with the class as in training, and "
+            f"where they conflict; the percentage of faces of other classes predicted as {WEARERS}, with and without "
+            "glasses; and how much of the magnitude of the input gradient, and of the cross attention, falls on brows, "
+            "eyes and mouth, in multiples of the fraction of the image that they cover.",
             _table(("", "seeds", *columns, "gradient", "cross attention"), rows),
         )
     )
 
 
-def _company(runs: Runs) -> str:
+def _partners(runs: Runs) -> str:
     conditions = [c for c in PLAN if c.name in runs]
     if not conditions:
         return ""
     columns: dict[str, tuple[Value, float]] = {
         "base": (_of("base"), 100),
         "cross": (_of("cross"), 100),
-        "cross, strangers": (_of("cross_strangers"), 100),
+        "cross, random partners": (_of("cross_random_partners"), 100),
         "gradient ratio": (_of("gradient_ratio"), 1),
         "gradient cosine": (_of("gradient_cosine"), 1),
     }
@@ -287,18 +289,19 @@ def _company(runs: Runs) -> str:
     ]
     return "\n\n".join(
         (
-            "## The company of an image",
-            "Accuracy on test images drawn into pairs or quadruplets as in training: of the base classifier, of the "
-            "cross classifier, and of the cross classifier when the same images are dealt at random. Rare classes come "
-            "more often here than in the first table. Then the gradient of the cross loss by the backbone's parameters "
-            "beside that of the base loss: the ratio of their norms, and the cosine between them.",
+            "## Partner images",
+            "Accuracy on test images sampled into pairs or quadruplets as in training: of the base classifier, of the "
+            "cross classifier, and of the cross classifier with random partners, where the same images are assigned at "
+            "random. Rare classes are more frequent here than in the first table. The last columns compare the "
+            "gradients of the cross loss and the base loss with respect to the backbone's parameters: the ratio of "
+            "their norms, and the cosine between them.",
             _table(("", "seeds", *columns), rows),
         )
     )
 
 
 def _missing(runs: Runs) -> str:
-    """Says what the tables lack: conditions that have fewer seeds than others."""
+    """List the conditions that have fewer seeds than others."""
     seeds = max((len(found) for found in runs.values()), default=0)
     counts = {c.name: len(runs.get(c.name, ())) for c in PLAN}
     wanted = {c.name: min(seeds, 1) if c.is_start else seeds for c in PLAN}
@@ -308,7 +311,7 @@ def _missing(runs: Runs) -> str:
 
 
 def _of(*path: str) -> Value:
-    """What stands at a place in the measures; None where there is no such thing."""
+    """Return a function that reads a field of the measures; it returns None where the field is missing."""
 
     def value(record: Record) -> float | None:
         found: Any = record["measures"]
@@ -328,14 +331,14 @@ def _spread(runs: Runs, condition: Condition, value: Value, scale: float = 100) 
 
 
 def _difference(runs: Runs, name: str, other: str, value: Value) -> Difference | None:
-    """The difference over the seeds that both have; None where there are none."""
+    """Return the difference over the seeds that both have; None if there are none."""
     mine, others = runs[name], runs.get(other, {})
     seeds = sorted(mine.keys() & others.keys())
     if not seeds:
         return None
     values = [[value(side[seed]) for seed in seeds] for side in (mine, others)]
     images = [np.stack([correct(side[seed]["measures"]["predictions"]) for seed in seeds]) for side in (mine, others)]
-    return difference(*values, *images)  # type: ignore[arg-type] # every run has what is compared
+    return difference(*values, *images)  # type: ignore[arg-type] # every run has these measures
 
 
 def _shown(found: Difference | None) -> str:
@@ -356,7 +359,7 @@ def _records(runs: Runs) -> Iterator[Record]:
 
 
 def _each(runs: Runs, what: str) -> list[Any]:
-    """A field of all records that have it; of data, only what FERPlus runs have, for drawn faces are other data."""
+    """Return a field of all records that have it; `data` only of FERPlus runs, as synthetic faces are other data."""
     alike = [record for record in _records(runs) if what != "data" or "ferplus.npz" in record["data"]]
     return [record[what] for record in alike if record.get(what) is not None]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from damage import damage, damaged_inside
+from corruption import corrupt_bytes, corrupt_entry
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trees import TREES, grow
@@ -69,10 +69,10 @@ def try_to_read(path: Path, name: str, format: str | None, votes: str | None) ->
 @settings(max_examples=EXAMPLES, deadline=None, derandomize="QCS_FUZZ_EXAMPLES" not in os.environ, database=None,
           suppress_health_check=list(HealthCheck))  # fmt: skip
 @given(data=st.data())
-def test_damaged_files_are_read_or_refused(folders: dict[str, Path], data: st.DataObject) -> None:
+def test_corrupt_files_are_read_or_refused(folders: dict[str, Path], data: st.DataObject) -> None:
     name, place = data.draw(st.sampled_from(TARGETS))
     path, files = TREES[name]
-    spoil = data.draw(st.sampled_from([damage, damaged_inside])) if place.endswith(".npz") else damage
+    spoil = data.draw(st.sampled_from([corrupt_bytes, corrupt_entry])) if place.endswith(".npz") else corrupt_bytes
     content = data.draw(spoil(files[place], TOKENS))
     format = data.draw(st.sampled_from([None, name.split()[0]]))
     file = folders[name] / place

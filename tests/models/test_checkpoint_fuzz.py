@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from damage import damage, damaged_inside
+from corruption import corrupt_bytes, corrupt_entry
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -53,7 +53,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, 
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(data=st.data())
-def test_damaged_weights_end_in_an_input_error_or_load(
+def test_corrupt_weights_end_in_an_input_error_or_load(
     data: st.DataObject, originals: dict[str, tuple[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "system", lambda command: pytest.fail("a file ran a command"))
@@ -62,10 +62,10 @@ def test_damaged_weights_end_in_an_input_error_or_load(
     inside = kind == "zipped pickle" and data.draw(st.booleans())
     for old in tmp_path.iterdir():
         old.unlink()
-    damaged = data.draw((damaged_inside if inside else damage)(content, TOKENS))
+    corrupt = data.draw((corrupt_entry if inside else corrupt_bytes)(content, TOKENS))
     if kind == "run checkpoint" and data.draw(st.booleans()):  # as if it had been written so: the hash is right
-        name = f"step-0000000005-{hashlib.sha256(damaged).hexdigest()[:16]}.safetensors"
-    (tmp_path / name).write_bytes(damaged)
+        name = f"step-0000000005-{hashlib.sha256(corrupt).hexdigest()[:16]}.safetensors"
+    (tmp_path / name).write_bytes(corrupt)
     started = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -28,7 +28,7 @@ def cache(tmp_path: Path) -> Path:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, cache: Path, waits: list[float]) -> Iterator[local_hub.LocalHub]:
     """The Hub, with a token that may write to it."""
-    with local_hub.running() as server:
+    with local_hub.running_hub() as server:
         point_to(monkeypatch, server.url)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)

@@ -135,7 +135,7 @@ def test_golden_logits_prove_what_was_downloaded(hub: Hub, tmp_path: Path, cache
 def test_command_line_publishes_a_run_and_predicts_from_it_in_fresh_processes(tmp_path: Path) -> None:
     train(toy.settings(output=str(tmp_path / "run"), epochs=1), toy.splits())
     photo = toy.photos(tmp_path / "photos", 1)[0]
-    with local_hub.running() as hub:
+    with local_hub.running_hub() as hub:
         place = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": local_hub.TOKEN}
         environment = {**os.environ, **place, "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}
 

@@ -1,4 +1,4 @@
-"""The experiment on pictures that take no time: rounds of two steps, few faces."""
+"""The experiment on tiny data: rounds of two steps, few faces."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROUND = 96  # image views
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Votes for three of FERPlus's classes, eight for the label and two beside it, and a few colour pictures."""
+    """Votes for three of FERPlus's classes, eight for the label and two beside it, and a few color images."""
     path = tmp_path_factory.mktemp("data")
     sets = [toy.squares(count, seed) for seed, count in enumerate((120, 15, 18))]
     images, labels = (np.concatenate(parts) for parts in zip(*sets, strict=True))
@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def experiment(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Experiment]:
     """Runs of four steps; a test has conditions and seeds that no other test has."""
     data, output = Data(folder), tmp_path_factory.mktemp("experiment")
-    data.drawn = shortcut.draw_faces({"train": 14, "validation": 2, "test": 4})
+    data.synthetic = shortcut.shortcut_faces({"train": 14, "validation": 2, "test": 4})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "ROUND", ROUND)
         patch.setattr(plan, "START_VIEWS", ROUND)

@@ -12,7 +12,7 @@ from benchmarks.ferplus.data import Data
 from benchmarks.ferplus.plan import Labels
 from qcs.data.labels import CLASSES
 
-LABELS = [labels for labels in get_args(Labels) if labels != "drawn"]
+LABELS = [labels for labels in get_args(Labels) if labels != "synthetic"]
 
 
 def test_targets_are_shares_of_votes_on_the_official_set(folder: Path) -> None:
@@ -20,7 +20,7 @@ def test_targets_are_shares_of_votes_on_the_official_set(folder: Path) -> None:
     train = data.splits("votes")["train"]
     assert train.soft is not None
     assert len(train) == len(data.official["train"]) == 120
-    np.testing.assert_allclose(train.soft[0, [0, 1]], [2 / 9, 7 / 9])  # neutral and happy; the lone vote is forgotten
+    np.testing.assert_allclose(train.soft[0, [0, 1]], [2 / 9, 7 / 9])  # neutral and happy; the single vote is dropped
     np.testing.assert_allclose(train.soft.sum(1), 1, rtol=1e-6)
 
 
@@ -37,11 +37,11 @@ def test_images_of_quadruplets_come_as_often_as_quadruplets_bring_them(folder: P
     assert (train.soft == once.soft[[row[name] for name in train.names]]).all()
 
 
-def test_strangers_meet_regardless_of_their_votes(folder: Path) -> None:
+def test_random_partners_are_sampled_regardless_of_votes(folder: Path) -> None:
     data = Data(folder)
-    train, known = data.splits("strangers")["train"], data.splits("votes")["train"]
-    assert (train.soft == known.soft).all() and (train.names == known.names).all()  # what is learned stays
-    assert set(train.labels) == set(range(8))  # what is drawn by has all classes, although few have images
+    train, known = data.splits("random-partners")["train"], data.splits("votes")["train"]
+    assert (train.soft == known.soft).all() and (train.names == known.names).all()  # the targets stay
+    assert set(train.labels) == set(range(8))  # sampling labels cover all classes, although few have images
     assert len(set(known.labels)) < 8
 
 

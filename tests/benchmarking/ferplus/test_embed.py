@@ -1,4 +1,4 @@
-"""Weights for the package say how they came about, and name no place on a machine."""
+"""Weights for the package state how they were trained, without any path."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def test_settings_hold_those_of_the_runs_before(tmp_path: Path) -> None:
     assert settings["init"] == settings_of(first) == settings["teachers"][0] == settings["teachers"][1]
     assert "/" not in json.dumps(settings) and settings["init"]["minutes"] == 3.0
     assert _training(settings) == (
-        "Trained for 2 minutes, from weights of `base_nano` after 3 minutes; 50% of the targets is what 2 "
-        "teachers say (`base_nano` after 3 minutes, `base_nano` after 3 minutes)"
+        "Trained for 2 minutes, starting from weights of `base_nano` after 3 minutes. Knowledge distillation: 50% of "
+        "each target comes from 2 teachers (`base_nano` after 3 minutes, `base_nano` after 3 minutes)."
     )
 
 
 def test_weights_that_do_not_say_are_refused(tmp_path: Path) -> None:
     path = save_model(qcs.create_model("base_nano"), tmp_path / "silent.safetensors")
-    with pytest.raises(InputError, match=r"silent\.safetensors does not say how it was trained"):
+    with pytest.raises(InputError, match=r"silent\.safetensors does not state how it was trained"):
         settings_of(path)
 
 
@@ -57,7 +57,7 @@ def test_averaged_weights_lie_between_the_start_and_the_end_of_a_run(tmp_path: P
 
 def test_a_run_of_fresh_weights_has_nothing_to_be_averaged_with(tmp_path: Path) -> None:
     folder = train(toy.settings(output=str(tmp_path / "run"), epochs=1), toy.splits()).folder
-    with pytest.raises(InputError, match="began with fresh weights"):
+    with pytest.raises(InputError, match="started from random weights"):
         averaged(named("base_nano"), folder, 0.5)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from benchmarks.ferplus.corruptions import CORRUPTIONS, SEVERITY, corrupted
 from benchmarks.ferplus.measure import calibration_error, correct, elsewhere, evaluation, packed, probabilities
-from benchmarks.ferplus.shortcut import WEARERS, draw_faces, measure, on_regions
+from benchmarks.ferplus.shortcut import WEARERS, measure, on_regions, shortcut_faces
 from qcs import create_model
 from qcs.data import LabeledImages
 
@@ -54,13 +54,13 @@ def test_elsewhere_only_shared_classes_count() -> None:
 
 def test_corruptions_have_their_severity_and_repeat() -> None:
     assert CORRUPTIONS.keys() == SEVERITY.keys()
-    grey = np.full((20, 48, 48), 100, np.uint8)
-    damaged = {name: corrupted(grey, name).astype(float) for name in CORRUPTIONS}
-    assert all((damaged[name] == corrupted(grey, name)).all() for name in CORRUPTIONS)
-    assert damaged["noise"].std() == pytest.approx(25, rel=0.02)
-    assert (damaged["occlusion"] == 128).sum((1, 2)).tolist() == [16 * 16] * 20
-    assert damaged["low light"].mean() == pytest.approx(25, abs=0.2)
-    assert damaged["low light"].std() == pytest.approx(5, rel=0.03)
+    gray = np.full((20, 48, 48), 100, np.uint8)
+    noisy = {name: corrupted(gray, name).astype(float) for name in CORRUPTIONS}
+    assert all((noisy[name] == corrupted(gray, name)).all() for name in CORRUPTIONS)
+    assert noisy["noise"].std() == pytest.approx(25, rel=0.02)
+    assert (noisy["occlusion"] == 128).sum((1, 2)).tolist() == [16 * 16] * 20
+    assert noisy["low light"].mean() == pytest.approx(25, abs=0.2)
+    assert noisy["low light"].std() == pytest.approx(5, rel=0.03)
     dot = np.zeros((1, 48, 48), np.uint8)
     dot[0, 20:28, 20:28] = 255
     blurred = corrupted(dot, "blur").astype(float)
@@ -69,25 +69,25 @@ def test_corruptions_have_their_severity_and_repeat() -> None:
 
 
 def test_glasses_tell_the_class_in_training_only() -> None:
-    drawn = draw_faces({"train": 3, "validation": 2, "test": 2})
-    train = drawn.splits["train"]
+    faces = shortcut_faces({"train": 3, "validation": 2, "test": 2})
+    train = faces.splits["train"]
     assert set(train.class_counts().values()) == {3}
-    cells = {(int(label), bool(glasses)) for label, glasses in zip(drawn.test.labels, drawn.glasses, strict=True)}
+    cells = {(int(label), bool(glasses)) for label, glasses in zip(faces.test.labels, faces.glasses, strict=True)}
     assert len(cells) == 14
-    assert len(drawn.test) == len(drawn.masks) == 28
-    assert drawn.sha256 == draw_faces({"train": 3, "validation": 2, "test": 2}).sha256
+    assert len(faces.test) == len(faces.masks) == 28
+    assert faces.sha256 == shortcut_faces({"train": 3, "validation": 2, "test": 2}).sha256
 
 
-def test_the_shortcut_and_where_networks_look() -> None:
-    drawn = draw_faces({"train": 2, "validation": 1, "test": 2})
+def test_reliance_on_the_shortcut_and_regions_that_networks_use() -> None:
+    faces = shortcut_faces({"train": 2, "validation": 1, "test": 2})
     torch.manual_seed(0)
-    measured = {name: measure(create_model(f"{name}_nano", num_classes=7), drawn) for name in ("base", "dcs", "qcs")}
+    measured = {name: measure(create_model(f"{name}_nano", num_classes=7), faces) for name in ("base", "dcs", "qcs")}
     assert measured["base"]["attention"] is None
     assert 0.5 < measured["dcs"]["attention"] < 2
     assert all(0.3 < found["saliency"] < 3 for found in measured.values())
     weights = torch.zeros(1, 4, 4)
     weights[0, :2] = 1
     regions = torch.zeros(1, 4, 4)
-    regions[0, 0] = 1  # a quarter of the picture has half of the weight
+    regions[0, 0] = 1  # a quarter of the image has half of the weight
     assert on_regions(weights, regions) == 2.0
-    assert WEARERS in drawn.test.classes
+    assert WEARERS in faces.test.classes

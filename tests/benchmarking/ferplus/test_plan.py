@@ -18,10 +18,10 @@ ONE_PROCESS: Any = SimpleNamespace(process_index=0, num_processes=1)
 IMAGES = {
     "votes": 25_057,
     "quadruplets": 100_224,
-    "strangers": 25_057,
+    "random-partners": 25_057,
     "majority": 25_057,
     "fer2013": 24_973,
-    "drawn": 2450,
+    "synthetic": 2450,
 }
 
 

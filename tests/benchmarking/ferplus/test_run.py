@@ -19,7 +19,7 @@ from qcs.models import CrossSimilarityNetwork
 
 
 class Killed(BaseException):
-    """Stands in for the end of the process."""
+    """Replaces the end of the process."""
 
 
 def test_as_many_images_pass_the_network_as_planned(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,17 +91,17 @@ def test_a_record_is_whole_and_kept(experiment: Experiment, monkeypatch: pytest.
     assert experiment.run_one(*job)["measures"] == measures
 
     longer = dataclasses.replace(experiment, budget=dataclasses.replace(experiment.budget, views=96))
-    with pytest.raises(InputError, match="of another budget"):
+    with pytest.raises(InputError, match="another budget"):
         longer.run([job])
-    with pytest.raises(InputError, match="a run of other settings"):
+    with pytest.raises(InputError, match="a run with other settings"):
         longer.run_one(*job)
 
 
 def test_the_shortcut_is_run_too(experiment: Experiment) -> None:
-    record = experiment.run_one(condition("drawn-dcs"), seed=0)
+    record = experiment.run_one(condition("synthetic-dcs"), seed=0)
     assert record["measures"]["images"] == 7 * 2 * 4
     assert record["measures"]["attention"] > 0
-    assert list(record["data"]) == ["drawn faces"]
+    assert list(record["data"]) == ["synthetic faces"]
 
 
 def test_nothing_is_started_when_the_time_is_up(experiment: Experiment) -> None:

@@ -33,8 +33,8 @@ def record(name: str, seed: int, right: int, **changes: Any) -> dict[str, Any]:
         "predictions": {"labels": LABELS, "predicted": LABELS[:right] + "7" * (100 - right)},
     }
     common = {"budget": {"views": 9600, "network": "nano"}, "threads": 1, "data": {"ferplus.npz": "ab" * 32}}
-    told = {"views": 9600, "images_per_step": 48, "precision": "bf16", "versions": {"torch": "2.0"}}
-    return {"condition": name, "seed": seed, **common, **told, "measures": measures, **changes}
+    fields = {"views": 9600, "images_per_step": 48, "precision": "bf16", "versions": {"torch": "2.0"}}
+    return {"condition": name, "seed": seed, **common, **fields, "measures": measures, **changes}
 
 
 def store(folder: Path, *records: dict[str, Any]) -> Path:
@@ -59,7 +59,9 @@ def test_mean_deviation_difference_and_tests(results: Path) -> None:
     assert row.endswith("| +1.00 ± 0.29 | `base` |")
     assert "| `base` | 3 | 72.00 ± 2.00 | 36.00 ± 1.00 | – | – | – | – | – |" in page
     assert "| `dcs` | 1 | 70.00 | 35.00 | +0.00 | – | – | +0.00 | `base` |" in page
-    assert "compared with: none; below it: none; neither: `qcs`" in page  # 3.5 standard errors, but p = 0.074
+    assert (
+        "above its baseline: none; below its baseline: none; no clear difference: `qcs`" in page
+    )  # 3.5 standard errors, but p = 0.074
     assert "how many they have: `start` (0), `base-quadruplets` (0), `base-sam` (0), `dcs` (1)" in page
 
 
@@ -70,8 +72,8 @@ def test_a_difference_is_clear_by_its_t_test_corrected_for_the_other_comparisons
     page = tables.page(tables.read(store(tmp_path / "results", *records)))
     assert "| +3.00 ± 0.58 | 0.035 |" in page
     assert (
-        "correction for the 3 comparisons of this table), above what it is compared with: none; below it: `base-sam`; "
-        "neither: `dcs`, `qcs`." in page
+        "correction for the 3 comparisons of this table): above its baseline: none; below its baseline: `base-sam`; no "
+        "clear difference: `dcs`, `qcs`." in page
     )
     assert clear([0.035]) == [True]
 
@@ -84,7 +86,7 @@ def test_every_comparison_of_the_table_is_corrected_for_and_named(results: Path)
     assert [row.split("|")[5].strip() for row in rows] == ["+2.00 ± 0.58", "+1.00 ± 0.58"]
     assert [row.split("|")[9].strip() for row in rows] == ["`base`", "`base-quadruplets`"]
     assert "for the 3 comparisons of this table)" in page
-    assert "neither: `base-quadruplets`, `qcs`, `qcs` (against `base-quadruplets`)." in page
+    assert "no clear difference: `base-quadruplets`, `qcs`, `qcs` (against `base-quadruplets`)." in page
 
 
 def test_one_seed_over_images_is_mcnemar() -> None:
@@ -110,10 +112,12 @@ def test_the_same_images_in_more_seeds_are_no_more_images() -> None:
 
 def test_the_shortcut_has_a_table(tmp_path: Path) -> None:
     measures = dict(coinciding=0.9, conflicting=0.5, called=0.25, called_without=0.05, saliency=1.5, attention=None)
-    drawn = [record("drawn-base", seed, 0, measures=measures, data={"drawn faces": "cd" * 32}) for seed in (0, 1)]
-    page = tables.page(tables.read(store(tmp_path / "results", *drawn)))
+    runs = [
+        record("synthetic-base", seed, 0, measures=measures, data={"synthetic faces": "cd" * 32}) for seed in (0, 1)
+    ]
+    page = tables.page(tables.read(store(tmp_path / "results", *runs)))
     percents = " | ".join(f"{percent}.00 ± 0.00" for percent in (90, 50, 40, 25, 5))
-    assert f"| `drawn-base` | 2 | {percents} | 1.50 ± 0.00 | – |" in page
+    assert f"| `synthetic-base` | 2 | {percents} | 1.50 ± 0.00 | – |" in page
 
 
 def test_noisy_labels_are_compared_with_their_own_base(tmp_path: Path) -> None:
@@ -138,7 +142,7 @@ def test_runs_that_cannot_be_compared_are_refused(results: Path) -> None:
     with pytest.raises(InputError, match="'dsc', which is not in the plan"):
         tables.read(results)
     (results / "dcs-seed1.json").write_text("{}")
-    with pytest.raises(InputError, match="no result of a run"):
+    with pytest.raises(InputError, match="not a result of a run"):
         tables.read(results)
 
 
