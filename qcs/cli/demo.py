@@ -17,7 +17,7 @@ from qcs.engine.training.config import TrainConfig
 from qcs.engine.training.trainer import RunResult, train
 from qcs.errors import InputError
 from qcs.models import load_model
-from qcs.report.attention import mean_attention
+from qcs.report.figures import mean_face_attention
 
 BRANCHES = {"base_nano": 1, "qcs_nano": 4}
 EPOCHS = 6
@@ -85,7 +85,7 @@ def _draw(folder: Path, results: dict[str, RunResult], faces: SyntheticFaces) ->
     visualize.save(visualize.loss_curves(histories), folder / "curves.png")
     some = LabeledImages(faces.images[:ATTENDED], faces.labels[:ATTENDED], faces.classes)
     shown = [int(np.flatnonzero(faces.labels == label)[0]) for label in range(len(faces.classes))]
-    attention = mean_attention(load_model(results["qcs_nano"].folder / "best.safetensors"), some, shown)
+    attention = mean_face_attention(load_model(results["qcs_nano"].folder / "best.safetensors"), some, shown)
     rows = {
         **{f"attention, level {level}": weights for level, weights in enumerate(attention, start=1)},
         "expressive regions\n(ground truth)": faces.masks[shown],

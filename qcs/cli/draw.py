@@ -13,10 +13,10 @@ from qcs.data.labels import canonical
 from qcs.engine.eval_data import check_split, known_images
 from qcs.errors import InputError
 from qcs.files import writing
-from qcs.report.figures import KINDS, OF_ONE, OF_SEVERAL, Network, Picture, curves
-from qcs.report.sample_faces import ChosenFaces
+from qcs.report.figures import KINDS, OF_ONE, OF_SEVERAL, FigureWithData, Network, curves
+from qcs.report.sample_faces import SampleFaces
 
-Job = tuple[str, Callable[[], Picture]]  # file name without suffix, and what draws it
+Job = tuple[str, Callable[[], FigureWithData]]  # file name without suffix, and what draws it
 
 
 def draw_pictures(
@@ -69,7 +69,7 @@ def draw_pictures(
         _same_classes(networks)
         split, images = known_images(networks[0].model, data, split, image_root, data_format, say)
         facts |= {"data": data, "split": split}
-        faces = ChosenFaces(images, anchor, seed)
+        faces = SampleFaces(images, anchor, seed)
         jobs = [*_jobs(KINDS if kind == "all" else [kind], networks, faces, level), *jobs]
     for name, draw in jobs:
         path = Path(output) / f"{name}.{format.removeprefix('.')}"
@@ -87,7 +87,7 @@ def draw_pictures(
     return written
 
 
-def _jobs(kinds: Sequence[str], networks: Sequence[Network], faces: ChosenFaces, level: int | None) -> Iterator[Job]:
+def _jobs(kinds: Sequence[str], networks: Sequence[Network], faces: SampleFaces, level: int | None) -> Iterator[Job]:
     """A picture of all networks, or of each by itself; the latter are named after them where there are several."""
     for kind in kinds:
         if kind in OF_SEVERAL:

@@ -28,12 +28,12 @@ def report(
 ) -> None:
     """Write one HTML file on one run or several: results, curves, errors, calibration, groups, comparison."""
     require("accelerate", "jinja2", "matplotlib", "scipy", "torchmetrics", extra="report")
-    from qcs.report import Where, write_report
+    from qcs.report import DataLocation, write_report
 
     started = time.perf_counter()
     with interruptible():
-        where = Where(data, image_root, data_format, tuple(groups or ()), group_list)
-        for run in write_report(runs, output, where):
+        location = DataLocation(data, image_root, data_format, tuple(groups or ()), group_list)
+        for run in write_report(runs, output, location):
             for line in run.missing:
                 say("yellow", "not shown", f"{run.name}: {line}")
     size = Path(output).stat().st_size

@@ -33,4 +33,8 @@ def serve(
             "warning",
             f"whoever reaches {host} can use the page, without password or encryption; the default is 127.0.0.1",
         )
-    serve(weights, host, port, crop, console)
+    serve(weights, host, port, crop, _say_where)
+
+
+def _say_where(address: str, network: str) -> None:
+    console.print(f"serving {network} at {address}; press Ctrl-C to stop", markup=False, highlight=False)

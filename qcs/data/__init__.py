@@ -1,6 +1,6 @@
-"""Label tables, dataset readers and image transforms; each loads only when it is used.
+"""Label tables, dataset readers and image transforms; each is imported on first use.
 
-`qcs.models` needs nothing but the label table, so importing this package must not pull in the image libraries.
+`qcs.models` needs only the label table, so importing this package must not import the image libraries.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The augmentation of `train_transform` for a whole batch of equal-sized pixel arrays at once.
+"""Augment a whole batch of pixel arrays of equal size at once, as `train_transform` does one image.
 
-The same random changes in the same order, drawn per image; only the order inside the color jitter is drawn per batch,
-and values are rounded once, at the end, instead of after every step.
+The random changes and their order are the same and are drawn per image. Only the order inside the color jitter is
+drawn per batch, and values are rounded once, at the end.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from qcs.data.color import adjust_brightness, adjust_contrast, adjust_hue, adjus
 from qcs.data.transforms import Augmentation, ModelInput
 
 ERASING_PROBABILITY = 0.5
-ERASING_ASPECTS = (0.3, 3.3)  # of torchvision's RandomErasing, which the image-by-image transform uses
+ERASING_ASPECTS = (0.3, 3.3)  # as in torchvision's RandomErasing, which `train_transform` uses
 ERASING_TRIES = 10
 
 
 class BatchedAugmentation:
-    """Turns pixels (B, H, W) or (B, H, W, 3), uint8, into the model's input (B, C, h, w).
+    """Augment pixels (B, H, W) or (B, H, W, 3), uint8, and convert them to model input (B, C, h, w), float32.
 
     Args:
         data_config: As for `train_transform`.
-        augmentation: The random changes.
+        augmentation: Settings of the random changes.
 
     Raises:
         InputError: As for `train_transform`.
@@ -47,7 +47,7 @@ class BatchedAugmentation:
         self.sides = self.expected.resized(augmentation.resize)
 
     def __call__(self, pixels: npt.NDArray[np.uint8], generator: torch.Generator) -> Tensor:
-        """Augments a batch; all randomness comes from `generator`."""
+        """Augment a batch; all randomness comes from `generator`."""
         x = self._convert(torch.from_numpy(pixels))
         x = self._resize(x)
         x = self._place(x, generator)
@@ -56,7 +56,7 @@ class BatchedAugmentation:
         return self._erase(x, generator) if self.augmentation.erasing is not None else x
 
     def _convert(self, pixels: Tensor) -> Tensor:
-        """(B, 1 or 3, H, W), float, 0 to 255; grayscale images stay gray until they are normalized."""
+        """Convert to float (B, 1 or 3, H, W), 0 to 255; grayscale images keep one channel until normalization."""
         if pixels.ndim == 3:
             return pixels.unsqueeze(1).float()
         x = pixels.permute(0, 3, 1, 2).float()
@@ -70,21 +70,21 @@ class BatchedAugmentation:
         return F.interpolate(x, self.sides, mode=mode if smooth else "nearest-exact", antialias=smooth).clamp_(0, 255)
 
     def _place(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Rotation, scaling, crop and flip."""
+        """Rotate, scale, crop and flip."""
         size = self.expected.size
         spare = [side - length for side, length in zip(self.sides, size, strict=True)]
         turn = (torch.rand(len(x), generator=generator) * 2 - 1) * math.radians(self.augmentation.rotation)
         corner = [torch.randint(0, s + 1, (len(x),), generator=generator) for s in spare]
         flip = torch.rand(len(x), generator=generator) < self.augmentation.flip
         scale = 1 + (torch.rand(len(x), generator=generator) * 2 - 1) * self.augmentation.scale
-        if not any(spare) and not self.augmentation.turns:
+        if not any(spare) and not self.augmentation.is_affine:
             return torch.where(flip.view(-1, 1, 1, 1), x.flip(-1), x)
         return F.grid_sample(x, self._sources(turn, scale, corner, flip), mode="bilinear", align_corners=False)
 
     def _sources(self, turn: Tensor, scale: Tensor, corner: list[Tensor], flip: Tensor) -> Tensor:
-        """Where in the resized image each output pixel comes from (B, h, w, 2), -1 to 1 from edge to edge."""
+        """Return the position in the resized image of each output pixel (B, h, w, 2), -1 to 1 from edge to edge."""
         (height, width), (h, w) = self.sides, self.expected.size
-        # Pixel positions in the crop, from the middle of the resized image.
+        # Pixel positions in the crop, relative to the center of the resized image.
         rows = torch.arange(h) + 0.5 + corner[0].unsqueeze(1) - height / 2
         columns = torch.arange(w) + 0.5
         columns = torch.where(flip.unsqueeze(1), w - columns, columns) + corner[1].unsqueeze(1) - width / 2
@@ -108,7 +108,7 @@ class BatchedAugmentation:
         return x
 
     def _erase(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Blanks a rectangle of every second image, where one of the tries fits inside."""
+        """Erase a rectangle in each image with probability 0.5, if one of the tries fits."""
         (h, w), (least, most) = x.shape[2:], self.augmentation.erasing or (0, 0)
         tries = len(x), ERASING_TRIES
         area = h * w * (least + (most - least) * torch.rand(tries, generator=generator))

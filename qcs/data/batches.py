@@ -1,7 +1,7 @@
-"""Batches of augmented training images whose randomness belongs to the batch, not to the process that loads it.
+"""Load batches of augmented training images; each batch has a seed of its own.
 
-Every batch is augmented from a seed of its own. The same run therefore sees the same images with any number of loading
-processes, and a run resumed in mid-epoch sees those that it would have seen.
+A run therefore sees the same images with any number of loader processes, and a run resumed in mid-epoch sees the same
+images as without the interruption.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from qcs.samplers.branch_sampler import BranchSampler
 
 
 class SeededBatch(NamedTuple):
-    """Which images to load, and the seed of their augmentation."""
+    """Indices of the images of a batch, and the seed of their augmentation."""
 
     seed: int
     indices: list[int]
 
 
 class SeededBatches(Sampler[SeededBatch]):
-    """Gives every batch of a sampler a seed that depends on seed, epoch, batch and rank alone.
+    """Add a seed to every batch of a sampler, which depends only on seed, epoch, batch and rank.
 
     Args:
-        sampler: Yields lists of indices.
-        seed: The run's seed.
+        sampler: Sampler of lists of indices.
+        seed: Seed of the run.
     """
 
     def __init__(self, sampler: BranchSampler, seed: int) -> None:
@@ -42,20 +42,20 @@ class SeededBatches(Sampler[SeededBatch]):
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[SeededBatch]:
-        """The rest of the epoch, from where the sampler stands."""
+        """Yield the remaining batches of the epoch."""
         for indices in self.sampler:
             place = self.seed, self.sampler.epoch, self.sampler.state_dict()["batch"], self.sampler.rank
             yield SeededBatch(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> 1), indices)
 
 
 class TrainingImages(Dataset[Any]):
-    """Augments whole batches: pixel arrays of one size at once, anything else image by image.
+    """Augment whole batches: pixel arrays of one size at once, other images one by one.
 
     Args:
-        images: The images; a transform of theirs is not used.
+        images: The images; their own transform is not used.
         data_config: As for `train_transform`.
-        augmentation: The random changes.
-        soft_labels: Give the target of every class, which the images must have, instead of the label.
+        augmentation: Settings of the random changes.
+        soft_labels: Return soft targets, which the images must have, instead of labels.
     """
 
     def __init__(
@@ -76,13 +76,13 @@ class TrainingImages(Dataset[Any]):
         return len(self.images)
 
     def __getitems__(self, batch: SeededBatch) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) and labels (B,), or targets (B, classes), of a batch."""
+        """Return images (B, C, H, W) and labels (B,), or soft targets (B, classes), of a batch."""
         labels = self.labels[batch.indices]
         if self.at_once is not None:
             pixels = np.stack([self.images.images[index] for index in batch.indices])
             return self.at_once(pixels, torch.Generator().manual_seed(batch.seed)), labels
-        with torch.random.fork_rng(devices=[]):  # torchvision's transforms draw from the global generator
-            torch.default_generator.manual_seed(batch.seed)  # and no other device's
+        with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator of the CPU
+            torch.default_generator.manual_seed(batch.seed)
             return torch.stack([self.one_by_one(self.images.image(index)) for index in batch.indices]), labels
 
 
@@ -97,32 +97,33 @@ def training_batches(
     workers: int = 0,
     pin_memory: bool = False,
 ) -> DataLoader[Any]:
-    """Loads augmented batches in the sampler's order.
+    """Return a loader of augmented batches in the order of the sampler.
 
     Args:
         images: The training images.
-        sampler: Which of them come together.
-        data_config: What `timm.data.resolve_model_data_config(model)` returns.
-        augmentation: The random changes.
-        seed: Decides the augmentation, together with epoch and batch.
-        soft_labels: Give the target of every class instead of the label.
-        workers: Processes that load images; 0 loads in the main process. The images do not depend on it.
-        pin_memory: Whether to load into memory from which a GPU copies faster.
+        sampler: Sampler of the batches.
+        data_config: The result of `timm.data.resolve_model_data_config(model)`.
+        augmentation: Settings of the random changes.
+        seed: Seed of the augmentation, together with epoch and batch.
+        soft_labels: Return soft targets instead of labels.
+        workers: Number of loader processes; 0 loads in the main process. The images do not depend on it.
+        pin_memory: Whether to load into pinned memory, from which a GPU copies faster.
 
     Returns:
-        A loader of pairs: images (branches * B, C, H, W) and labels (branches * B,) or targets (branches * B, classes).
+        A loader of pairs: images (branches * B, C, H, W) and labels (branches * B,) or soft targets
+        (branches * B, classes).
     """
-    batches: Any = SeededBatches(sampler, seed)  # not the lists that the loader is declared to take
+    batches: Any = SeededBatches(sampler, seed)  # DataLoader is annotated to take lists of indices only
     return DataLoader(
         TrainingImages(images, data_config, augmentation, soft_labels),
         batch_sampler=batches,
-        collate_fn=_as_it_is,
+        collate_fn=_unchanged,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
-        generator=torch.Generator(),  # else every epoch would draw a number from the global one
+        generator=torch.Generator(),  # otherwise every epoch would draw from the global generator
     )
 
 
-def _as_it_is(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     return batch

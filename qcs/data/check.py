@@ -1,4 +1,4 @@
-"""Looks at everything in a dataset, every image included, and says what it found in one summary."""
+"""Check a dataset: read every image, count classes and sizes, and find copies."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from qcs.errors import InputError
 
 @dataclass(frozen=True)
 class Findings:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        source: The data.
-        format: As what it was read.
-        dataset: Which dataset it is of, where that is known.
-        rule: How votes became labels; None where there are none.
-        splits: The images of each split.
-        sizes: Sizes in pixels of each split's images, width and height, most common first.
-        remarks: One line for everything that a user may want to change.
-        unreadable: An error for each image that cannot be read.
+        source: Path of the data.
+        format: Format that the data was read as.
+        dataset: Name of the dataset; None if unknown.
+        rule: Vote rule of the labels; None without votes.
+        splits: Images by split.
+        sizes: Number of images by width and height in pixels, for each split.
+        remarks: A line for each finding that may need attention.
+        unreadable: An error for each unreadable image.
     """
 
     source: str
@@ -47,10 +47,9 @@ class Findings:
 def check(
     path: str | Path, image_root: str | Path | None = None, *, format: str | None = None, votes: str | None = None
 ) -> Findings:
-    """Reads a dataset and every image of it once; arguments as for `qcs.data.read`.
+    """Check a dataset and every image in it; arguments as for `qcs.data.read`.
 
-    Images are compared by their content (pixels in an archive, bytes of a file), so that a copy under another name is
-    found too.
+    Images are compared by content (pixels in an archive, bytes of a file), which finds copies under other names too.
 
     Raises:
         InputError: As `qcs.data.read`.
@@ -120,7 +119,7 @@ _Place = tuple[str, str, int]  # split, name, label
 def _contents(
     split: str, images: LabeledImages, unreadable: list[InputError]
 ) -> Iterator[tuple[_Place, tuple[int, int], tuple[str, object]]]:
-    """Of every image that can be read its place, its size in pixels and what tells it from others."""
+    """Yield place, size in pixels and identity of every readable image."""
     for row, stored in enumerate(images.images):
         try:
             size = images.image(row).size
@@ -128,7 +127,7 @@ def _contents(
         except InputError as error:
             unreadable.append(error)
             continue
-        # Two faces of one picture are no copies, nor are equal bytes of arrays of another shape.
+        # Two faces of one picture are not copies, nor are equal bytes of arrays of different shapes.
         apart = size if images.boxes is None else tuple(images.boxes[row].tolist())
         yield (split, str(images.names[row]), int(images.labels[row])), size, (_digest(content), apart)
 
@@ -138,7 +137,7 @@ def _digest(content: bytes) -> str:
 
 
 def _copies(groups: list[list[_Place]]) -> list[str]:
-    """One line on images of equal content."""
+    """Return a remark on images of equal content, if there are any."""
     groups = [group for group in groups if len(group) > 1]
     if not groups:
         return []

@@ -1,4 +1,4 @@
-"""Labeled images in memory or on disk, as one torch dataset."""
+"""Hold labeled images, in memory or on disk, as a torch dataset."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ class LabeledImages(Dataset[tuple[Any, int]]):
     Copies made by `subset`, `with_transform` and `with_classes` share the pixels with the original.
 
     Args:
-        images: Pixels of shape (n, H, W) or (n, H, W, 3), uint8; or n images one by one, each either such pixels
-            without the first axis or the path of a file, opened when it is asked for.
+        images: Pixels of shape (n, H, W) or (n, H, W, 3), uint8; or a sequence of n images, each an array (H, W) or
+            (H, W, 3), uint8, or the path of a file, which is opened on access.
         labels: Class indices, 0 to len(classes) - 1, shape (n,).
         classes: Class names in index order; stored as canonical names.
-        names: What to call each image in reports, shape (n,). Default: its path, or its number.
-        transform: Applied to the image by indexing; None leaves the image as it is.
-        soft: Target of each class in [0, 1], shape (n, len(classes)), for losses that use more than the label.
-        subjects: Who is on each image, shape (n,).
-        boxes: The part of each image to use, in pixels: left, top, right, bottom, the last two exclusive, shape (n, 4).
+        names: Name of each image in reports, shape (n,). Default: its path or index.
+        transform: Applied to an image on indexing; None returns the image unchanged.
+        soft: Soft targets in [0, 1], shape (n, len(classes)).
+        subjects: The person on each image, shape (n,).
+        boxes: Crop of each image in pixels: left, top, right, bottom, the last two exclusive, shape (n, 4).
 
     Attributes:
-        images: The pixels or the path of each image.
+        images: Pixels or path of each image.
         labels: Class indices, int64, shape (n,).
         classes: Canonical class names in index order.
         names: Name of each image, shape (n,).
         transform: See above.
         soft: float32, or None.
-        subjects: Names, or None where they are not known.
+        subjects: Names, or None if unknown.
         boxes: int64, or None for whole images.
 
     Raises:
-        InputError: Arrays of another shape or type, lengths that differ, a label out of range, repeated class names.
+        InputError: Arrays of another shape or type, different lengths, a label out of range, or repeated class names.
 
     Example:
         >>> import numpy as np
@@ -84,27 +84,27 @@ class LabeledImages(Dataset[tuple[Any, int]]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        """Returns the image, transformed if there is a transform, and its class index."""
+        """Return the image, transformed if there is a transform, and its class index."""
         image = self.image(index)
         return (image if self.transform is None else self.transform(image)), int(self.labels[index])
 
     def image(self, index: int) -> Image.Image:
-        """Returns the untransformed image: grayscale ("L") or color ("RGB"), as it is stored.
+        """Return the image without transform: grayscale ("L") or color ("RGB"), as stored.
 
         Raises:
-            InputError: The file is missing, truncated, empty or no image, or the box lies outside of it.
+            InputError: The file is missing, truncated, empty or not an image, or the box lies outside the image.
         """
         stored = self.images[index]
         image = open_image(stored) if isinstance(stored, str) else Image.fromarray(stored)
         return image if self.boxes is None else _cropped(image, self.boxes[index].tolist(), self.names[index])
 
     def class_counts(self) -> dict[str, int]:
-        """Returns the number of images of each class, in class order."""
+        """Return the number of images of each class, in class order."""
         counts = np.bincount(self.labels, minlength=len(self.classes))
         return dict(zip(self.classes, counts.tolist(), strict=True))
 
     def subset(self, indices: npt.ArrayLike) -> LabeledImages:
-        """Returns the images at these positions, in this order.
+        """Return the images at these positions, in this order.
 
         Args:
             indices: Positions, shape (m,), or a boolean mask, shape (n,).
@@ -118,22 +118,22 @@ class LabeledImages(Dataset[tuple[Any, int]]):
         return chosen
 
     def with_transform(self, transform: Transform | None) -> LabeledImages:
-        """Returns the same images under another transform."""
+        """Return the same images with another transform."""
         changed = copy.copy(self)
         changed.transform = transform
         return changed
 
     def with_classes(self, classes: Sequence[str]) -> LabeledImages:
-        """Returns the images relabeled, by name, in another class order: that of a trained model, say.
+        """Return the images relabeled by name in another class order, such as that of a trained model.
 
-        Images whose class is not among `classes` are dropped; compare lengths to tell how many. Soft targets lose the
-        classes that are not among them, and sum to one again where they did before.
+        Images of other classes are dropped. Soft targets drop the other classes and are normalized again if they summed
+        to one.
 
         Args:
             classes: Class names in the new index order.
 
         Raises:
-            InputError: No image would be left, or a class is named twice.
+            InputError: No image is left, or a class is repeated.
 
         Example:
             >>> import numpy as np
@@ -157,9 +157,10 @@ class LabeledImages(Dataset[tuple[Any, int]]):
 
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
-    """Reads an image file upright, as grayscale ("L") or color ("RGB").
+    """Read an image file upright, as grayscale ("L") or color ("RGB").
 
-    The EXIF orientation is applied, palettes become RGB, transparency is dropped and 16-bit gray is scaled to 8 bits.
+    The EXIF orientation is applied, palettes become RGB, transparency is dropped and 16-bit grayscale is scaled to 8
+    bits.
 
     Args:
         path: Image file of any format Pillow reads.
@@ -168,7 +169,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         The decoded image, mode "L" or "RGB".
 
     Raises:
-        InputError: The file is missing, truncated, empty, no image, or holds floating-point pixels.
+        InputError: The file is missing, truncated, empty, not an image, or holds floating-point pixels.
 
     Example:
         >>> import os, tempfile
@@ -183,7 +184,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
             file.load()  # before it is closed
             ImageOps.exif_transpose(file, in_place=True)
             return eight_bit(file)
-    except Exception as error:  # decoders of damaged files raise far more kinds than OSError
+    except Exception as error:  # decoders raise many kinds of errors on corrupt files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"cannot read image {os.fspath(path)}: {reason}; replace the file or leave it out of the data"
@@ -191,18 +192,18 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
-    """An opened image as grayscale ("L") or color ("RGB"), see `open_image`."""
+    """Convert an opened image to grayscale ("L") or color ("RGB"), see `open_image`."""
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers without a known range, expected 8 or 16 bits")
-    if image.mode.startswith("I"):  # 16-bit gray; a plain conversion would clip nearly everything to white
+    if image.mode.startswith("I"):  # 16-bit grayscale; a plain conversion would clip nearly everything to white
         pixels = np.asarray(image, dtype=np.int64).clip(0, 65535)
         return Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
-    # Converted to what it is already, it would be copied.
+    # An image in the right mode is returned as it is: `convert` would copy it.
     return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode in ("1", "LA") else "RGB")
 
 
 def _cropped(image: Image.Image, box: tuple[int, int, int, int], name: str) -> Image.Image:
-    """The part of the box that lies inside the image: detectors put boxes over its edge."""
+    """Crop the part of the box inside the image: boxes of detectors may exceed it."""
     left, top, right, bottom = max(box[0], 0), max(box[1], 0), min(box[2], image.width), min(box[3], image.height)
     if left >= right or top >= bottom:
         raise InputError(
@@ -213,7 +214,7 @@ def _cropped(image: Image.Image, box: tuple[int, int, int, int], name: str) -> I
 
 
 def _renamed(soft: npt.NDArray[np.float32], columns: Sequence[int | None]) -> npt.NDArray[np.float32]:
-    """Soft targets in another class order: for each new class its old column."""
+    """Reorder soft targets; `columns` holds the old column of each new class."""
     absent = np.zeros(len(soft), dtype=np.float32)
     kept = np.stack([absent if column is None else soft[:, column] for column in columns], axis=1)
     shares = np.isclose(soft.sum(axis=1), 1) & (kept.sum(axis=1) > 0)
@@ -222,7 +223,7 @@ def _renamed(soft: npt.NDArray[np.float32], columns: Sequence[int | None]) -> np
 
 
 def _stored(image: Pixels | str | os.PathLike[str]) -> Pixels | str:
-    if isinstance(image, str):  # first, for lists of a million paths
+    if isinstance(image, str):  # first, because lists may hold a million paths
         return image
     if isinstance(image, os.PathLike):
         return os.fspath(image)
@@ -249,7 +250,7 @@ def _per_image(what: str, values: npt.ArrayLike, dtype: Any, shape: tuple[int, .
 def _targets(soft: npt.ArrayLike, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
     array = _per_image("soft targets", soft, np.float32, shape)
     if not ((array >= 0) & (array <= 1)).all():
-        raise InputError("soft targets are not all from 0 to 1; expected the share of each class")
+        raise InputError("soft targets are not all in [0, 1]; expected the target of each class")
     return array
 
 

@@ -1,6 +1,6 @@
-"""The one table of expression classes: which index means which expression in which dataset.
+"""Define the expression classes of every dataset and convert between their orders.
 
-Datasets number the same expressions differently, so conversions go by canonical name, never by number.
+Datasets number the same expressions differently, so all conversions use canonical names, never numbers.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ CODES: dict[str, dict[int, str]] = {
     ),
     "ckplus_pixels": dict(enumerate((*_FER2013, "contempt"))),
 }
-"""What the numbers in each dataset's own files mean.
+"""Class name of each label code in the files of a dataset.
 
-RAF-DB's official list counts from 1. AffectNet's annotations hold three codes that are no expression. CK+ numbers three
-ways: its own sequences, the 48x48 derivative (`ckplus`), and the table of pixels in the form of FER2013.
+The official list of RAF-DB counts from 1. The annotations of AffectNet have three codes that are not expressions. CK+
+has three numberings: its own sequences, the 48x48 derivative (`ckplus`), and the pixel table in the layout of FER2013.
 """
 
 _ALIASES: dict[str, tuple[str, ...]] = {
@@ -57,14 +57,14 @@ _CANONICAL_OF = {alias: name for name, aliases in _ALIASES.items() for alias in 
 
 
 def canonical(name: str) -> str:
-    """Returns the canonical name of an expression class.
+    """Return the canonical name of an expression class.
 
     Args:
         name: Class name in any case; common synonyms ("happiness", "angry", "afraid") are known.
 
     Returns:
-        One of the eight canonical names or, for a class outside the table, the name itself in lower case without
-        surrounding space: users may have classes of their own.
+        One of the eight canonical names or, for any other class, the name itself in lower case without surrounding
+        space.
 
     Example:
         >>> canonical("Happiness"), canonical(" Angry "), canonical("Boredom")
@@ -75,14 +75,14 @@ def canonical(name: str) -> str:
 
 
 def class_indices(source: Sequence[str], target: Sequence[str]) -> list[int | None]:
-    """Translates the class indices of one dataset into those of another, by name.
+    """Map the class indices of one dataset to those of another, by name.
 
     Args:
-        source: Class names to translate, in index order.
-        target: Class names to translate to, in index order.
+        source: Class names to map from, in index order.
+        target: Class names to map to, in index order.
 
     Returns:
-        For each source class its index in `target`, or None where `target` lacks it.
+        The index in `target` of each source class, or None if `target` lacks it.
 
     Example:
         >>> class_indices(["Neutral", "Contempt", "Happiness"], CLASSES["raf_db"])

@@ -1,4 +1,4 @@
-"""Hashes of data, so that a result can name exactly what it was measured on."""
+"""Hash data files, to state exactly which data a result was measured on."""
 
 from __future__ import annotations
 
@@ -20,20 +20,19 @@ _BLOCK = 1 << 20  # bytes read at once
 
 
 def manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """SHA-256 of everything in a file or folder.
+    """Return the SHA-256 hashes of a file or of all files in a folder.
 
-    Hidden files and folders are left out. For an `.npz` archive that holds a dataset the pixels and labels of each
-    split are hashed too: they stay the same when the archive is packed anew.
+    Hidden files and folders are skipped. For an `.npz` archive with a dataset, the pixels and labels of each split are
+    hashed too; these hashes do not depend on the compression of the archive.
 
     Args:
-        path: Folder, or any file.
+        path: A folder or any file.
 
     Returns:
-        `sha256` of the whole, `files` (path, relative to the folder, with its hash; sorted), and `splits` for an
-        archive.
+        `sha256` of everything, `files` (hash by path relative to the folder, sorted), and `splits` for an archive.
 
     Raises:
-        InputError: The path does not exist, holds no file, or is a damaged archive.
+        InputError: The path does not exist, holds no file, or is a corrupt archive.
 
     Example:
         >>> import tempfile
@@ -56,17 +55,15 @@ def manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def write_manifest(path: str | os.PathLike[str], output: str | os.PathLike[str]) -> dict[str, Any]:
-    """Writes the manifest of a file or folder as JSON, whole or not at all, and returns it.
+    """Write the manifest of a file or folder as JSON, atomically, and return it.
 
     Raises:
-        InputError: As `manifest`, and an output inside the folder, where it would be part of its own data.
-        OSError: It cannot be written.
+        InputError: As `manifest`, or the output lies inside the folder.
+        OSError: The output cannot be written.
     """
     output = Path(output)
     if Path(path).resolve() in (output.resolve(), *output.resolve().parents):
-        raise InputError(
-            f"the manifest {output} would lie inside {path} and be part of its own data; write it elsewhere"
-        )
+        raise InputError(f"the manifest {output} lies inside the data {path}; write it to another folder")
     found = manifest(path)
     with replacing(output) as unfinished:
         unfinished.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
@@ -74,15 +71,15 @@ def write_manifest(path: str | os.PathLike[str], output: str | os.PathLike[str])
 
 
 def changes(path: str | os.PathLike[str], written: str | os.PathLike[str]) -> list[str]:
-    """The files that are not as a manifest says: changed, missing or new.
+    """Return the files that differ from a manifest: changed, missing or new.
 
     Raises:
-        InputError: As `manifest`, and a file that is no manifest.
+        InputError: As `manifest`, or `written` is not a manifest.
     """
     try:
         before = json.loads(Path(written).read_text(encoding="utf-8"))["files"].items()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{written} is no manifest: {error}; write one with qcs data manifest") from error
+        raise InputError(f"{written} is not a manifest: {error}; write one with qcs data manifest") from error
     return sorted({name for name, _ in before ^ manifest(path)["files"].items()})
 
 

@@ -1,4 +1,4 @@
-"""How many images each dataset has according to its authors or the usual literature, and where data at hand differs."""
+"""List the published image counts of the datasets, and compare data with them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from qcs.data.dataset import LabeledImages
 from qcs.data.labels import CLASSES
 
 Counts = tuple[int, ...] | int
-"""Images of each class in the order of `CLASSES`, or of all classes together where no more is known."""
+"""Images of each class in the order of `CLASSES`, or the total if only that is known."""
 
 PUBLISHED: dict[str, dict[str, tuple[Counts, ...]]] = {
     "raf_db": {
@@ -22,7 +22,7 @@ PUBLISHED: dict[str, dict[str, tuple[Counts, ...]]] = {
     },
     "expw": {"all": ((3671, 3995, 1088, 30537, 10559, 7060, 34883),)},
     "sfew": {
-        "train": ((178, 66, 98, 198, 150, 172, 96), 891),  # the second of the faces that its authors aligned
+        "train": ((178, 66, 98, 198, 150, 172, 96), 891),  # the second counts the faces aligned by the authors
         "validation": ((77, 23, 47, 73, 86, 73, 57), 431),
     },
     "ckplus": {"all": ((135, 54, 177, 75, 207, 84, 249),)},
@@ -35,7 +35,7 @@ PUBLISHED: dict[str, dict[str, tuple[Counts, ...]]] = {
         "validation": ((500,) * 8, (500,) * 7 + (499,)),
     },
 }
-"""For each dataset and split the counts in use, the usual first."""
+"""Counts in use for each dataset and split, the most common first."""
 
 FERPLUS: dict[str, dict[str, tuple[Counts, ...]]] = {
     "majority": {
@@ -49,15 +49,15 @@ FERPLUS: dict[str, dict[str, tuple[Counts, ...]]] = {
     "select_first": {"train": (28559,), "validation": (3579,), "test": (3573,)},
     "select_last": {"train": (28559,), "validation": (3579,), "test": (3573,)},
 }
-"""The same for FERPlus by vote rule."""
+"""Counts of FERPlus by vote rule."""
 
 
 def published(dataset: str, rule: str = "majority") -> dict[str, tuple[Counts, ...]]:
-    """The published counts of a dataset, by split; empty where none are known.
+    """Return the published counts of a dataset by split; empty if none are known.
 
     Args:
         dataset: A key of `CLASSES`.
-        rule: How the votes became labels, for FERPlus.
+        rule: Vote rule, for FERPlus.
 
     Example:
         >>> published("raf_db")["test"]
@@ -67,11 +67,11 @@ def published(dataset: str, rule: str = "majority") -> dict[str, tuple[Counts, .
 
 
 def differences(dataset: str, splits: Mapping[str, LabeledImages], rule: str = "majority") -> list[str]:
-    """One line for each split whose counts are not the published ones.
+    """Return a line for each split whose counts differ from the published ones.
 
     Args:
         dataset: A key of `CLASSES`.
-        splits: The images, all of the dataset's classes.
+        splits: Images by split, with the classes of the dataset.
         rule: As for `published`.
 
     Example:

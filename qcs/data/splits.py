@@ -1,4 +1,4 @@
-"""Splits made here: a validation part held out, folds of subjects, and splits joined again."""
+"""Split datasets: hold out a validation set, make folds by subject, and merge splits."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ from qcs.errors import InputError
 
 
 def hold_out(dataset: LabeledImages, fraction: float = 0.1, seed: int = 0) -> tuple[LabeledImages, LabeledImages]:
-    """Splits a validation part off a training set, at random within each class.
+    """Hold out a random validation set from a training set, stratified by class.
 
-    Where the subjects are known nobody is in both parts: a network that knows a face from training would look better in
-    validation than it is.
+    If the subjects are known, no subject is in both sets: faces known from training would bias the validation.
 
     Args:
         dataset: Images to split.
-        fraction: Share of each class to hold out, between 0 and 1. Of a class with two images or more at least one is
-            held out and at least one is kept; a single image is kept. With subjects, who come whole, the share is an
-            upper limit.
-        seed: The same seed gives the same split.
+        fraction: Fraction of each class to hold out, between 0 and 1. A class with two or more images has at least one
+            in each set; a single image stays in the training set. Subjects are held out as a whole, so that the
+            fraction is then an upper limit.
+        seed: Seed of the split.
 
     Returns:
-        The training part and the validation part, each in the original order.
+        The training set and the validation set, each in the original order.
 
     Raises:
-        InputError: `fraction` is not between 0 and 1, or no class has two images, or no subject is small enough.
+        InputError: `fraction` is not between 0 and 1, no class has two images, or every subject exceeds the fraction.
 
     Example:
         >>> faces = LabeledImages(np.zeros((25, 8, 8), np.uint8), [0] * 20 + [1] * 4 + [2], ["happy", "sad", "fear"])
@@ -40,31 +39,31 @@ def hold_out(dataset: LabeledImages, fraction: float = 0.1, seed: int = 0) -> tu
     generator = np.random.default_rng(seed)
     quota = np.array([_quota(count, fraction) for count in dataset.class_counts().values()])
     if not quota.any():
-        raise InputError("no class has two images, so none can be held out for validation; give a validation split")
+        raise InputError("no class has two images to hold one out for validation; give a validation split")
     choose = _images_held if dataset.subjects is None else _subjects_held
     held = choose(dataset, quota, generator)
     if not held.any():
         raise InputError(
-            f"every subject has more images than the share of {fraction:g} of a class; give a larger fraction or a "
+            f"every subject has more than the fraction {fraction:g} of a class; give a larger fraction or a "
             f"validation split"
         )
     return dataset.subset(~held), dataset.subset(held)
 
 
 def subject_folds(dataset: LabeledImages, folds: int = 10) -> list[tuple[LabeledImages, LabeledImages]]:
-    """Splits for cross-validation in which nobody is both trained and tested on.
+    """Split into folds for subject-independent cross-validation.
 
-    The usual protocol on CK+: subjects in ascending order, the i-th in fold i modulo the number of folds.
+    This is the usual protocol on CK+: subjects in ascending order, the i-th in fold i modulo the number of folds.
 
     Args:
         dataset: Images whose subjects are known.
         folds: Number of folds, at least 2.
 
     Returns:
-        For each fold the images of all other subjects and those of its own, each in the original order.
+        The training set and the test set of each fold, each in the original order.
 
     Raises:
-        InputError: The subjects are not known, or fewer than the folds.
+        InputError: The subjects are unknown, or there are fewer subjects than folds.
 
     Example:
         >>> faces = LabeledImages(np.zeros((4, 8, 8), np.uint8), [0, 1, 0, 1], ["happy", "sad"], subjects=list("abac"))
@@ -72,7 +71,7 @@ def subject_folds(dataset: LabeledImages, folds: int = 10) -> list[tuple[Labeled
         [['0', '2', '3'], ['1']]
     """
     if dataset.subjects is None:
-        raise InputError("the subjects of these images are not known; folds of subjects need them")
+        raise InputError("the subjects of these images are unknown; folds by subject need them")
     names, subjects = np.unique(dataset.subjects, return_inverse=True)
     if not 2 <= folds <= len(names):
         raise InputError(f"the number of folds is {folds}; expected from 2 to {len(names)}, the number of subjects")
@@ -82,13 +81,13 @@ def subject_folds(dataset: LabeledImages, folds: int = 10) -> list[tuple[Labeled
 
 
 def merge(splits: Mapping[str, LabeledImages]) -> LabeledImages:
-    """Joins splits into one dataset, one after another.
+    """Concatenate splits into one dataset.
 
     Args:
-        splits: Datasets of the same classes, as `read` returns them.
+        splits: Datasets of the same classes, as returned by `read`.
 
     Returns:
-        All images, under the transform of the first split. Soft targets, subjects and boxes stay where every split has
+        All images, with the transform of the first split. Soft targets, subjects and boxes are kept if every split has
         them.
 
     Raises:
@@ -132,7 +131,7 @@ def _images_held(
 def _subjects_held(
     dataset: LabeledImages, quota: npt.NDArray[np.int64], generator: np.random.Generator
 ) -> npt.NDArray[np.bool_]:
-    """Subjects in random order, each held out if it fits into what is left of every class's share."""
+    """Hold out subjects in random order, each if it fits the remaining quota of every class."""
     names, subjects = np.unique(np.asarray(dataset.subjects), return_inverse=True)
     images = np.zeros((len(names), len(quota)), dtype=np.int64)
     np.add.at(images, (subjects, dataset.labels), 1)

@@ -1,7 +1,6 @@
-"""From an image to the normalized tensor a model expects, with and without random augmentation.
+"""Convert images to the normalized tensors that a model expects, with and without random augmentation.
 
-A grayscale image stays one channel until the last moment: the model's channels are filled in while normalizing, so the
-random steps before that handle a third of the pixels.
+A grayscale image keeps one channel until normalization, so the random steps process a third of the pixels.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ from qcs.errors import InputError
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes to training images; the defaults are those of QCS (AAAI 2025) for RAF-DB and FERPlus.
+    """Settings of the augmentation of training images; defaults as in QCS (AAAI 2025) for RAF-DB and FERPlus.
 
-    Applied in this order: resize, rotation and scaling, crop, flip, color jitter, erasing.
+    The order is: resize, rotation and scaling, crop, flip, color jitter, erasing.
 
     Args:
-        resize: Side in pixels the image is resized to before a random crop of the model's input size; for an input
-            that is not square, the shorter side. None resizes straight to the input size, without a crop.
+        resize: Shorter side in pixels that the image is resized to before a random crop to the input size of the model.
+            None resizes to the input size, without a crop.
         flip: Probability of a horizontal flip.
-        rotation: Largest angle in degrees, either way; the corners that appear are black.
-        scale: Largest relative change of size about the middle, either way; what appears at the edges is black.
-        color_jitter: Largest relative change of brightness, contrast and saturation, and largest hue shift as a share
-            of the color circle (at most 0.5). A grayscale image has neither saturation nor hue to change.
-        erasing: Smallest and largest share of the area to blank with the mean color, after everything else, on every
-            second image (probability 0.5). None for no erasing.
+        rotation: Maximum rotation in degrees, in either direction; new corners are black.
+        scale: Maximum relative change of size about the center, in either direction; new edges are black.
+        color_jitter: Maximum relative change of brightness, contrast and saturation, and maximum hue shift as a
+            fraction of the color circle (at most 0.5). Saturation and hue do not apply to grayscale images.
+        erasing: Minimum and maximum fraction of the area to erase with the mean color, as the last step, with
+            probability 0.5. None disables erasing.
 
     Raises:
         InputError: A value outside its range.
@@ -67,30 +66,30 @@ class Augmentation:
             )
         if self.erasing is not None and not (len(self.erasing) == 2 and 0 < self.erasing[0] <= self.erasing[1] < 1):
             raise InputError(
-                f"erasing is {self.erasing}; expected the smallest and largest area share, between 0 and 1"
+                f"erasing is {self.erasing}; expected the minimum and maximum fraction of the area, between 0 and 1"
             )
 
     @property
-    def turns(self) -> bool:
-        """Whether pixels move to places between pixels."""
+    def is_affine(self) -> bool:
+        """Whether rotation or scaling require interpolation between pixels."""
         return self.rotation > 0 or self.scale > 0
 
 
 def train_transform(data_config: Mapping[str, Any], augmentation: Augmentation) -> Transform:
-    """Builds the random transform of training images.
+    """Build the random transform of training images.
 
-    All randomness comes from torch's global generator, so seeding it (as a `DataLoader` seeds its workers) decides it.
+    All randomness comes from the global generator of torch, which a `DataLoader` seeds in its workers.
 
     Args:
-        data_config: What `timm.data.resolve_model_data_config(model)` returns; `input_size` (C, H, W), `mean`, `std`
+        data_config: The result of `timm.data.resolve_model_data_config(model)`; `input_size` (C, H, W), `mean`, `std`
             and `interpolation` are used.
-        augmentation: The random changes.
+        augmentation: Settings of the random changes.
 
     Returns:
-        A function from an image, grayscale or color, to a float32 tensor (C, H, W).
+        A function from a grayscale or color image to a float32 tensor (C, H, W).
 
     Raises:
-        InputError: A value missing from `data_config` or unknown, or `resize` smaller than the input size.
+        InputError: A value of `data_config` is missing or unknown, or `resize` is smaller than the input size.
 
     Example:
         >>> config = dict(input_size=(3, 48, 48), mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear")
@@ -99,7 +98,7 @@ def train_transform(data_config: Mapping[str, Any], augmentation: Augmentation) 
     """
     expected = ModelInput(data_config)
     steps: list[Any] = [expected.convert, expected.resize(augmentation.resize)]
-    if augmentation.turns or augmentation.flip or augmentation.resize is not None:
+    if augmentation.is_affine or augmentation.flip or augmentation.resize is not None:
         steps.append(_Placement(expected.size, augmentation))
     if any(augmentation.color_jitter):
         steps.append(v2.ColorJitter(*augmentation.color_jitter))
@@ -111,18 +110,18 @@ def train_transform(data_config: Mapping[str, Any], augmentation: Augmentation) 
 
 
 def eval_transform(data_config: Mapping[str, Any], resize: int | None = None) -> Transform:
-    """Builds the fixed transform of images to evaluate or predict: resize, center crop, normalize.
+    """Build the transform for evaluation and prediction: resize, center crop, normalize.
 
-    The whole image is squeezed into the size of the model's input over `crop_pct`, whatever its proportions (timm calls
-    this crop mode "squash"): faces fill their image, so none is cut off.
+    The image is resized to the input size of the model divided by `crop_pct`, without keeping its aspect ratio (crop
+    mode "squash" of timm).
 
     Args:
-        data_config: As for `train_transform`; `crop_pct` is used too.
-        resize: Side in pixels the image is resized to before the crop, as in `Augmentation`: give the one the model was
-            trained with. None goes by `crop_pct`.
+        data_config: As for `train_transform`; `crop_pct` is also used.
+        resize: Shorter side in pixels that the image is resized to before the crop, as in `Augmentation`; give the
+            value the model was trained with. None uses `crop_pct`.
 
     Returns:
-        A function from an image, grayscale or color, to a float32 tensor (C, H, W).
+        A function from a grayscale or color image to a float32 tensor (C, H, W).
 
     Raises:
         InputError: As for `train_transform`.
@@ -142,11 +141,11 @@ def eval_transform(data_config: Mapping[str, Any], resize: int | None = None) ->
 
 
 class _Placement:
-    """Random rotation, scaling, crop and flip in one pass over the pixels.
+    """Rotate, scale, crop and flip an image at random, in one pass over the pixels.
 
     Args:
         size: Height and width of the crop.
-        augmentation: How far to rotate and scale, and how often to flip.
+        augmentation: Settings of rotation, scaling and flip.
     """
 
     def __init__(self, size: list[int], augmentation: Augmentation) -> None:
@@ -158,21 +157,21 @@ class _Placement:
         angle = math.radians((2 * angle - 1) * self.augmentation.rotation)
         top, left = int(top * (image.height - height + 1)), int(left * (image.width - width + 1))
         flip = flip < self.augmentation.flip
-        if not self.augmentation.turns:
+        if not self.augmentation.is_affine:
             image = image.crop((left, top, left + width, top + height))
             return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
         scale = 1 + (2 * scale - 1) * self.augmentation.scale
         cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
-        middle_x, middle_y = image.width / 2, image.height / 2
-        # Where a pixel comes from: its place in the crop, turned and scaled about the middle of the image.
-        x, y = (left + width if flip else left) - middle_x, top - middle_y
+        center_x, center_y = image.width / 2, image.height / 2
+        # Source of a pixel: its position in the crop, rotated and scaled about the center of the image.
+        x, y = (left + width if flip else left) - center_x, top - center_y
         across = -1 if flip else 1
-        matrix = across * cos, -sin, cos * x - sin * y + middle_x, across * sin, cos, cos * y + sin * x + middle_y
+        matrix = across * cos, -sin, cos * x - sin * y + center_x, across * sin, cos, cos * y + sin * x + center_y
         return image.transform((width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
 
 
 class ModelInput:
-    """Size, channels and value range of the images a model takes, and the steps that bring an image there."""
+    """The input format of a model (size, channels, value range) and the steps that convert an image to it."""
 
     def __init__(self, data_config: Mapping[str, Any]) -> None:
         channels, *self.size = _entry(data_config, "input_size")
@@ -180,7 +179,7 @@ class ModelInput:
         if channels not in (1, 3) or len(mean) != channels or len(std) != channels:
             raise InputError(
                 f"the model takes {channels} channels, with {len(mean)} means and {len(std)} standard deviations; "
-                f"expected 1 or 3 of each, as many means and deviations as channels"
+                f"expected 1 or 3 channels with a mean and a standard deviation each"
             )
         self.grayscale = channels == 1
         self.mean = 255 * torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1)
@@ -196,11 +195,11 @@ class ModelInput:
         return image if image.mode in ("L", wanted) else image.convert(wanted)
 
     def resize(self, side: int | None) -> v2.Resize:
-        """To a shorter side of `side` pixels in the proportions of the input; None means the input size itself."""
+        """Return a resize to a shorter side of `side` pixels in the aspect ratio of the input; None: input size."""
         return v2.Resize(self.resized(side), interpolation=self.interpolation)
 
     def resized(self, side: int | None) -> list[int]:
-        """Height and width in pixels at a shorter side of `side` pixels; None means the input size itself."""
+        """Return height and width in pixels for a shorter side of `side` pixels; None: the input size."""
         shorter = min(self.size)
         side = shorter if side is None else side
         if side < shorter:
@@ -210,7 +209,9 @@ class ModelInput:
     def normalize(self, image: Image.Image) -> Tensor:
         pixels = torch.from_numpy(np.array(image))
         pixels = pixels.unsqueeze(0) if image.mode == "L" else pixels.permute(2, 0, 1)
-        values = torch.empty(len(self.mean), image.height, image.width)  # in this order, whatever that of the pixels is
+        values = torch.empty(
+            len(self.mean), image.height, image.width
+        )  # contiguous, whatever the memory layout of the pixels
         return torch.sub(pixels, self.mean, out=values).div_(self.std)
 
 

@@ -1,6 +1,6 @@
-"""Faces in pictures: found, brought upright and to size, cut out of whole folders, drawn into their picture.
+"""Detect faces, align and crop them, also in whole folders, and annotate pictures.
 
-Finding faces and reading videos need the extra: `pip install 'qcs[faces]'`. The rest works without it.
+Face detection and reading videos need the extra: `pip install 'qcs[faces]'`. The rest works without it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from qcs.faces.mtcnn import MTCNN as MTCNN
 
 
 def detect(image: Image.Image, min_face: int | None = None) -> list[Face]:
-    """Finds the faces of a picture with MTCNN.
+    """Detect the faces in an image with MTCNN.
 
     Args:
-        image: The picture, in any mode.
-        min_face: Side in pixels of the smallest face to find, as for `MTCNN`.
+        image: The image, in any mode.
+        min_face: Side in pixels of the smallest face to detect, as for `MTCNN`.
 
     Returns:
-        Its faces, the largest first; empty if there are none.
+        The faces, largest first; empty if there are none.
 
     Raises:
         InputError: If the packages of the extra are missing, or `min_face` is less than 12.

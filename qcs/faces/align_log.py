@@ -1,4 +1,4 @@
-"""The log of an alignment: which pictures are done, with what outcome, in a form that survives being killed."""
+"""Log the outcome of every aligned image, so that an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from qcs.faces.alignment import CROPS
 
 NAME = "align.jsonl"
 
-MOST_SETTINGS = 10_000  # bytes of the first line
+MOST_SETTINGS = 10_000  # bytes to read of the first line
 
 
 class AlignLog:
-    """JSON lines beside the aligned faces: the settings first, then a record per picture, and one where a run begins.
+    """Write JSON lines beside the aligned faces: the settings, a record per image, and a record per start of a run.
 
-    A picture's record holds `path`, relative to the folder of pictures, and either `crops`, a list of what was cut out
-    (`file`, `box`, `score`, `landmarks`), or `skipped`, the reason why nothing was. Opening the log of an earlier run
-    goes on with it: a last line that was cut off is removed. One run at a time has it: a lock on the file, which the
-    system takes back from a process that is gone.
+    The record of an image holds `path`, relative to the source folder, and either `crops`, a list of faces (`file`,
+    `box`, `score`, `landmarks`), or `skipped`, the reason why there are none. Opening the log of an earlier run
+    continues it and removes an incomplete last line. A file lock allows one run at a time; the operating system
+    releases it when the process ends.
 
     Args:
-        folder: Where the log lies.
-        settings: What decides how faces look; all faces of a folder share them.
+        folder: Folder of the log.
+        settings: Settings of the crops; all faces of a folder share them.
 
     Attributes:
-        done: Paths of the pictures that need no second look. Unreadable ones do: they may have been replaced.
+        done: Paths of the images that are finished. Unreadable images are not: they may have been replaced.
 
     Raises:
-        InputError: If the folder holds faces of other settings, or a log that cannot be read or that another run has.
+        InputError: If the folder holds faces with other settings, or the log is corrupt or in use by another run.
         OSError: If the log cannot be written.
     """
 
@@ -61,12 +61,12 @@ class AlignLog:
         self._file.close()
 
     def add(self, record: dict[str, Any]) -> None:
-        """Append a record, at once on disk as far as this process goes."""
+        """Append a record and flush it."""
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
 
     def _lock(self) -> None:
-        """Keeps other runs out until this process ends in whatever way; not on Windows."""
+        """Lock the log until this process ends; not on Windows."""
         if sys.platform == "win32":
             return
         import fcntl
@@ -75,14 +75,14 @@ class AlignLog:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
-                f"{self.path.parent} is being filled by {self._holder()}; wait for its end or stop it, then run the "
-                "command again: it goes on with what is left"
+                f"{self.path.parent} is in use by {self._holder()}; wait until it ends or stop it, then run the "
+                "command again to continue"
             ) from error
         except OSError:  # a file system without locks
             pass
 
     def _holder(self) -> str:
-        """The run that holds the lock, by the last line that a run began with."""
+        """Describe the run that holds the lock, from its record in the log."""
         runs = [line for line in self.path.read_bytes().splitlines() if line.startswith(b'{"process": ')]
         with contextlib.suppress(ValueError, KeyError, TypeError, IndexError):
             run = json.loads(runs[-1])
@@ -93,7 +93,8 @@ class AlignLog:
         before = self._records()
         if before and before[0] != settings:
             raise InputError(
-                f"{self.path.parent} holds faces cut out with {_told(before[0])}, not {_told(settings)}; choose another"
+                f"{self.path.parent} holds faces with {_listed(before[0])}, not {_listed(settings)}; choose another "
+                "folder"
             )
         self.done.update(record["path"] for record in before if "path" in record and "unreadable" not in record)
         if not before:
@@ -109,28 +110,30 @@ class AlignLog:
         try:
             records = [json.loads(line) for line in whole.splitlines()]
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{self.path} is no log of aligned faces: {error}; choose another folder") from error
+            raise InputError(f"{self.path} is not a log of aligned faces: {error}; choose another folder") from error
         if not all(isinstance(record, dict) for record in records):
-            raise InputError(f"{self.path} is no log of aligned faces: a line holds no record; choose another folder")
+            raise InputError(
+                f"{self.path} is not a log of aligned faces: a line is not a record; choose another folder"
+            )
         return records
 
 
 def crop_of(folder: Path) -> str | None:
-    """The crop of the faces in a folder, by the log that lies in it or nearest above it; None where none tells.
+    """Return the crop of the faces in a folder, from the log in it or in the nearest parent; None if unknown.
 
     Args:
-        folder: The folder, of any depth below the one that the faces were written to.
+        folder: The target folder of an alignment, or any folder below it.
     """
     for above in (folder.absolute(), *folder.absolute().parents):
         if (above / NAME).is_file():
             try:
                 with (above / NAME).open("rb") as file:
                     crop = str(json.loads(file.readline(MOST_SETTINGS))["crop"])
-            except (OSError, ValueError, KeyError, TypeError, RecursionError):  # no log of ours
+            except (OSError, ValueError, KeyError, TypeError, RecursionError):  # not a log of aligned faces
                 return None
             return crop if crop in CROPS else None
     return None
 
 
-def _told(settings: dict[str, Any]) -> str:
+def _listed(settings: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items())

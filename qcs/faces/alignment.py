@@ -1,12 +1,12 @@
-"""Faces brought to one place and size, from their five landmarks.
+"""Align faces to a crop template by their five landmarks.
 
-What a network has learned holds for faces cropped like those it has seen, so the crop is a choice:
+A network works best on faces cropped as in its training data, so there are several templates:
 
-* `"fer2013"` puts the landmarks where the images of FER2013, and so of FERPlus, have them in the middle: the median
-  over 2,328 of its training images in which a face was found, made symmetric.
-* `"arcface"` puts them on the template that face recognition networks are trained with (InsightFace, 112 pixels).
-* `"loose"` shows half as much again as that in width and height about the same center, with forehead and chin; ExpW and
-  others were aligned like this for comparisons of expression networks over datasets.
+* `"fer2013"`: the landmarks as in FER2013 and FERPlus, the median over 2,328 training images with a detected face,
+  made symmetric.
+* `"arcface"`: the template of face recognition networks (InsightFace, 112 pixels).
+* `"loose"`: the arcface template with 1.5 times its width and height about the same center, so that forehead and chin
+  are visible; used for ExpW and others in cross-dataset comparisons of expression networks.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from qcs.errors import InputError
+from qcs.errors import InputError, check_choice
 from qcs.faces.face import Face
 
 Points = npt.NDArray[np.floating[Any]]
 
-SIDE = 112  # of the frame that the templates are given in, in pixels
+SIDE = 112  # pixels: side of the frame in which the templates are defined
 
 ARCFACE = np.array([(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)])
 MIDDLE = (SIDE - 1) / 2
@@ -33,53 +33,53 @@ CROPS: dict[str, Points] = {
     "arcface": ARCFACE,
     "loose": (ARCFACE - MIDDLE) / 1.5 + MIDDLE,
 }
-"""Where the five landmarks lie in each crop, in pixels of a frame of 112."""
+"""Positions of the five landmarks in each crop, in pixels of a 112x112 frame."""
 
 DEFAULT = "fer2013"
 
-MOST_WIDTHS = 20  # of the landmarks in the frame: a face has about 3, mirrored landmarks have no limit
+MOST_WIDTHS = 20  # limit of the frame in widths of the landmarks: a face has about 3, flipped landmarks many more
 
 
 def template(crop: str = DEFAULT, size: int = SIDE) -> Points:
-    """Where the landmarks lie in an aligned face.
+    """Return the positions of the landmarks in an aligned face.
 
     Args:
-        crop: `"fer2013"`, `"arcface"` or `"loose"`, see above.
+        crop: `"fer2013"`, `"arcface"` or `"loose"`, see the module.
         size: Side of the aligned face in pixels.
 
     Returns:
-        Positions (5, 2) in pixels, in the order of `Face.landmarks`; a whole number is the center of a pixel.
+        Positions (5, 2) in pixels, in the order of `Face.landmarks`; whole numbers are centers of
+        pixels.
 
     Raises:
-        InputError: If there is no such crop, or `size` is no positive number.
+        InputError: If the crop is unknown or `size` is less than 1.
 
     Example:
         >>> template("arcface")[2].tolist()
         [56.0252, 71.7366]
     """
-    if crop not in CROPS:
-        raise InputError(f"unknown crop {crop!r}; expected one of {', '.join(CROPS)}")
+    check_choice("crop", crop, CROPS)
     if size < 1:
         raise InputError(f"size is {size}; expected a number of pixels, at least 1")
-    # Scaled about the frame's center, between pixels; so a face of another size shows exactly the same.
+    # Scale about the center of the frame, so that a face of another size shows exactly the same part.
     return (CROPS[crop] - MIDDLE) * (size / SIDE) + (size - 1) / 2
 
 
 def similarity(source: npt.ArrayLike, target: npt.ArrayLike) -> Points:
-    """The rotation, uniform scale and shift that bring points closest to others, by the sum of squared distances.
+    """Return the similarity transform (rotation, uniform scale, translation) with the least squared distances.
 
-    Umeyama, "Least-squares estimation of transformation parameters between two point patterns", IEEE TPAMI 13 (1991);
-    in the plane its singular value decomposition has the closed form below, which admits no reflection.
+    Umeyama, "Least-squares estimation of transformation parameters between two point patterns", IEEE TPAMI 13 (1991).
+    In the plane its singular value decomposition has a closed form, used here, which excludes reflections.
 
     Args:
-        source: Points (n, 2), at least two different ones.
-        target: As many points (n, 2), at least two different ones.
+        source: Points (n, 2), at least two distinct.
+        target: Points (n, 2), at least two distinct.
 
     Returns:
-        A matrix (2, 3): `matrix[:, :2] @ point + matrix[:, 2]` is where a point of the source goes.
+        A matrix (2, 3): `matrix[:, :2] @ point + matrix[:, 2]` transforms a point of the source.
 
     Raises:
-        InputError: If the points are not of that shape, not finite, or all the same.
+        InputError: If the points have another shape, are not finite, or are all equal.
 
     Example:
         >>> similarity([(0, 0), (1, 0)], [(5, 5), (5, 7)]).tolist()  # a quarter turn, twice the size
@@ -87,12 +87,12 @@ def similarity(source: npt.ArrayLike, target: npt.ArrayLike) -> Points:
     """
     a, b = np.asarray(source, dtype=np.float64), np.asarray(target, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 2 or a.shape[1] != 2 or not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise InputError(f"points of shapes {a.shape} and {b.shape}; expected as many of both, (n, 2), all finite")
+        raise InputError(f"points have shapes {a.shape} and {b.shape}; expected equal shapes (n, 2) of finite values")
     center_a, center_b = a.mean(0), b.mean(0)
     a, b = a - center_a, b - center_b
     spread = (a**2).sum()
     if not spread or not (b**2).any():
-        raise InputError("the points are all the same; at least two different ones are needed to align by")
+        raise InputError("all points are equal; expected at least two distinct points")
     along = (a * b).sum() / spread
     across = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() / spread
     turn = np.array([[along, -across], [across, along]])
@@ -100,19 +100,19 @@ def similarity(source: npt.ArrayLike, target: npt.ArrayLike) -> Points:
 
 
 def align(image: Image.Image, face: Face, size: int = SIDE, crop: str = DEFAULT) -> Image.Image:
-    """Cuts a face out of its picture, upright and at a fixed place and size.
+    """Crop a face from an image, upright, with its landmarks at fixed positions.
 
     Args:
-        image: The picture.
-        face: A face found in it.
+        image: The image.
+        face: A face in the image.
         size: Side of the result in pixels.
-        crop: Where in the frame the landmarks go, see `template`.
+        crop: Crop template, see `template`.
 
     Returns:
-        The aligned face (size, size), gray if the picture is gray; what lies beyond the picture's border is black.
+        The aligned face (size, size), grayscale if the image is; black beyond the border of the image.
 
     Raises:
-        InputError: If the crop is unknown, the size is not positive or the landmarks lie unlike those of a face.
+        InputError: If the crop is unknown, the size is less than 1 or the landmarks are not those of a face.
 
     Example:
         >>> eyes_nose_mouth = ((80, 90), (120, 90), (100, 110), (85, 130), (115, 130))
@@ -123,18 +123,17 @@ def align(image: Image.Image, face: Face, size: int = SIDE, crop: str = DEFAULT)
     matrix = similarity(face.landmarks, template(crop, size))
     scale = math.hypot(matrix[0, 0], matrix[1, 0])
     if size > MOST_WIDTHS * scale * np.ptp(face.landmarks, axis=0).max():
-        raise InputError(f"the landmarks {face.landmarks} lie unlike those of a face; see LANDMARKS for their order")
+        raise InputError(f"the landmarks {face.landmarks} are not those of a face; see LANDMARKS for their order")
     back = np.linalg.inv(matrix[:, :2])
-    # Pillow counts from the edge of a pixel, not from its center.
+    # Pillow counts from the edge of a pixel, this module from its center.
     corner = back @ (-0.5 - matrix[:, 2]) + 0.5
     part, origin = _around(image if image.mode == "L" else image.convert("RGB"), corner, size * back)
-    # Where a pixel of the result covers several of the picture, so many samples per side are averaged that none of the
-    # picture's is passed over.
+    # A pixel of the result may cover several pixels of the image: average enough samples per side to use all of them.
     samples = max(1, math.ceil(1 / scale))
     (a, b), (c, d) = (back / samples).tolist()
     x, y = (corner - origin).tolist()
     bands = [
-        # In floating point: Pillow would cut off whole numbers, half a gray level on average.
+        # In floating point, because Pillow truncates integers, by half a gray level on average.
         band.convert("F")
         .transform((size * samples,) * 2, Image.Transform.AFFINE, (a, b, x, c, d, y), Image.Resampling.BICUBIC)
         .reduce(samples)
@@ -145,12 +144,12 @@ def align(image: Image.Image, face: Face, size: int = SIDE, crop: str = DEFAULT)
 
 
 def _around(image: Image.Image, corner: Points, sides: Points) -> tuple[Image.Image, Points]:
-    """The part of a picture that a tilted square touches, with black beyond the border, and its place in the picture.
+    """Return the part of an image around a tilted square, black beyond the border, and its origin in the image.
 
     The square is given by its first corner and its two sides, the columns of a matrix.
     """
     corners = np.stack([corner, corner + sides[:, 0], corner + sides[:, 1], corner + sides.sum(1)])
-    margin = 2  # pixels that interpolation looks beyond
+    margin = 2  # pixels that the interpolation reads beyond
     origin, end = np.floor(corners.min(0)) - margin, np.ceil(corners.max(0)) + margin
     left, top, right, bottom = (int(edge) for edge in (*origin, *end))
     return image.crop((left, top, right, bottom)), origin

@@ -1,4 +1,4 @@
-"""Faces drawn into their picture: a box and a label each."""
+"""Draw boxes and labels of faces into images."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from PIL import Image, ImageDraw, ImageFont
 
 from qcs.faces.face import Face
 
-BOX, TEXT = "#56B4E9", "#000000"  # light blue of Okabe and Ito, seen on skin with any color vision
+BOX, TEXT = "#56B4E9", "#000000"  # light blue of Okabe and Ito, visible on skin, safe for color blindness
 
-LEAST_TEXT = 12  # pixels
+LEAST_TEXT = 12  # pixels: smallest font size
 
 
 def annotate(image: Image.Image, labels: Iterable[tuple[Face, str]]) -> Image.Image:
-    """Draws boxes and labels into a copy of a picture.
+    """Draw boxes and labels into a copy of an image.
 
-    Lines and letters grow with the picture, so that they look alike however it is shown.
+    Line width and font size scale with the image.
 
     Args:
-        image: The picture.
-        labels: Faces and what to write above each.
+        image: The image.
+        labels: Faces and the text above each.
 
     Returns:
-        The picture in color, with its size.
+        The annotated image (RGB), of the same size.
 
     Example:
         >>> face = Face((20, 30, 60, 80), ((32, 45), (48, 45), (40, 55), (33, 65), (47, 65)), 0.99)
@@ -47,7 +47,7 @@ def _label(
     font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
     line: int,
 ) -> None:
-    """Above the box and flush with it; where there is no room, moved into the picture."""
+    """Draw a label above the box, aligned with its left edge; move it into the image if there is no space."""
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     width, height = right - left + 4 * line, bottom - top + 4 * line
     picture_width, picture_height = draw.im.size

@@ -1,4 +1,4 @@
-"""A face as a detector reports it, and what a detector is."""
+"""Define a detected face and the interface of face detectors."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from PIL import Image
 from qcs.errors import InputError
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
-"""What the five landmarks of a face are, in order."""
+"""Names of the five landmarks of a face, in order."""
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Face:
-    """A face in a picture.
+    """A face in an image.
 
-    Coordinates are in pixels of the picture, x to the right and y downwards; a whole number is the center of a pixel.
-    Left and right are those of the picture, not of the person.
+    Coordinates are in pixels of the image, x to the right and y down; whole numbers are centers of pixels. Left and
+    right are those of the image, not of the person.
 
     Attributes:
         box: Left, top, right and bottom edge.
@@ -43,12 +43,12 @@ class Face:
 
     @property
     def area(self) -> float:
-        """Of the box, in square pixels."""
+        """Area of the box in square pixels."""
         left, top, right, bottom = self.box
         return (right - left) * (bottom - top)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, for JSON, to a hundredth of a pixel."""
+        """Return box, score and landmarks for JSON, rounded to 0.01 pixels."""
         places = [[round(x, 2), round(y, 2)] for x, y in self.landmarks]
         return {
             "box": [round(edge, 2) for edge in self.box],
@@ -58,8 +58,8 @@ class Face:
 
 
 class FaceDetector(Protocol):
-    """Anything that finds faces: called with a picture, it returns them, the largest first."""
+    """A callable that detects the faces in an image."""
 
     def __call__(self, image: Image.Image, /) -> list[Face]:
-        """The faces of a picture."""
+        """Return the faces in an image, largest first."""
         ...

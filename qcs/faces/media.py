@@ -1,8 +1,9 @@
-"""Pictures to look for faces in: image files, folders of them, videos and cameras behind one reader."""
+"""Read images, folders, videos and cameras through one iterator of pictures."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 from qcs.data.dataset import open_image
 from qcs.data.readers import IMAGE_SUFFIXES
 from qcs.errors import InputError
-from qcs.faces.extra import opencv, quiet
+from qcs.imports import require
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 
@@ -22,14 +23,14 @@ Unreadable = Callable[[InputError], None]
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture and where it is from.
+    """An image and its origin.
 
     Attributes:
-        path: The file; or "camera:0".
-        image: The picture, grayscale ("L") or color ("RGB").
-        place: Where a picture made from this one belongs, relative to a folder; unique but for files of one name.
-        frame: Number of the frame in a video or since the camera was opened, from 0; None for an image file.
-        seconds: Time of the frame in a video; None for an image file and for a camera.
+        path: Path of the file, or "camera:0".
+        image: The image, grayscale ("L") or color ("RGB").
+        place: Relative path for an output made from this picture; unique unless two sources have one name.
+        frame: Index of the frame in the video, or since the camera was opened; None for an image file.
+        seconds: Time of the frame in the video; None for an image file or a camera.
     """
 
     path: str
@@ -39,7 +40,7 @@ class Picture:
     seconds: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Where it is from, for JSON."""
+        """Return the origin, for JSON."""
         origin = {"path": self.path, "frame": self.frame, "seconds": self.seconds}
         return {name: value for name, value in origin.items() if value is not None}
 
@@ -47,23 +48,23 @@ class Picture:
 def pictures(
     sources: Sequence[str | Path], every: int = 1, on_unreadable: Unreadable | None = None
 ) -> Iterator[Picture]:
-    """Read pictures one after the other.
+    """Read pictures lazily, one after another.
 
     Args:
         sources: Image files; folders, searched for image files at any depth; video files; "camera" for the first
-            camera, "camera:1" for the second, and so on. A camera never ends by itself.
-        every: Of the frames of a video or camera, take the first, then every n-th.
-        on_unreadable: Called with the error of a file that cannot be read, which is then passed over; None raises it.
+            camera, "camera:1" for the second, and so on. A camera has no end.
+        every: Read every n-th frame of a video or camera, starting with the first.
+        on_unreadable: Called with the error of an unreadable file, which is then skipped; None raises the error.
 
     Returns:
-        The pictures, each read when it is asked for.
+        An iterator over the pictures.
 
     Raises:
-        InputError: At once if a file or folder is missing, if there is nothing to read, or if `every` is less than 1;
-            later if there is no such camera, or a file cannot be read and `on_unreadable` is None.
+        InputError: At once if a file or folder is missing, there is nothing to read, or `every` is less than 1; during
+            iteration if there is no such camera, or a file is unreadable and `on_unreadable` is None.
     """
     if every < 1:
-        raise InputError(f"every is {every}; expected at least 1, which takes each frame")
+        raise InputError(f"every is {every}; expected at least 1, which reads each frame")
     found = [entry for source in sources for entry in _entries(str(source))]
     if not found:
         raise no_images(sources)
@@ -71,15 +72,15 @@ def pictures(
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files below a folder at any depth, in order of their paths."""
+    """Return the image files below a folder at any depth, sorted by path."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
 
 
 def camera_number(source: str) -> int | None:
-    """The camera that "camera" or "camera:1" stands for; None for anything else.
+    """Return the number of the camera in "camera" or "camera:1"; None for other sources.
 
     Raises:
-        InputError: If what follows the colon is no number.
+        InputError: If the part after the colon is not a number.
     """
     name, _, number = source.partition(":")
     if name != "camera" or Path(source).exists():
@@ -90,13 +91,13 @@ def camera_number(source: str) -> int | None:
 
 
 def no_images(sources: Sequence[str | Path]) -> InputError:
-    """The error of folders without images."""
+    """Return the error for folders without images."""
     names = ", ".join(str(source) for source in sources)
     return InputError(f"no images in {names}; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
 
 
 def _entries(source: str) -> list[tuple[str, Path]]:
-    """Path and place of each file; a camera stands for itself."""
+    """Return path and place of each file of a source; a camera is one entry."""
     number = camera_number(source)
     if number is not None:
         return [(f"camera:{number}", Path(f"camera-{number}.png"))]
@@ -126,9 +127,9 @@ def _read(found: list[tuple[str, Path]], every: int, on_unreadable: Unreadable |
 
 
 def _frames(source: str | int, path: str, place: Path, every: int) -> Iterator[Picture]:
-    cv2 = opencv("reading a video or camera")
+    cv2 = _opencv()
     frame = 0
-    with quiet(cv2), _opened(cv2, source, path) as capture:
+    with _silenced(cv2), _opened(cv2, source, path) as capture:
         while capture.grab():
             if frame % every == 0:
                 readable, pixels = capture.retrieve()
@@ -139,7 +140,7 @@ def _frames(source: str | int, path: str, place: Path, every: int) -> Iterator[P
                 yield Picture(path, image, place.with_name(f"{place.stem}-{frame:06}.png"), frame, seconds)
             frame += 1
     if isinstance(source, int):
-        raise InputError(f"camera {source} stopped after {frame:,} frames; see that it is connected and not in use")
+        raise InputError(f"camera {source} stopped after {frame:,} frames; check that it is connected and not in use")
     if frame == 0:
         raise InputError(f"cannot read video {path}: it has no frames; replace the file")
 
@@ -150,8 +151,29 @@ def _opened(cv2: Any, source: str | int, path: str) -> Iterator[Any]:
     try:
         if not capture.isOpened():
             if isinstance(source, int):
-                raise InputError(f"no camera {source}; see that it is connected and that this user may open it")
-            raise InputError(f"cannot read video {path}: it is damaged or of an unknown format; replace the file")
+                raise InputError(
+                    f"cannot open camera {source}; check that it is connected and that this user may open it"
+                )
+            raise InputError(f"cannot read video {path}: it is corrupt or of an unknown format; replace the file")
         yield capture
     finally:
         capture.release()
+
+
+def _opencv() -> Any:
+    require("cv2", extra="faces", purpose="reading a video or camera")
+    import cv2
+
+    return cv2
+
+
+@contextlib.contextmanager
+def _silenced(cv2: Any) -> Iterator[None]:
+    """Silence the logs of OpenCV and FFmpeg: this module raises their errors."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    logging = cv2.utils.logging
+    before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logging.setLogLevel(before)

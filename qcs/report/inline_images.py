@@ -1,8 +1,7 @@
-"""Pictures inside the page: drawings that take its colors and its font, and faces as they are."""
+"""Embed images in the HTML page: figures as SVG with the colors and font of the page, faces as data URLs."""
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 import zlib
@@ -14,13 +13,15 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
+from qcs.faces.image_file import data_url
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FACE = 112  # pixels: larger faces are made smaller
-OVERLAY_DPI = 110
+FACE = 112  # pixels: longer side of a face; larger ones are shrunk
+OVERLAY_DPI = 110  # resolution of pixel images inside a figure
 
-# The colors that pictures are drawn with, and the page's names for them: light and dark differ.
+# Colors of the figures and the CSS variables of the page that replace them, in the light and the dark scheme.
 COLORS = {
     "#0072b2": "--blue",
     "#d55e00": "--vermillion",
@@ -37,8 +38,8 @@ COLORS = {
 
 
 @contextmanager
-def plain() -> Iterator[None]:
-    """Draws text as text, taking nothing in it for mathematics."""
+def plain_text() -> Iterator[None]:
+    """Make matplotlib write text as text elements, without parsing `$...$` as mathematics."""
     from matplotlib import rc_context
 
     with rc_context(
@@ -47,17 +48,17 @@ def plain() -> Iterator[None]:
         yield
 
 
-def drawing(figure: Figure, title: str) -> Markup:
-    """A figure, made under `plain`, as an SVG element in the page's colors.
+def inline_svg(figure: Figure, title: str) -> Markup:
+    """Return a figure as an SVG element in the colors of the page.
 
     Args:
-        figure: What to show.
-        title: What it shows, for those who cannot see it.
+        figure: A figure that was drawn under `plain_text`.
+        title: Description of the figure for screen readers.
     """
     buffer = io.StringIO()
-    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
     figure.savefig(
-        buffer, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.02, dpi=OVERLAY_DPI, metadata=nothing
+        buffer, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.02, dpi=OVERLAY_DPI, metadata=metadata
     )
     body = buffer.getvalue()
     size = re.search(r'viewBox="([^"]*)"', body)
@@ -66,26 +67,24 @@ def drawing(figure: Figure, title: str) -> Markup:
     inside = re.sub(r"font: ([^;\"]*?)(\d[\d.]*px)[^;\"]*", r"font-size: \2", inside)
     inside = re.sub(r"font-family: [^;\"]*;? ?", "", inside)
     inside = re.sub(r"#[0-9a-f]{6}\b", lambda found: _themed(found[0]), inside)
-    own = f"p{zlib.crc32(body.encode()):08x}-"  # one page holds many drawings, whose parts are named alike
-    inside = re.sub(r'(\bid="|href="#|url\(#)', lambda found: found[0] + own, inside)
+    prefix = f"p{zlib.crc32(body.encode()):08x}-"  # ids repeat between figures, and a page holds many
+    inside = re.sub(r'(\bid="|href="#|url\(#)', lambda found: found[0] + prefix, inside)
     return Markup('<svg viewBox="{}" role="img" aria-label="{}">{}</svg>').format(
         size[1] if size else "", title, Markup(inside)
     )
 
 
-def face(image: Image.Image) -> str:
-    """A face as the address of an image that the page holds itself."""
+def face_url(image: Image.Image) -> str:
+    """Return a face as a data URL, shrunk to 112 pixels; small faces without loss."""
     image = image.copy()
     image.thumbnail((FACE, FACE))
-    buffer = io.BytesIO()
-    small = max(image.size) <= 64
-    image.save(buffer, "PNG" if small else "JPEG", **({"optimize": True} if small else {"quality": 85}))
-    kind = "png" if small else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    if max(image.size) <= 64:
+        return data_url(image, "PNG", optimize=True)
+    return data_url(image, "JPEG", quality=85)
 
 
-def pixels(image: Image.Image, side: int) -> np.ndarray:
-    """A face as a square of RGB pixels, (side, side, 3)."""
+def square_pixels(image: Image.Image, side: int) -> np.ndarray:
+    """Resize a face to a square of RGB pixels (side, side, 3)."""
     return np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC))
 
 

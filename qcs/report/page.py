@@ -1,4 +1,4 @@
-"""The page: one HTML file that holds everything it shows."""
+"""Write the HTML report: one self-contained file."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from qcs.errors import InputError
 from qcs.files import write_text
 from qcs.report import text
 from qcs.report.compare import Configuration, configurations, differing, pairs, seed_tests
-from qcs.report.gather import Run, Where, gather
-from qcs.report.inline_images import plain
+from qcs.report.gather import DataLocation, Run, gather
+from qcs.report.inline_images import plain_text
 from qcs.report.sections import curves, run_context
 from qcs.report.statistics import BINS, ROUNDS, calibration
 from qcs.version import __version__
 from qcs.visualize.figure import PALETTE
+
+DEFAULT_LOCATION = DataLocation()
 
 FIGURES = {
     "Test accuracy": lambda run: run.results["test"].accuracy if "test" in run.results else None,
@@ -30,30 +32,32 @@ FIGURES = {
 }
 
 
-def write_report(paths: Sequence[str | Path], output: str | Path, where: Where = Where()) -> list[Run]:  # noqa: B008
-    """Write the report of some runs.
+def write_report(
+    paths: Sequence[str | Path], output: str | Path, location: DataLocation = DEFAULT_LOCATION
+) -> list[Run]:
+    """Write the HTML report on one run or several.
 
     Args:
         paths: Run folders.
         output: HTML file to write.
-        where: Where their images are, and what says which groups these are of.
+        location: Where the test images of the runs are, and which list holds their groups.
 
     Returns:
-        The runs, with what could not be shown of them.
+        The runs; `missing` of each says what cannot be shown.
 
     Raises:
-        InputError: If one is no run, the groups asked for cannot be read, or the output is no HTML file.
+        InputError: If a folder holds no run, requested groups cannot be read, or the output is not an HTML file.
         OSError: If the file cannot be written.
     """
     if Path(output).suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"the report is one HTML file: its name must end in .html, got {output}")
-    runs = gather(paths, where)
+        raise InputError(f"the report is an HTML file: its name must end in .html, got {output}")
+    runs = gather(paths, location)
     write_text(Path(output), render(runs))
     return runs
 
 
 def render(runs: Sequence[Run]) -> str:
-    """The page of some runs, as HTML."""
+    """Return the report on runs as HTML."""
     environment = Environment(
         loader=PackageLoader("qcs.report"),
         autoescape=True,
@@ -64,7 +68,7 @@ def render(runs: Sequence[Run]) -> str:
     for write in (text.percent, text.points, text.number, text.probability, setting_text, text.tone, text.verdict):
         environment.globals[write.__name__] = write
     style = files("qcs.report").joinpath("templates/style.css").read_text(encoding="utf-8")
-    with plain():
+    with plain_text():
         return environment.get_template("report.html").render(
             title=f"Report of {runs[0].name}" if len(runs) == 1 else f"Report of {len(runs)} runs",
             subtitle=_subtitle(runs),
@@ -106,11 +110,11 @@ def _row(each: Configuration, figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shared_curves(runs: Sequence[Run]) -> list[Markup]:
-    """Curves of all runs together, where there are enough colors."""
+    """Draw the curves of all runs in one figure, if there are enough colors."""
     histories = {run.name: run.history for run in runs if run.history}
     if not 1 < len(histories) <= len(PALETTE):
         return []
     try:
         return curves(histories, "all runs")
-    except InputError:  # a history has nothing to draw, as its own run's part says
+    except InputError:  # a history holds nothing to draw; the section of that run says so
         return []

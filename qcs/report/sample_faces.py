@@ -1,4 +1,4 @@
-"""Which faces a picture shows: drawn at random by class, the same for every kind of picture."""
+"""Choose the faces that figures show: random images of each class, the same for every kind of figure."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from qcs.models import CrossSimilarityNetwork
 from qcs.visualize import faces_as_seen
 
 
-class ChosenFaces:
-    """Faces of each class in a random order.
+class SampleFaces:
+    """Choose faces of each class in random order.
 
     Args:
-        images: What to choose from.
-        anchor: Class of the face that others are compared with; None for the first class of two images.
-        seed: Decides the order.
+        images: The images to choose from.
+        anchor: Class of the anchor; None for the first class with at least two images.
+        seed: Seed of the order.
 
     Attributes:
-        images: What is chosen from.
-        by_class: Positions of each class's images in random order; classes without images are left out.
+        images: The images to choose from.
+        by_class: Positions of the images of each class, in random order; classes without images are left out.
 
     Example:
         >>> import numpy as np
         >>> faces = LabeledImages(np.zeros((5, 48, 48), np.uint8), [0, 1, 1, 2, 1], ["neutral", "happy", "sad"])
-        >>> chosen = ChosenFaces(faces, anchor=None, seed=0)
-        >>> chosen.classes(chosen.against_classes())
+        >>> sample = SampleFaces(faces, anchor=None, seed=0)
+        >>> sample.classes(sample.against_classes())
         ['happy', 'neutral', 'happy', 'sad']
     """
 
@@ -47,67 +47,67 @@ class ChosenFaces:
 
     @property
     def anchor(self) -> str:
-        """Class of the face that others are compared with.
+        """Class of the anchor, the face that others are compared with.
 
         Raises:
-            InputError: If it has fewer than two images, or no class has two.
+            InputError: If the class has fewer than two images, or no class has two.
         """
         pairs = [name for name, rows in self.by_class.items() if len(rows) > 1]
         if not pairs:
-            raise InputError("no class has two images to compare; give more images")
+            raise InputError("no class has two images to compare; give data with at least two images of a class")
         if self._anchor is None:
             return pairs[0]
         name = canonical(self._anchor)
         if name not in pairs:
             count = len(self.by_class.get(name, ()))
             raise InputError(
-                f"the anchor's class {self._anchor!r} has {count} images here, two are compared; choose one of "
+                f"the anchor class {self._anchor!r} has {count} images; expected at least 2: choose one of "
                 f"{', '.join(pairs)}"
             )
         return name
 
     def pair(self) -> list[int]:
-        """The anchor and another image of its class."""
+        """Return the anchor and another image of its class."""
         return self.by_class[self.anchor][:2]
 
     def against_classes(self) -> list[int]:
-        """The anchor, then an image of every class; that of its own is another one."""
+        """Return the anchor, then an image of every class; for its own class, a second image."""
         return [
             self.by_class[self.anchor][0],
             *(rows[1 if name == self.anchor else 0] for name, rows in self.by_class.items()),
         ]
 
     def against_six(self) -> list[int]:
-        """The anchor, then two more of its class and four of others, as far as there are so many."""
+        """Return the anchor, then up to two more images of its class and up to four of other classes."""
         own = self.by_class[self.anchor]
         others = [rows for name, rows in self.by_class.items() if name != self.anchor]
         mixed = [rows[turn] for turn in range(4) for rows in others if turn < len(rows)]
         return [*own[:3], *mixed[:4]]
 
     def some_of_each(self, count: int, least: int = 1) -> list[int]:
-        """Up to `count` images of each class that has at least `least`, class by class."""
+        """Return up to `count` images of each class that has at least `least`, class by class."""
         return [row for rows in self.by_class.values() if len(rows) >= least for row in rows[:count]]
 
     def some(self, count: int) -> list[int]:
-        """Up to `count` images, of each class in proportion."""
+        """Return about `count` images, of each class in proportion."""
         share = min(1.0, count / len(self.images))
         return [row for rows in self.by_class.values() for row in rows[: max(1, round(share * len(rows)))]]
 
     def classes(self, rows: Sequence[int]) -> list[str]:
-        """Class of each of these images."""
+        """Return the class name of each image."""
         return [self.images.classes[label] for label in self.images.labels[list(rows)]]
 
     def prepared(self, model: CrossSimilarityNetwork, rows: Sequence[int]) -> Tensor:
-        """These images as the network takes them (n, C, H, W), where it is."""
+        """Return the images as network input (n, C, H, W), on the device of the network."""
         transform = eval_transform(resolve_model_data_config(model))
         tensors = [transform(self.images.image(row)) for row in rows]
         return torch.stack(tensors).to(model.base.cls_token.device)
 
     def seen(self, model: CrossSimilarityNetwork, rows: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """These images to draw maps over (n, S, S, 3)."""
+        """Return the images as RGB pixels (n, S, S, 3), cropped as for the network, to draw maps over."""
         return faces_as_seen([self.images.image(row) for row in rows], resolve_model_data_config(model)["crop_pct"])
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, str]]:
-        """Name and class of each of these images, for JSON."""
+        """Return name and class of each image, for JSON."""
         names = [str(self.images.names[row]) for row in rows]
         return [{"image": name, "class": label} for name, label in zip(names, self.classes(rows), strict=True)]

@@ -1,4 +1,4 @@
-"""What the page says of one run, part by part."""
+"""Compute the sections of the report on one run."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from qcs.engine.run_folder import RunFolder
 from qcs.engine.training.settings import setting_text
 from qcs.errors import InputError
 from qcs.models import load_model
-from qcs.report.attention import mean_attention
-from qcs.report.gather import Run, shown_result
+from qcs.report.figures import mean_face_attention
+from qcs.report.gather import Run, main_result
 from qcs.report.groups import compare_groups
-from qcs.report.inline_images import drawing, face, pixels
-from qcs.report.statistics import accuracy_of, balanced_accuracy, bootstrap, calibration, share
+from qcs.report.inline_images import face_url, inline_svg, square_pixels
+from qcs.report.statistics import accuracy_of, balanced_accuracy, bootstrap, calibration, proportion
 from qcs.report.text import duration, number, percent
 
-ERRORS = 24  # faces in the gallery
-PER_CLASS = 10  # faces of each class that are compared for the picture of attention
-FACES = 8  # of them shown, one of each class
-SIDE = 96  # pixels of a face in that picture
+ERRORS = 24  # faces in the gallery of errors
+PER_CLASS = 10  # faces of each class that are compared in the figure of attention
+FACES = 8  # faces in that figure, one of each class
+SIDE = 96  # pixels: side of a face in that figure
 
 TITLES = {
     "curves": "Curves",
@@ -42,17 +42,17 @@ TITLES = {
 }
 
 
-def run_context(run: Run, place: str) -> dict[str, Any]:
-    """All that the page shows of a run; what is not known is empty.
+def run_context(run: Run, anchor: str) -> dict[str, Any]:
+    """Return the template variables of a run; unavailable sections are empty.
 
     Args:
         run: The run.
-        place: Its anchor on the page.
+        anchor: Id of its element on the page.
     """
-    found = shown_result(run)
+    found = main_result(run)
     parts: dict[str, Any] = {
         **dict.fromkeys(TITLES),
-        "id": place,
+        "id": anchor,
         "name": run.name,
         "about": _about(run),
         "figures": _figures(run, found),
@@ -75,9 +75,9 @@ def run_context(run: Run, place: str) -> dict[str, Any]:
 
 
 def curves(histories: dict[str, list[dict[str, float]]], of: str) -> list[Markup]:
-    """Losses and accuracies over the epochs, a drawing of each."""
+    """Draw loss and accuracy over the epochs, one SVG each."""
     return [
-        drawing(visualize.loss_curves(histories, (measure,)), f"{measure} over the epochs of {of}")
+        inline_svg(visualize.loss_curves(histories, (measure,)), f"{measure} over the epochs of {of}")
         for measure in ("loss", "accuracy")
     ]
 
@@ -96,20 +96,20 @@ def _figures(run: Run, found: tuple[str, Evaluation] | None) -> list[dict[str, s
 
     if found:
         split, result = found
-        shown = run.predictions
+        predictions = run.predictions
         right = int(np.trace(result.confusion))
-        exact = accuracy_of(shown) if shown else share(right, result.images)
+        exact = accuracy_of(predictions) if predictions else proportion(right, result.images)
         add(
             f"{split.capitalize()} accuracy", percent(result.accuracy), f"{percent(exact.low)} to {percent(exact.high)}"
         )
-        if shown:
-            spread = bootstrap(balanced_accuracy(shown), len(shown.labels), shown.subjects)
+        if predictions:
+            spread = bootstrap(balanced_accuracy(predictions), len(predictions.labels), predictions.subjects)
             more = f"{percent(spread.low)} to {percent(spread.high)}"
         else:
             more = f"mean over {len(result.per_class)} classes"
         add("Balanced accuracy", percent(result.balanced_accuracy), more)
-        if shown:
-            add("Calibration error", percent(calibration(shown).error), "expected (ECE)")
+        if predictions:
+            add("Calibration error", percent(calibration(predictions).error), "expected (ECE)")
         add(f"{split.capitalize()} images", number(result.images), f"{number(result.images - right)} errors")
     if run.history:
         best = max(run.history, key=lambda record: record.get("validation_accuracy", 0.0))
@@ -135,7 +135,7 @@ def _classes(result: Evaluation) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "images": images,
-                "recall": share(right, images) if images else None,
+                "recall": proportion(right, images) if images else None,
                 "precision": right / taken if taken else None,
                 "f1": 2 * right / (images + taken) if images else None,
                 "taken_for": f"{result.classes[most]} ({number(wrong[most])})" if wrong[most] else "–",
@@ -153,52 +153,54 @@ def _confusion(result: Evaluation) -> list[dict[str, Any]]:
     return [{"name": name, "cells": [cell(count, sum(row)) for count in row]} for name, row in rows]
 
 
-def _calibration(shown: Predictions, name: str) -> dict[str, Any]:
-    found = calibration(shown)
-    confidence, accuracy = float(shown.confidence.mean()), float(shown.correct.mean())
+def _calibration(predictions: Predictions, name: str) -> dict[str, Any]:
+    found = calibration(predictions)
+    confidence, accuracy = float(predictions.confidence.mean()), float(predictions.correct.mean())
     gap = confidence - accuracy
-    tendency = "too sure of itself" if gap > 0.01 else "too cautious" if gap < -0.01 else "about as sure as it is right"
+    tendency = "overconfident" if gap > 0.01 else "underconfident" if gap < -0.01 else "well calibrated on average"
     return {
-        "drawing": drawing(
+        "figure": inline_svg(
             visualize.reliability_diagram(found.accuracy, found.counts),
             f"Reliability of {name}: expected calibration error {percent(found.error)}",
         ),
-        "told": f"The network is {tendency}: on average {percent(confidence)} sure and {percent(accuracy)} right. Its "
-        f"expected calibration error is {percent(found.error)}.",
+        "summary": f"The network is {tendency}: its mean confidence is {percent(confidence)}, its accuracy "
+        f"{percent(accuracy)}. The expected calibration error is {percent(found.error)}.",
     }
 
 
 def _groups(run: Run) -> dict[str, Any]:
     assert run.predictions is not None
     found = {column: compare_groups(run.predictions, groups) for column, groups in run.groups.items()}
-    run.missing += [f"all test images are of one group by {column}" for column, results in found.items() if not results]
+    run.missing += [
+        f"all test images belong to one group of {column}" for column, results in found.items() if not results
+    ]
     return {column: results for column, results in found.items() if results}
 
 
 def _errors(run: Run) -> list[dict[str, Any]]:
-    shown = run.predictions
-    assert shown is not None
-    wrong = np.flatnonzero(~shown.correct)
-    surest = wrong[np.argsort(-shown.confidence[wrong], kind="stable")][:ERRORS]
+    predictions = run.predictions
+    assert predictions is not None
+    wrong = np.flatnonzero(~predictions.correct)
+    surest = wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:ERRORS]
 
     def picture(row: int) -> str | None:
         images = run.images
-        return run.attempt(lambda: face(images.image(row)), None) if images else None
+        return run.attempt(lambda: face_url(images.image(row)), None) if images else None
 
     return [
         {
             "face": picture(row),
-            "name": str(shown.names[row]),
-            "truth": shown.classes[shown.labels[row]],
-            "predicted": shown.classes[shown.predicted[row]],
-            "confidence": float(shown.confidence[row]),
+            "name": str(predictions.names[row]),
+            "truth": predictions.classes[predictions.labels[row]],
+            "predicted": predictions.classes[predictions.predicted[row]],
+            "confidence": float(predictions.confidence[row]),
         }
         for row in surest.tolist()
     ]
 
 
 def _attention(run: Run) -> Markup | None:
-    """The maps of a network that compares; a base network has none."""
+    """Draw the attention maps of a network with a cross part; None for a base network."""
     assert run.images is not None
     model = load_model(RunFolder(run.path).best)
     if model.branches == 1:
@@ -206,17 +208,17 @@ def _attention(run: Run) -> Markup | None:
     labels = run.images.labels
     kinds = [label for label in np.unique(labels).tolist() if (labels == label).sum() > 1]
     if len(kinds) < 2:
-        raise InputError("attention needs test images of two classes, two of each")
+        raise InputError("attention needs at least two test images of each of two classes")
     rows = np.concatenate([np.flatnonzero(labels == label)[:PER_CLASS] for label in kinds])
     faces = run.images.subset(rows)
     first = [int(np.flatnonzero(faces.labels == label)[0]) for label in kinds][:FACES]
-    weights = mean_attention(model, faces, first)
+    weights = mean_face_attention(model, faces, first)
     figure = visualize.attention_rows(
-        np.stack([pixels(faces.image(row), SIDE) for row in first]),
+        np.stack([square_pixels(faces.image(row), SIDE) for row in first]),
         {f"level {level}": each for level, each in enumerate(weights, start=1)},
         column_titles=[faces.classes[faces.labels[row]] for row in first],
     )
-    return drawing(figure, f"Attention of {run.name} over faces, at {len(weights)} levels")
+    return inline_svg(figure, f"Attention of {run.name} over faces, at {len(weights)} levels")
 
 
 def _data(run: Run) -> dict[str, Any]:
@@ -224,14 +226,14 @@ def _data(run: Run) -> dict[str, Any]:
     names = list(dict.fromkeys(name for counts in sets.values() for name in counts))
     rows = {name: [counts.get(name, 0) for counts in sets.values()] for name in names}
     rows["all"] = [sum(counts.values()) for counts in sets.values()]
-    chosen = run.record.get("model_chosen_on", "images that are not known")
-    told = f"Trained on {run.config.get('data')}; the weights are those of the epoch that was best on {chosen}."
+    chosen = run.record.get("model_chosen_on", "unknown images")
+    summary = f"Trained on {run.config.get('data')}; the weights are those of the best epoch on {chosen}."
     hashes = run.attempt(partial(_hashes, run.source), None) if run.source else None
-    return {"sets": list(sets), "rows": rows, "told": told, "hashes": hashes}
+    return {"sets": list(sets), "rows": rows, "summary": summary, "hashes": hashes}
 
 
 def _hashes(path: Path) -> dict[str, str]:
-    """Of a file and the splits in it; a folder may take minutes to read."""
+    """Return the SHA-256 of a file and of its splits; none for a folder, which may take minutes to read."""
     if not path.is_file():
         return {}
     now = path.stat()
@@ -240,6 +242,6 @@ def _hashes(path: Path) -> dict[str, str]:
 
 @cache
 def _hashes_of(path: Path, changed: int, size: int) -> dict[str, str]:
-    """Read once for all runs, and anew when the file has changed."""
+    """Compute the hashes once for all runs, and again if the file has changed."""
     found = manifest(path)
     return {path.name: found["files"][path.name], **found.get("splits", {})}

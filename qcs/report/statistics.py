@@ -1,7 +1,7 @@
-"""How far a figure can be trusted: intervals by bootstrap, paired tests over images, tests over seeds.
+"""Confidence intervals by bootstrap, paired tests over images, and tests over seeds.
 
-Every interval is of 95 %. Images of one person are no independent draws, so where the people are known the bootstrap
-draws people.
+All confidence intervals are 95% intervals. Images of one person are not independent, so the bootstrap resamples people
+if they are known.
 """
 
 from __future__ import annotations
@@ -16,41 +16,41 @@ import numpy.typing as npt
 from qcs.engine.evaluation import wilson
 from qcs.engine.prediction_file import Predictions
 
-ROUNDS = 2000
-BLOCK = 100  # rounds at a time: weights are (rounds, images)
-BINS = 15
+ROUNDS = 2000  # bootstrap samples
+BLOCK = 100  # bootstrap samples at a time: their weights are (rounds, images)
+BINS = 15  # of confidence
 
-Weights = npt.NDArray[np.float32]  # (rounds, n): how often each image counts
+Weights = npt.NDArray[np.float32]  # (rounds, n): how often each image was drawn
 Statistic = Callable[[Weights], npt.NDArray[np.float64]]  # (rounds, n) to (rounds,)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and the interval that holds the true one with 95 %."""
+    """A value with its 95% confidence interval."""
 
     value: float
     low: float
     high: float
 
 
-def share(right: int, total: int) -> Estimate:
-    """A share with Wilson's interval."""
-    return Estimate(right / total, *wilson(right, total))
+def proportion(successes: int, total: int) -> Estimate:
+    """Return a proportion in [0, 1] with its Wilson confidence interval."""
+    return Estimate(successes / total, *wilson(successes, total))
 
 
 def bootstrap(
     statistic: Statistic, images: int, subjects: npt.NDArray[np.str_] | None = None, seed: int = 0
 ) -> Estimate:
-    """A statistic of all images with its percentile interval.
+    """Return a statistic of all images with its bootstrap percentile interval.
 
     Args:
-        statistic: From how often each image counts, (rounds, n), to a figure per round; NaN where it has none.
-        images: How many images there are, n.
-        subjects: Who is on each, (n,): people are drawn then, with all their images.
-        seed: Decides the draws; equal seeds draw alike, so that differences between networks are paired.
+        statistic: Maps weights (rounds, n), how often each image was drawn, to values (rounds,); NaN if undefined.
+        images: Number of images, n.
+        subjects: The person on each image, (n,); if given, people are drawn, each with all their images.
+        seed: Seed of the draws. Equal seeds give equal draws, which pairs the draws of two networks.
 
     Returns:
-        The statistic with every image counted once, and its interval.
+        The statistic of all images, each counted once, and its interval.
     """
     unit = np.arange(images) if subjects is None else np.unique(subjects, return_inverse=True)[1]
     units = int(unit.max()) + 1
@@ -67,18 +67,18 @@ def bootstrap(
     return Estimate(value, float(low), float(high))
 
 
-def accuracy_of(shown: Predictions, chosen: npt.NDArray[np.bool_] | None = None) -> Estimate:
-    """Accuracy over the chosen images, or all: Wilson's interval, or that of drawing people where they are known."""
-    if shown.subjects is not None:
-        return bootstrap(accuracy(shown, chosen), len(shown.labels), shown.subjects)
-    correct = shown.correct if chosen is None else shown.correct[chosen]
-    return share(int(correct.sum()), len(correct))
+def accuracy_of(predictions: Predictions, chosen: npt.NDArray[np.bool_] | None = None) -> Estimate:
+    """Return the accuracy on the chosen images, or all; its interval is Wilson's, or by people if they are known."""
+    if predictions.subjects is not None:
+        return bootstrap(accuracy(predictions, chosen), len(predictions.labels), predictions.subjects)
+    correct = predictions.correct if chosen is None else predictions.correct[chosen]
+    return proportion(int(correct.sum()), len(correct))
 
 
-def accuracy(shown: Predictions, chosen: npt.NDArray[np.bool_] | None = None) -> Statistic:
-    """Accuracy over the chosen images, or all."""
-    among = _among(shown, chosen)
-    right = among * shown.correct
+def accuracy(predictions: Predictions, chosen: npt.NDArray[np.bool_] | None = None) -> Statistic:
+    """Return the statistic for the accuracy on the chosen images, or all."""
+    among = _among(predictions, chosen)
+    right = among * predictions.correct
 
     def statistic(weights: Weights) -> npt.NDArray[np.float64]:
         return _ratio(weights @ right, weights @ among)
@@ -87,12 +87,12 @@ def accuracy(shown: Predictions, chosen: npt.NDArray[np.bool_] | None = None) ->
 
 
 def balanced_accuracy(
-    shown: Predictions, chosen: npt.NDArray[np.bool_] | None = None, classes: npt.ArrayLike | None = None
+    predictions: Predictions, chosen: npt.NDArray[np.bool_] | None = None, classes: npt.ArrayLike | None = None
 ) -> Statistic:
-    """Mean accuracy over the classes that have chosen images, or over those of the given indices that do."""
-    present = np.unique(shown.labels) if classes is None else np.asarray(classes)
-    of_class = _among(shown, chosen)[:, None] * (shown.labels[:, None] == present)
-    right = of_class * shown.correct[:, None]
+    """Return the statistic for the balanced accuracy on the chosen images, over their classes or the given ones."""
+    present = np.unique(predictions.labels) if classes is None else np.asarray(classes)
+    of_class = _among(predictions, chosen)[:, None] * (predictions.labels[:, None] == present)
+    right = of_class * predictions.correct[:, None]
 
     def statistic(weights: Weights) -> npt.NDArray[np.float64]:
         recall = _ratio(weights @ right, weights @ of_class)
@@ -103,18 +103,18 @@ def balanced_accuracy(
 
 
 def difference(first: Statistic, second: Statistic) -> Statistic:
-    """The first less the second, over the same draws."""
+    """Return the statistic for the first minus the second, over the same draws."""
     return lambda weights: first(weights) - second(weights)
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """The exact test of whether two networks classify the same images equally often correctly.
+    """McNemar's exact test: do two networks have equal accuracy on the same images?
 
     Attributes:
         only_first: Images that only the first network classifies correctly.
         only_second: Images that only the second does.
-        p: Probability of counts as unequal as these or more, were the networks equally good.
+        p: p-value, two-sided.
     """
 
     only_first: int
@@ -123,7 +123,11 @@ class McNemar:
 
 
 def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> McNemar:
-    """Compare two networks by which of the same images they classify correctly, (n,) each.
+    """Compare two networks by McNemar's exact test.
+
+    Args:
+        first: Whether the first network classifies each image correctly, (n,).
+        second: The same for the second network.
 
     Example:
         >>> mcnemar(np.array([True] * 6 + [False]), np.array([False] * 6 + [True]))
@@ -139,14 +143,14 @@ def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> McNe
 
 @dataclass(frozen=True)
 class Welch:
-    """Welch's t-test of whether two configurations are equally good on average over seeds."""
+    """Welch's t-test: do two configurations have equal mean results over seeds?"""
 
     difference: Estimate
     p: float
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> Welch | None:
-    """Compare the results of two configurations, a figure per seed; None with fewer than two seeds of either."""
+    """Compare two configurations by their results per seed; None if either has fewer than two seeds."""
     from scipy.stats import ttest_ind
 
     if min(len(first), len(second)) < 2 or not (np.std(first) or np.std(second)):
@@ -157,7 +161,7 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Welch | None:
 
 
 def adjusted(p: Sequence[float]) -> list[float]:
-    """Probabilities of several tests, adjusted so that the share of false findings is limited (Benjamini-Hochberg)."""
+    """Return p-values adjusted for multiple testing (false discovery rate, Benjamini-Hochberg)."""
     from scipy.stats import false_discovery_control
 
     return [float(value) for value in false_discovery_control(p)] if len(p) else []
@@ -165,12 +169,12 @@ def adjusted(p: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Whether a network is right as often as it is sure.
+    """Calibration of a network: its accuracy by confidence.
 
     Attributes:
         error: Expected calibration error (ECE) over the bins, in [0, 1].
-        confidence: Mean probability of the predicted class in each bin; NaN where it is empty.
-        accuracy: Share of correct images in each bin; NaN where it is empty.
+        confidence: Mean confidence in each bin; NaN if the bin is empty.
+        accuracy: Accuracy in each bin; NaN if the bin is empty.
         counts: Images in each bin.
     """
 
@@ -180,28 +184,31 @@ class Calibration:
     counts: npt.NDArray[np.int64]
 
 
-def calibration(shown: Predictions) -> Calibration:
-    """Calibration over bins of equal width of the predicted class's probability."""
+def calibration(predictions: Predictions) -> Calibration:
+    """Compute the calibration over bins of equal width of the confidence, the probability of the predicted class."""
     import torch
     from torchmetrics.functional.classification import multiclass_calibration_error
 
     error = multiclass_calibration_error(
-        torch.from_numpy(shown.probabilities), torch.from_numpy(shown.labels), len(shown.classes), n_bins=BINS
+        torch.from_numpy(predictions.probabilities),
+        torch.from_numpy(predictions.labels),
+        len(predictions.classes),
+        n_bins=BINS,
     )
     edges = np.linspace(0, 1, BINS + 1)[1:-1]
-    place = np.searchsorted(edges, shown.confidence, side="right")
+    place = np.searchsorted(edges, predictions.confidence, side="right")
     counts = np.bincount(place, minlength=BINS)
-    confidence = _ratio(np.bincount(place, shown.confidence, BINS), counts)
-    correct = _ratio(np.bincount(place, shown.correct, BINS), counts)
+    confidence = _ratio(np.bincount(place, predictions.confidence, BINS), counts)
+    correct = _ratio(np.bincount(place, predictions.correct, BINS), counts)
     return Calibration(float(error), confidence, correct, counts)
 
 
-def _among(shown: Predictions, chosen: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.float32]:
-    return np.ones(len(shown.labels), np.float32) if chosen is None else chosen.astype(np.float32)
+def _among(predictions: Predictions, chosen: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.float32]:
+    return np.ones(len(predictions.labels), np.float32) if chosen is None else chosen.astype(np.float32)
 
 
 def _ratio(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Their quotient; NaN of nothing."""
+    """Divide elementwise; NaN where the denominator is 0."""
     result = np.full(np.shape(part), np.nan)
     np.divide(part, whole, out=result, where=np.asarray(whole) > 0)
     return result

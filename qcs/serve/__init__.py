@@ -1,5 +1,5 @@
-"""A page on this machine that shows what a network sees in two to four faces; the command is `qcs serve`.
+"""Serve a local page that classifies and compares two to four faces: the command `qcs serve`.
 
-Everything but the page itself works without a server: `uploads` reads what was dropped, `look` finds, classifies and
-compares the faces, `answer` makes HTML of it. The page needs the extra: `pip install 'qcs[serve]'`.
+Without a server, `uploads` reads the dropped images, `analysis` detects, classifies and compares the faces, and
+`answer` renders the result as HTML. The page needs the extra: `pip install 'qcs[serve]'`.
 """

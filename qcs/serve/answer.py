@@ -1,4 +1,4 @@
-"""From what was dropped on the page to the HTML that answers it."""
+"""Answer the images that a user drops on the page, as HTML."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from qcs.errors import InputError
 from qcs.faces import FaceDetector
 from qcs.faces.alignment import DEFAULT
 from qcs.models import CrossSimilarityNetwork
-from qcs.serve.drawing import Array, chart, matrix, over_face, photo, scale
-from qcs.serve.look import Seen, comparison, look
+from qcs.serve.analysis import AnalyzedImage, analyze, compare_faces
+from qcs.serve.images import Array, chart_url, color_scale, matrix_image, overlay, photo_url
 from qcs.serve.rendering import render
 from qcs.serve.uploads import read_uploads
-from qcs.visualize.attention import LEAST, LEAST_TOLD, powers_of_two
+from qcs.visualize.attention import LOWEST, LOWEST_LABEL, clipped_log2
 from qcs.visualize.maps import Comparison
 
-# What the branches of a quadruplet are to one another, in plain words.
+# The branches of a quadruplet, for readers of the page.
 ROLES = ("anchor", "same expression", "another expression", "same as 3")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Answers what was dropped.
+    """Answer dropped images with predictions and maps.
 
     Args:
         model: The network.
-        detector: Finds the faces.
-        crop: How faces are cut out, see `qcs.faces.template`.
-        device: Where to compute.
+        detector: The face detector.
+        crop: Crop of the faces, see `qcs.faces.template`.
+        device: Device to compute on.
     """
 
     model: CrossSimilarityNetwork
@@ -42,108 +42,110 @@ class Answer:
     crop: str = DEFAULT
     device: torch.device | str = "cpu"
 
-    def __call__(self, files: Any, cut_out: bool) -> str:
-        """What is seen in the files, or one message that says what is wrong with them.
+    def __call__(self, files: Any, cropped: bool) -> str:
+        """Analyze the files and return HTML, or the message of an input error.
 
         Args:
-            files: What the page sends, see `qcs.serve.uploads.read_uploads`.
-            cut_out: Whether each image is a face already.
+            files: The data that the page sends, see `qcs.serve.uploads.read_uploads`.
+            cropped: Whether each image is a cropped face.
 
         Returns:
-            HTML; nothing for no files.
+            HTML; empty without files.
         """
         try:
             uploads = read_uploads(files)
-            seen = look(self.model, uploads, None if cut_out else self.detector, crop=self.crop, device=self.device)
+            detector = None if cropped else self.detector
+            images = analyze(self.model, uploads, detector, crop=self.crop, device=self.device)
         except InputError as error:
             return render("problem.html", problem=str(error))
-        compared = comparison(self.model, seen, self.device)
+        compared = compare_faces(self.model, images, self.device)
         return render(
             "answer.html",
-            images=[_image(one) for one in seen],
+            images=[_image(image) for image in images],
             branches=self.model.branches,
-            pairs=_pairs(compared, seen, self.model.branches) if compared else [],
-            attention=_attention(compared, seen) if compared and len(seen) == self.model.branches == 4 else None,
-            matrix_scale=chart(scale(over_gray=False)),
-            map_scale=chart(scale(over_gray=True)),
+            pairs=_pairs(compared, images, self.model.branches) if compared else [],
+            attention=_attention(compared, images) if compared and len(images) == self.model.branches == 4 else None,
+            matrix_scale=chart_url(color_scale(over_gray=False)),
+            map_scale=chart_url(color_scale(over_gray=True)),
         )
 
 
-def _image(seen: Seen) -> dict[str, Any]:
-    """A face and what is read in it."""
+def _image(image: AnalyzedImage) -> dict[str, Any]:
+    """Return the template variables of an image."""
     return {
-        "name": seen.name,
-        "picture": photo(seen.picture),
-        "size": seen.picture.size,
-        "found": [_found(shown) for shown in seen.found],
-        "face": photo(seen.face),
-        "label": seen.label,
-        "probabilities": sorted(seen.probabilities.items(), key=lambda row: -row[1]),
+        "name": image.name,
+        "picture": photo_url(image.image),
+        "size": image.image.size,
+        "faces": [_face(prediction) for prediction in image.faces],
+        "face": photo_url(image.face),
+        "label": image.label,
+        "probabilities": sorted(image.probabilities.items(), key=lambda row: -row[1]),
     }
 
 
-def _found(shown: Prediction) -> dict[str, Any]:
-    """Where a face is, and what is read in it."""
-    place: Any = shown.face
+def _face(prediction: Prediction) -> dict[str, Any]:
+    """Return the template variables of a detected face."""
+    place: Any = prediction.face
     return {
         "box": place.box,
         "landmarks": place.landmarks,
-        "label": shown.label,
-        "share": shown.probabilities[shown.label],
+        "label": prediction.label,
+        "probability": prediction.probabilities[prediction.label],
     }
 
 
-def _pairs(compared: Comparison, seen: Sequence[Seen], branches: int) -> list[dict[str, Any]]:
-    """Every two faces, place by place: the matrix of each level, and where each is like the other."""
+def _pairs(compared: Comparison, images: Sequence[AnalyzedImage], branches: int) -> list[dict[str, Any]]:
+    """Return similarity matrices and maps of every two faces, by level."""
     return [
         {
             "numbers": (a + 1, b + 1),
-            "labels": (seen[a].label, seen[b].label),
+            "labels": (images[a].label, images[b].label),
             "rows": [
-                _pair_row(similarity, maps, (seen[a], seen[b]))
+                _pair_row(similarity, maps, (images[a], images[b]))
                 for similarity, maps in zip(
                     compared.pair(a, b).similarity,
-                    _relative(compared, a, b) if branches == 2 else _likeness(compared, a, b),
+                    _attention_maps(compared, a, b) if branches == 2 else _similarity_maps(compared, a, b),
                     strict=True,
                 )
             ],
         }
-        for a, b in combinations(range(len(seen)), 2)
+        for a, b in combinations(range(len(images)), 2)
     ]
 
 
-def _likeness(compared: Comparison, a: int, b: int) -> Array:
-    """Where two faces are like one another (levels, 2, g, g), in multiples of uniform attention."""
+def _similarity_maps(compared: Comparison, a: int, b: int) -> Array:
+    """Return the similarity maps of two faces (levels, 2, g, g), in multiples of uniform attention."""
     return np.stack([compared.heat_map(a, b), compared.heat_map(b, a)], axis=1)
 
 
-def _pair_row(similarity: Array, maps: Array, seen: tuple[Seen, Seen]) -> dict[str, Any]:
+def _pair_row(similarity: Array, maps: Array, images: tuple[AnalyzedImage, AnalyzedImage]) -> dict[str, Any]:
     high = float(similarity.max())
-    return {"matrix": chart(matrix(similarity, 0, high)), "high": f"{high:.2g}", "maps": _map_row(maps, seen)}
-
-
-def _attention(compared: Comparison, seen: Sequence[Seen]) -> dict[str, Any]:
-    """The attention of a complete quadruplet, and whether its faces are read as one."""
-    anchor, positive, negative, other = (one.label for one in seen)
     return {
-        "roles": ROLES,
-        "fits": anchor == positive != negative == other,
-        "rows": [_map_row(maps, seen) for maps in _relative(compared, *range(len(seen)))],
+        "matrix": chart_url(matrix_image(similarity, 0, high)),
+        "high": f"{high:.2g}",
+        "maps": _map_row(maps, images),
     }
 
 
-def _relative(compared: Comparison, *images: int) -> Array:
-    """Attention (levels, branches, g, g) in multiples of uniform attention."""
-    weights = compared.attention(*images)
+def _attention(compared: Comparison, images: Sequence[AnalyzedImage]) -> dict[str, Any]:
+    """Return the attention of four faces, and whether their predicted classes form a quadruplet."""
+    anchor, positive, negative, other = (image.label for image in images)
+    return {
+        "roles": ROLES,
+        "is_quadruplet": anchor == positive != negative == other,
+        "rows": [_map_row(maps, images) for maps in _attention_maps(compared, *range(len(images)))],
+    }
+
+
+def _attention_maps(compared: Comparison, *faces: int) -> Array:
+    """Return attention (levels, branches, g, g) in multiples of uniform attention."""
+    weights = compared.attention(*faces)
     return compared.grid(weights * weights.shape[-1])
 
 
-def _map_row(maps: Array, seen: Sequence[Seen]) -> dict[str, Any]:
-    """Maps (n, g, g) over their faces, on one scale.
-
-    Equal steps of color are equal factors: attention reaches from thousandths of the uniform to tens of times it.
-    """
-    doublings = powers_of_two(maps)
-    low, high = float(doublings.min()), float(doublings.max())
-    faces = [photo(over_face(one.face, values, low, high)) for one, values in zip(seen, doublings, strict=True)]
-    return {"faces": faces, "low": LEAST_TOLD if low <= LEAST else f"{2**low:.1g}", "high": f"{2**high:.2g}"}
+def _map_row(maps: Array, images: Sequence[AnalyzedImage]) -> dict[str, Any]:
+    """Draw maps (n, g, g) over their faces, on one logarithmic color scale."""
+    exponents = clipped_log2(maps)
+    low, high = float(exponents.min()), float(exponents.max())
+    faces = [photo_url(overlay(image.face, values, low, high)) for image, values in zip(images, exponents, strict=True)]
+    return {"faces": faces, "low": LOWEST_LABEL if low <= LOWEST else f"{2**low:.1g}", "high": f"{2**high:.2g}"}

@@ -1,4 +1,4 @@
-"""What the page's server takes, and what a browser may load for the page: nothing from elsewhere."""
+"""Restrict the requests that the server accepts and the resources that a browser may load for the page."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 from qcs.serve.uploads import MEGABYTES, MOST_IMAGES
 
-# Everything the page needs. Gradio has more: it would store files and states for whoever asks.
+# All paths that the page needs. Gradio offers more, such as storing files for anyone who asks.
 OPEN = ("/config", "/theme.css", "/favicon.ico", "/manifest.json")
 OPEN_BELOW = ("/static/", "/assets/", "/gradio_api/queue/", "/gradio_api/heartbeat/")
-MOST_BODY = MOST_IMAGES * MEGABYTES * 2**20 * 4 // 3 + 2**16  # bytes: the images in base64, and what goes with them
+MOST_BODY = MOST_IMAGES * MEGABYTES * 2**20 * 4 // 3 + 2**16  # bytes: the images in base64, and the rest of a request
 POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "script-src 'self' 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'none'; form-action 'none'"
@@ -17,11 +17,11 @@ POLICY = (
 
 
 class Guard:
-    """An ASGI application around another.
+    """Wrap an ASGI application.
 
-    Before anything is read of a body, answers 404 to what the page does not need, 413 to bodies larger than its images
-    can be and 411 to those that do not state their length; and forbids browsers to load anything from elsewhere for the
-    page.
+    Before reading a body, it answers 404 to paths that the page does not need, 413 to bodies larger than the allowed
+    images, and 411 to bodies without a length. A content security policy forbids browsers to load anything from other
+    servers.
 
     Args:
         app: The application to guard.
@@ -47,7 +47,7 @@ class Guard:
 
 
 def refusal(scope: Any) -> int | None:
-    """The status that a request is refused with; None lets it pass.
+    """Return the HTTP status that refuses a request; None accepts it.
 
     Example:
         >>> refusal({"path": "/gradio_api/upload", "method": "POST", "headers": []})
@@ -60,6 +60,6 @@ def refusal(scope: Any) -> int | None:
         return None
     headers = dict(scope["headers"])
     length = headers.get(b"content-length")
-    if length is None or b"transfer-encoding" in headers:  # in chunks the server reads whatever comes, beyond a length
+    if length is None or b"transfer-encoding" in headers:  # a chunked body may exceed any stated length
         return 411
     return 413 if int(length) > MOST_BODY else None

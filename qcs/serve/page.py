@@ -1,27 +1,30 @@
-"""The page itself, in Gradio: a place to drop images, a switch, and the answer."""
+"""Build the page with Gradio: a drop area for images, a checkbox and the answer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qcs.serve.rendering import render, text
 from qcs.serve.uploads import MEGABYTES, MOST_IMAGES
 
+if TYPE_CHECKING:
+    import gradio
+
 TITLE = "qcs: what the network compares"
-WAITING = 8  # answers at most that may be waited for
+QUEUE = 8  # maximum number of waiting requests
 
 
-def page(answer: Callable[[Any, bool], str], about: str) -> Any:
-    """The page.
+def build_page(answer: Callable[[Any, bool], str], about: str) -> gradio.Blocks:
+    """Build the page.
 
     Args:
-        answer: What to show for the files and the switch, as HTML.
-        about: Which network answers, in a line.
+        answer: Maps the dropped files and the checkbox to HTML.
+        about: A line about the network.
 
     Returns:
-        Gradio's blocks, to be mounted in a server.
+        The page, to be mounted in a server.
     """
     import gradio as gr
 
@@ -35,20 +38,20 @@ def page(answer: Callable[[Any, bool], str], about: str) -> Any:
             most_images=MOST_IMAGES,
             megabytes=MEGABYTES,
         )
-        cut_out = gr.Checkbox(
-            label="Each image is a face already, cut out: take it as it is", container=False, elem_id="cut-out"
+        cropped = gr.Checkbox(
+            label="Each image is a cropped face: skip face detection", container=False, elem_id="cropped"
         )
         shown = html(elem_id="answer", min_height=120)
         html(render("foot.html"))
         gr.on(
-            [drop.submit, cut_out.change],
+            [drop.submit, cropped.change],
             answer,
-            [drop, cut_out],
+            [drop, cropped],
             shown,
             trigger_mode="always_last",
             concurrency_limit=1,
             api_visibility="private",
         )
-    blocks.queue(max_size=WAITING)
-    blocks.state_session_capacity = 1  # Gradio keeps the last values of so many visitors in memory, here to no use
+    blocks.queue(max_size=QUEUE)
+    blocks.state_session_capacity = 1  # number of visitors whose last values Gradio keeps in memory; unused here
     return blocks

@@ -1,4 +1,4 @@
-"""The HTML of the page: the files in `templates`, filled in with everything escaped."""
+"""Render the templates of the page, with all values escaped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent / "templates"
 
 
 def render(name: str, **values: Any) -> str:
-    """A template filled in.
+    """Render a template.
 
     Example:
         >>> print(render("problem.html", problem="<b>.png is no image"))
@@ -22,7 +22,7 @@ def render(name: str, **values: Any) -> str:
 
 
 def text(name: str) -> str:
-    """A file as it is."""
+    """Return a file of the template folder unchanged."""
     return (FOLDER / name).read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Serving the page until the user ends it."""
+"""Serve the page until the user stops it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from accelerate import Accelerator
-from rich.console import Console
 
 from qcs.engine.face_crop import crop_to_predict
 from qcs.errors import InputError
@@ -21,40 +20,39 @@ from qcs.models import CrossSimilarityNetwork, load_model
 from qcs.models.weights import find_weights
 from qcs.serve.answer import Answer
 from qcs.serve.guard import Guard
-from qcs.serve.page import page
+from qcs.serve.page import build_page
 from qcs.serve.rendering import text
 
-GRACE = 1  # seconds that open pages get when the server ends
+GRACE = 1  # seconds before open connections are closed at shutdown
 
 
-def serve(weights: str, host: str, port: int, crop: str | None, console: Console) -> None:
+def serve(weights: str, host: str, port: int, crop: str | None, on_start: Callable[[str, str], object]) -> None:
     """Serve the page until Ctrl-C.
 
     Args:
         weights: A run folder, a weights file, or the name of a network with weights in the package.
-        host: Name or address to listen on.
-        port: Port to listen on; 0 takes a free one.
-        crop: How faces are cut out, see `qcs.faces.template`; None for the way of the training.
-        console: Says where the page is.
+        host: Host name or address to listen on.
+        port: Port to listen on; 0 chooses a free one.
+        crop: Crop of the faces, see `qcs.faces.template`; None for the crop of the training data.
+        on_start: Called once with the address of the page and the name of the network.
 
     Raises:
-        InputError: If there are no weights, the crop is unknown or nothing can listen there.
+        InputError: If there are no weights, the crop is unknown, or the address cannot be used.
     """
     if crop is not None:
         template(crop)
-    with suppress(KeyboardInterrupt), _ended_by_any_signal():  # the way it is meant to end
+    with suppress(KeyboardInterrupt), _interrupted_by_signals():  # Ctrl-C is the normal end
         file = find_weights(weights, repositories=False)
         model = load_model(file)
         answer = Answer(model, MTCNN(), crop_to_predict(file, crop), Accelerator().device)
         with _listening(host, port) as listener, _scratch():
-            address = _address(host, listener.getsockname()[1])
             app = application(answer, _about(model))
-            console.print(f"{address} shows what {_name(model)} sees; Ctrl-C ends it", markup=False, highlight=False)
+            on_start(_address(host, listener.getsockname()[1]), _name(model))
             _run(app, listener)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens there.
+    """Return whether only this machine can connect to the host.
 
     Example:
         >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("::1"), is_loopback("0.0.0.0")
@@ -62,23 +60,23 @@ def is_loopback(host: str) -> bool:
     """
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # some other name
+    except ValueError:  # another host name
         return False
 
 
-def application(answer: Answer, about: str) -> Any:
-    """The page as an ASGI application, guarded."""
+def application(answer: Answer, about: str) -> Guard:
+    """Return the guarded page as an ASGI application."""
     import gradio as gr
     from fastapi import FastAPI
 
     app = gr.mount_gradio_app(
         FastAPI(openapi_url=None),
-        page(answer, about),
+        build_page(answer, about),
         "/",
         theme=gr.themes.Default(font="system-ui", font_mono="monospace"),
         css=text("page.css"),
         footer_links=[],
-        run_history=False,  # which would keep images in the browser
+        run_history=False,  # which would store images in the browser
         show_error=False,
         ssr_mode=False,
         mcp_server=False,
@@ -89,8 +87,8 @@ def application(answer: Answer, about: str) -> Any:
 
 
 @contextmanager
-def _ended_by_any_signal() -> Iterator[None]:
-    """Ended by others, or by its terminal's closing, it tidies up as after Ctrl-C."""
+def _interrupted_by_signals() -> Iterator[None]:
+    """Raise `KeyboardInterrupt` on SIGTERM and SIGHUP too, so that they clean up as Ctrl-C does."""
     ends = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {end: signal.signal(end, signal.default_int_handler) for end in ends}
     try:
@@ -123,9 +121,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 @contextmanager
 def _scratch() -> Iterator[None]:
-    """A folder of its own for what Gradio writes, removed at the end; no image gets there."""
+    """Give Gradio a temporary folder that is removed at the end; no image is written to it."""
     with tempfile.TemporaryDirectory(prefix="qcs-serve-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # before Gradio is imported, which makes folders there
+        os.environ["GRADIO_TEMP_DIR"] = folder  # before importing Gradio, which creates folders
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         yield
 
@@ -139,5 +137,5 @@ def _name(model: CrossSimilarityNetwork) -> str:
 
 
 def _about(model: CrossSimilarityNetwork) -> str:
-    compares = {1: "compares none", 2: "compares two faces at a time", 4: "compares four faces at a time"}
-    return f"This network, {_name(model)}, knows {model.num_classes} expressions and {compares[model.branches]}."
+    compares = {1: "compares no faces", 2: "compares two faces at a time", 4: "compares four faces at a time"}
+    return f"This network, {_name(model)}, predicts {model.num_classes} expressions and {compares[model.branches]}."

@@ -1,4 +1,4 @@
-"""What was dropped on the page, as pictures: checked before it is decoded, and never written to disk."""
+"""Read the images dropped on the page: checked before decoding, never written to disk."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from qcs.data.dataset import eight_bit
 from qcs.errors import InputError
 
 MOST_IMAGES = 4
-MEGABYTES = 10  # of 2**20 bytes, of one file
-MOST_PIXELS = 40_000_000  # of one image: a few kilobytes can state any number of them
-LONGEST_SIDE = 2048  # pixels: what larger images are shrunk to, so that an answer takes seconds
+MEGABYTES = 10  # largest file, in units of 2**20 bytes
+MOST_PIXELS = 40_000_000  # of one image: a small file can decode to any number of pixels
+LONGEST_SIDE = 2048  # pixels: larger images are shrunk, so that an answer takes seconds
 FORMATS = ("JPEG", "PNG", "WEBP")
 KINDS = "JPEG, PNG or WebP"
 
 
 @dataclass(frozen=True)
 class Upload:
-    """An image that was dropped.
+    """A dropped image.
 
     Attributes:
-        name: Of the file.
-        image: Upright, grayscale ("L") or color ("RGB"), its longer side at most `LONGEST_SIDE` pixels.
+        name: Name of the file.
+        image: The upright image, grayscale ("L") or color ("RGB"), longer side at most `LONGEST_SIDE` pixels.
     """
 
     name: str
@@ -35,22 +35,22 @@ class Upload:
 
 
 def read_uploads(value: Any) -> list[Upload]:
-    """Read what the page sends: a list of files, each `{"name": ..., "data": "data:image/png;base64,..."}`.
+    """Read the files that the page sends: a list of `{"name": ..., "data": "data:image/png;base64,..."}`.
 
     Args:
-        value: What was sent, by the page or by anything else.
+        value: The data received, from the page or any other client.
 
     Returns:
-        The images, in order; none if there are none.
+        The images, in order.
 
     Raises:
-        InputError: If it is no such list, there are too many files, or one is too large or no readable image.
+        InputError: If the value is no such list, there are too many files, or one is too large or not a readable image.
     """
     files = value or []
     if not isinstance(files, list) or not all(_is_file(file) for file in files):
-        raise InputError("what was sent are no images; reload the page and drop them again")
+        raise InputError("the data received is not a list of images; reload the page and drop the images again")
     if len(files) > MOST_IMAGES:
-        raise InputError(f"{len(files)} images; expected at most {MOST_IMAGES}: remove some")
+        raise InputError(f"got {len(files)} images; expected at most {MOST_IMAGES}: remove some")
     return [Upload(file["name"], read_image(file["name"], _content(file))) for file in files]
 
 
@@ -58,14 +58,14 @@ def read_image(name: str, content: bytes) -> Image.Image:
     """Decode an image within the limits of bytes and pixels.
 
     Args:
-        name: Of the file, for messages.
-        content: The file.
+        name: Name of the file, for messages.
+        content: Content of the file.
 
     Returns:
-        The image, upright, grayscale ("L") or color ("RGB"), shrunk if it is large.
+        The upright image, grayscale ("L") or color ("RGB"), shrunk if it is large.
 
     Raises:
-        InputError: If it is too large or no readable image.
+        InputError: If the file is too large or not a readable image.
 
     Example:
         >>> import io
@@ -81,10 +81,10 @@ def read_image(name: str, content: bytes) -> Image.Image:
         with Image.open(io.BytesIO(content), formats=FORMATS) as file:
             if file.width * file.height <= MOST_PIXELS:
                 return _decoded(file)
-    except Image.DecompressionBombError:  # Pillow's own limit is above ours
+    except Image.DecompressionBombError:  # Pillow's own limit is above MOST_PIXELS
         pass
-    except Exception as error:  # decoders of damaged files raise far more kinds than OSError
-        raise InputError(f"{name} is no image that can be read; expected {KINDS}") from error
+    except Exception as error:  # decoders raise many kinds of errors on corrupt files
+        raise InputError(f"{name} is not a readable image; expected {KINDS}") from error
     raise InputError(f"{name} has more than {MOST_PIXELS / 1e6:.0f} million pixels; shrink it or choose another")
 
 
@@ -104,4 +104,4 @@ def _content(file: dict[str, str]) -> bytes:
     try:
         return base64.b64decode(encoded, validate=True)
     except binascii.Error as error:
-        raise InputError(f"{file['name']} did not arrive whole; drop it again") from error
+        raise InputError(f"{file['name']} was not transferred completely; drop it again") from error

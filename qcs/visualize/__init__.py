@@ -1,4 +1,7 @@
-"""Pictures of what a network does, and the numbers behind them."""
+"""Draw figures from arrays, and compute the arrays behind the figures of a network.
+
+The functions that draw take arrays alone. `compare`, `features` and `activation_maps` take a network and return arrays.
+"""
 
 from qcs.visualize.attention import Overlay, attention_rows
 from qcs.visualize.cam import activation_maps

@@ -1,4 +1,4 @@
-"""Attention, other maps and masks laid over faces: where a network looks."""
+"""Draw attention weights, other maps and masks over faces."""
 
 from __future__ import annotations
 
@@ -18,57 +18,57 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CELL = 1.15  # inches: side of a face
-MAP_COLORS = "magma"  # sequential, even in lightness, told apart with any color vision
+MAP_COLORS = "magma"  # sequential, perceptually uniform, safe for color blindness
 MASK_COLOR = PALETTE[4]
 UNIFORM = "attention × N\n(1 = uniform)"
-LEAST, LEAST_TOLD = -20, "2⁻²⁰ or less"  # power of two that scales of equal factors begin at, and what they say there
-OPACITY = 0.55  # of a map: the face below it stays readable
-LUMA = (0.299, 0.587, 0.114)  # shares of red, green and blue in gray (ITU-R BT.601)
+LOWEST, LOWEST_LABEL = -20, "2⁻²⁰ or less"  # lowest exponent of a logarithmic scale, and its label
+OPACITY = 0.55  # of a map, so that the face below stays visible
+LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in grayscale (ITU-R BT.601)
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """A row that says what its numbers are, scales them otherwise, or lies over other faces than those of the columns.
+    """A row of maps with a unit, a logarithmic scale, or faces of its own.
 
     Attributes:
-        maps: What the row shows.
-        unit: What stands beside the color scale of maps.
-        doublings: Whether equal steps of color are equal factors of the value, which must not be below 0; values of
-            less than 2⁻²⁰ are drawn as that, and the scale says so.
-        faces: RGB faces (n, H, W, 3), uint8, to lay them over; None for those of the columns.
+        maps: Weights, maps or masks, as for `attention_rows`.
+        unit: Label of the color bar of maps.
+        log_scale: Whether colors are logarithmic in the values, which must then be at least 0. Values below 2⁻²⁰ are
+            drawn as 2⁻²⁰, and the color bar says so.
+        faces: RGB faces (n, H, W, 3), uint8, to draw over; None for the faces of the columns.
     """
 
     maps: npt.ArrayLike
     unit: str = "value"
-    doublings: bool = False
+    log_scale: bool = False
     faces: npt.ArrayLike | None = None
 
 
 def attention_rows(
     images: npt.ArrayLike, rows: Mapping[str, npt.ArrayLike | Overlay], *, column_titles: Sequence[str] | None = None
 ) -> Figure:
-    """Draw faces in columns and, below them, rows of maps laid over the grayed faces.
+    """Draw faces in columns and, below them, rows of maps over the faces in grayscale.
 
-    A row is one of these, told apart by shape and type:
+    Shape and type decide what a row is:
 
     - attention weights (n, N), N = g·g tokens of a g x g grid, row by row, summing to 1 over the tokens. They are
-      drawn times N, so that 1 is what uniform attention would give on any grid;
-    - maps (n, h, w) of real numbers, drawn as they are; an `Overlay` names their unit;
+      drawn times N, so that 1 is uniform attention on any grid;
+    - maps (n, h, w) of real numbers, drawn unchanged; an `Overlay` gives their unit;
     - masks (n, H, W) of booleans, drawn as tinted, outlined areas.
 
-    All maps of a row share one sequential scale, from the row's lowest to its highest value, given by the color bar at
-    its end: colors compare within a row, not between rows. Coarse maps are upsampled bicubically.
+    All maps of a row share one color scale, from the lowest to the highest value of the row, with a color bar at its
+    end. Compare colors within a row, not between rows. Coarse maps are upsampled bicubically.
 
     Args:
         images: RGB faces, (n, H, W, 3), uint8.
-        rows: Row label to what the row shows.
+        rows: Content of each row by its label.
         column_titles: A title for each face.
 
     Returns:
         The figure: a row of faces, then one row for each of `rows`.
 
     Raises:
-        InputError: If a shape or type fits none of these, or weights do not sum to 1.
+        InputError: If a row fits none of these, or weights do not sum to 1.
 
     Example:
         >>> import numpy as np
@@ -91,7 +91,7 @@ def attention_rows(
         overlay = row if isinstance(row, Overlay) else Overlay(row)
         below = faces if overlay.faces is None else checked_faces(overlay.faces)
         if len(below) != len(faces):
-            raise InputError(f"row {label!r} lies over {len(below)} faces: expected {len(faces)}, one per column")
+            raise InputError(f"row {label!r} has {len(below)} faces: expected {len(faces)}, one per column")
         grays = below @ LUMA
         for panel, gray in zip(line, grays, strict=True):
             panel.imshow(gray, "gray", vmin=0, vmax=255)
@@ -99,19 +99,19 @@ def attention_rows(
     return figure
 
 
-def powers_of_two(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The power of two that each value is, for scales of equal factors; at least `LEAST`, for 0 is none.
+def clipped_log2(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the base-2 logarithm of values, at least `LOWEST`, for logarithmic color scales.
 
     Example:
-        >>> powers_of_two(np.array([4.0, 0.5, 0.0])).tolist()
+        >>> clipped_log2(np.array([4.0, 0.5, 0.0])).tolist()
         [2.0, -1.0, -20.0]
     """
-    powers: npt.NDArray[Any] = np.log2(np.maximum(values, 2.0**LEAST))
+    powers: npt.NDArray[Any] = np.log2(np.maximum(values, 2.0**LOWEST))
     return powers
 
 
 def checked_faces(images: npt.ArrayLike) -> npt.NDArray[np.uint8]:
-    """RGB faces (n, H, W, 3), uint8, at least one."""
+    """Check and return RGB faces (n, H, W, 3), uint8, at least one."""
     faces = np.asarray(images)
     if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[-1] != 3 or len(faces) == 0:
         raise InputError(f"images are {faces.dtype} {faces.shape}: expected uint8 (n, H, W, 3) with at least one image")
@@ -119,7 +119,7 @@ def checked_faces(images: npt.ArrayLike) -> npt.NDArray[np.uint8]:
 
 
 def _panels(figure: Figure, labels: Sequence[str], titles: Sequence[str]) -> np.ndarray:
-    """A frameless panel for every label (down) and title (across)."""
+    """Return frameless panels, one for every label (rows) and title (columns)."""
     panels: np.ndarray = figure.subplots(len(labels), len(titles), squeeze=False)
     for panel in panels.flat:
         panel.set(xticks=[], yticks=[])
@@ -142,9 +142,9 @@ def _draw_row(panels: Sequence[Axes], label: str, row: Overlay, shape: tuple[int
             raise InputError(
                 f"maps of row {label!r} hold values that are not finite: replace them or leave the row out"
             )
-        if row.doublings and (maps < 0).any():
-            raise InputError(f"maps of row {label!r} hold values below 0: draw them without doublings")
-        _draw_maps(panels, maps, unit, shape, row.doublings)
+        if row.log_scale and (maps < 0).any():
+            raise InputError(f"maps of row {label!r} hold values below 0: draw them without log_scale")
+        _draw_maps(panels, maps, unit, shape, row.log_scale)
     else:
         n, height, width = shape
         raise InputError(
@@ -154,12 +154,13 @@ def _draw_row(panels: Sequence[Axes], label: str, row: Overlay, shape: tuple[int
 
 
 def _relative_to_uniform(label: str, weights: np.ndarray) -> np.ndarray:
-    """(n, N) weights as (n, g, g) multiples of the uniform weight 1/N."""
+    """Convert weights (n, N) to multiples of the uniform weight 1/N, (n, g, g)."""
     tokens = weights.shape[1]
     side = math.isqrt(tokens)
     if side * side != tokens:
         raise InputError(
-            f"row {label!r} has {tokens} attention weights per image, no square grid: give every feature level its row"
+            f"row {label!r} has {tokens} attention weights per image, not a square grid: give each feature "
+            "level a row of its own"
         )
     if not np.allclose(weights.sum(axis=1), 1, atol=1e-3):
         raise InputError(f"weights of row {label!r} do not sum to 1 over the tokens: give the attention after softmax")
@@ -167,10 +168,10 @@ def _relative_to_uniform(label: str, weights: np.ndarray) -> np.ndarray:
     return relative
 
 
-def _draw_maps(panels: Sequence[Axes], maps: np.ndarray, unit: str, shape: tuple[int, ...], doublings: bool) -> None:
+def _draw_maps(panels: Sequence[Axes], maps: np.ndarray, unit: str, shape: tuple[int, ...], log_scale: bool) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    maps = powers_of_two(maps) if doublings else maps
+    maps = clipped_log2(maps) if log_scale else maps
     low, high = _scale(maps)
     _, height, width = shape
     for panel, values in zip(panels, maps, strict=True):
@@ -183,17 +184,17 @@ def _draw_maps(panels: Sequence[Axes], maps: np.ndarray, unit: str, shape: tuple
             interpolation="bicubic",
             extent=(-0.5, width - 0.5, height - 0.5, -0.5),
         )
-    cut = doublings and maps.min() <= LEAST
-    bar = color_bar(panels[-1], overlay, f"{unit}\n(lowest: {LEAST_TOLD})" if cut else unit)
-    if doublings:
-        wide = high - low > 2  # else whole doublings would leave the scale with a number or two
+    cut = log_scale and maps.min() <= LOWEST
+    bar = color_bar(panels[-1], overlay, f"{unit}\n(lowest: {LOWEST_LABEL})" if cut else unit)
+    if log_scale:
+        wide = high - low > 2  # otherwise whole powers of two would leave the scale with one or two numbers
         bar.yaxis.set_major_locator(MaxNLocator(5, integer=wide))
         bar.yaxis.set_major_formatter(lambda power, _: _power_of_two(round(power)) if wide else f"{2**power:.2f}")
-    bar.set_facecolor("0.5")  # the colors as they look on a face of middle gray
+    bar.set_facecolor("0.5")  # shows the colors as over a face of middle gray
 
 
 def _scale(maps: np.ndarray) -> tuple[float, float]:
-    """Lowest and highest value; where they all but agree, a range around them that shows no rounding noise."""
+    """Return lowest and highest value; if they are nearly equal, a range around them that hides rounding noise."""
     low, high = float(maps.min()), float(maps.max())
     if math.isclose(low, high, rel_tol=1e-3):
         margin = abs(low) / 2 or 1.0

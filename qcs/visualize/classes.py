@@ -1,4 +1,4 @@
-"""An anchor against images of its own and every other class: where they are alike and where not (paper Fig. 6, 8)."""
+"""Compare an anchor with an image of each class: similarity and dissimilarity maps (paper Fig. 6, 8)."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 def class_maps(compared: Comparison) -> dict[str, Array]:
-    """The heat maps of the first image against each of the others, and what they are made of.
+    """Compute the heat maps of the first image and each of the others.
 
     Args:
-        compared: The anchor, then n other images.
+        compared: Comparison of the anchor and n other images, the anchor first.
 
     Returns:
         `similarity_of_anchor`, `similarity_of_image`, `dissimilarity_of_anchor` and `dissimilarity_of_image`,
         (levels, n, g, g), in multiples of uniform attention; `mean_distance` between the tokens, (levels, n).
 
     Raises:
-        InputError: If there is no other image.
+        InputError: If there is only one image.
 
     Example:
         >>> import qcs, torch
@@ -37,7 +37,7 @@ def class_maps(compared: Comparison) -> dict[str, Array]:
     """
     others = range(1, len(compared))
     if not others:
-        raise InputError("an anchor is compared with other images: give at least two images")
+        raise InputError("class maps compare an anchor with other images: give at least two images")
     maps = {}
     for alignment in ALIGNMENTS:
         maps[f"{alignment}_of_anchor"] = np.stack([compared.heat_map(0, i, alignment) for i in others], axis=1)
@@ -49,22 +49,22 @@ def class_maps(compared: Comparison) -> dict[str, Array]:
 def class_heat_maps(
     images: npt.ArrayLike, maps: Mapping[str, Array], classes: Sequence[str], *, level: int = -1
 ) -> Figure:
-    """Draw where an anchor is like, and unlike, an image of each class: in the anchor and in that image.
+    """Draw where an anchor and an image of each class are similar and dissimilar, over both faces.
 
-    A column for each image; below it the similarity of the pair laid over the anchor and over the image, then the
-    dissimilarity likewise. A map is the attention that this one comparison would give the face.
+    Each image has a column: the image, the similarity of the pair over the anchor and over the image, then the
+    dissimilarity likewise. A map is the attention that this comparison alone would give the face.
 
     Args:
-        images: RGB faces (1 + n, H, W, 3), uint8: the anchor, then one image of each class, its own among them.
-        maps: What `class_maps` returns for them.
+        images: RGB faces (1 + n, H, W, 3), uint8: the anchor, then one image of each class, including its own.
+        maps: The result of `class_maps` for them.
         classes: The class of each face, the anchor's first.
         level: Which level to draw, counted from 0; -1 is the deepest.
 
     Returns:
-        The figure: a grid of n columns, titled with the class and the mean distance between the tokens.
+        The figure: n columns, titled with the class and the mean distance between the tokens.
 
     Raises:
-        InputError: If there are not as many maps or classes as faces.
+        InputError: If the numbers of faces, maps and classes do not match.
 
     Example:
         >>> import numpy as np, qcs, torch
@@ -78,7 +78,10 @@ def class_heat_maps(
     shown = {name: values[level] for name, values in maps.items()}
     distances = shown.pop("mean_distance")
     if not len(faces) == len(classes) == len(distances) + 1:
-        raise InputError(f"{len(faces)} faces with {len(classes)} classes and {len(distances)} maps do not go together")
+        raise InputError(
+            f"{len(faces)} faces, {len(classes)} classes and {len(distances)} maps; expected as many classes as faces "
+            "and one map less"
+        )
     anchors = np.repeat(faces[:1], len(distances), axis=0)
     rows = {
         f"{alignment}\nover the {where}": Overlay(

@@ -1,4 +1,4 @@
-"""Confusion matrices side by side: which class is taken for which."""
+"""Draw confusion matrices side by side."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ CELL = 0.46  # inches: "100.0" fits at the small text size
 def confusion_matrices(matrices: Mapping[str, npt.ArrayLike], classes: Sequence[str]) -> Figure:
     """Draw confusion matrices side by side, each row in percent of its true class.
 
-    The title of each names its accuracy and its balanced accuracy, the share recognized of each class averaged over
-    the classes that have images, both from the counts. Cells that count no image are left without a number.
+    Each title states accuracy and balanced accuracy, the mean recall over the classes that have images, computed from
+    the counts. Cells without images have no number.
 
     Args:
-        matrices: Name to counts of images, (K, K): rows the truth, columns the prediction.
+        matrices: Counts of images (K, K) by name; rows are true classes, columns predicted classes.
         classes: The K class names, in the order of the rows.
 
     Returns:
-        The figure: one panel per matrix and a color bar from 0 to 100 % that all share.
+        The figure: one panel per matrix and a shared color bar from 0 to 100%.
 
     Raises:
-        InputError: If there is no matrix, or one is not (K, K), holds a negative count, or counts no image.
+        InputError: If there is no matrix, or one is not (K, K), has a negative count, or counts no image.
 
     Example:
         >>> from qcs.visualize import confusion_matrices
@@ -60,7 +60,7 @@ def confusion_matrices(matrices: Mapping[str, npt.ArrayLike], classes: Sequence[
 
 
 def _counts(name: str, matrix: npt.ArrayLike, classes: int) -> np.ndarray:
-    counts = np.asarray(matrix, dtype=float)  # small integer types would overflow in percent
+    counts = np.asarray(matrix, dtype=float)  # small integer types would overflow in percentages
     if counts.shape != (classes, classes):
         raise InputError(
             f"confusion matrix {name!r} has shape {counts.shape}: expected {(classes, classes)} for {classes} classes"
@@ -79,7 +79,7 @@ def _draw(panel: Axes, name: str, counts: np.ndarray) -> AxesImage:
     accuracy = 100 * np.trace(counts) / counts.sum()
     balanced = percent.diagonal()[~unseen[:, 0]].mean()
     panel.set_title(f"{name}\naccuracy {accuracy:.2f} %, balanced {balanced:.2f} %", fontsize=TITLE)
-    panel.set_facecolor("0.92")  # shows through where a class has no image
+    panel.set_facecolor("0.92")  # visible in rows of classes without images
     image = panel.imshow(np.ma.array(percent, mask=np.tile(unseen, len(counts))), "Blues", vmin=0, vmax=100)
     for row, column in np.argwhere(counts > 0).tolist():
         share = percent[row, column]

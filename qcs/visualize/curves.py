@@ -1,4 +1,4 @@
-"""Loss and accuracy over the epochs of one or more training runs."""
+"""Draw loss and accuracy over the epochs of training runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARKERS = 10  # per line, about: one on every epoch of a long run would hide the line
+MARKERS = 10  # per line, approximately: more would hide the line
 
 
 class _Quantity(NamedTuple):
@@ -41,18 +41,18 @@ def loss_curves(
 ) -> Figure:
     """Draw the losses (left) and accuracies (right) of training runs, one color per run.
 
-    Solid lines are the base classifier on the training set, dashed ones the cross classifier, dotted ones the
-    validation set. What a history does not hold is not drawn: the cross keys of a base network, say, or validation
-    in the epochs without one.
+    Solid lines are the base classifier on the training set, dashed lines the cross classifier on the training set,
+    dotted lines the base classifier on the validation set. Missing values are not drawn, such as the cross loss of a
+    base network.
 
     Args:
-        histories: Run name to its epochs, each a mapping with `epoch` (from 1) and any of `train_base_loss`,
+        histories: Epochs by run name, each a mapping with `epoch` (from 1) and any of `train_base_loss`,
             `train_cross_loss`, `validation_loss`, `train_base_accuracy`, `train_cross_accuracy` and
             `validation_accuracy` (0 to 1). Other keys are ignored.
-        measures: `loss` and `accuracy`, or one of them.
+        measures: `loss`, `accuracy` or both.
 
     Returns:
-        The figure: a panel per measure and one legend below them.
+        The figure: a panel per measure and one legend.
 
     Raises:
         InputError: If there is no run, more runs than colors, a run with nothing to draw, or an unknown measure.
@@ -116,7 +116,7 @@ def _finish(panel: Axes, title: str, unit: str) -> None:
 
 
 def _legend(figure: Figure, panel: Axes, histories: Mapping[str, Sequence[Mapping[str, float]]], columns: int) -> None:
-    """Key to colors (runs) and to line styles (quantities), on lines without points: no curve is both."""
+    """Add a legend of colors (runs) and line styles (quantities), from lines without points."""
     for name, color in zip(histories, PALETTE, strict=False):
         panel.plot([], [], color=color, linewidth=4, label=name)
     for quantity in QUANTITIES:

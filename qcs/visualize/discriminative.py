@@ -1,4 +1,4 @@
-"""What tells an image's class apart, and what does not, by comparison with others (paper Fig. 13)."""
+"""Compute and draw discriminative and redundant features of an image (paper Fig. 13)."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 def feature_maps(compared: Comparison, same_class: Sequence[bool]) -> dict[str, Array]:
-    """Discriminative and redundant features of the first image, seen against each of the others.
+    """Compute the discriminative and the redundant features of the first image against each of the others.
 
-    Discriminative is what it shares with images of its class and what it does not share with images of others; this is
-    what quadruplet cross similarity attends to. Redundant is the reverse: what differs within the class (a person,
-    a pose) and what all classes share.
+    Discriminative features are similar to images of the same class and dissimilar to images of other classes;
+    quadruplet cross similarity attends to them. Redundant features are the reverse: those that differ within the class
+    (person, pose) and those that all classes share.
 
     Args:
-        compared: The image, then n others.
-        same_class: For each of the others, whether it is of the image's class.
+        compared: Comparison of the image and n others, the image first.
+        same_class: Whether each of the others has the class of the image, (n,).
 
     Returns:
         `discriminative` and `redundant` (levels, n, g, g), in multiples of uniform attention.
 
     Raises:
-        InputError: If there is no other image, or not one entry for each.
+        InputError: If there is only one image, or `same_class` has another length than the others.
 
     Example:
         >>> import qcs, torch
@@ -42,7 +42,9 @@ def feature_maps(compared: Comparison, same_class: Sequence[bool]) -> dict[str, 
     """
     others = len(compared) - 1
     if others < 1 or len(same_class) != others:
-        raise InputError(f"{others} images beside the first, and {len(same_class)} entries that say whose class it has")
+        raise InputError(
+            f"same_class has {len(same_class)} entries for {others} other images; expected one each, for at least one"
+        )
     similar, different = (
         [compared.heat_map(0, number, alignment) for number in range(1, len(compared))] for alignment in ALIGNMENTS
     )
@@ -56,20 +58,20 @@ def feature_maps(compared: Comparison, same_class: Sequence[bool]) -> dict[str, 
 def discriminative_features(
     images: npt.ArrayLike, maps: Mapping[str, Array], classes: Sequence[str], *, level: int = -1
 ) -> Figure:
-    """Draw what in an image tells its class, and what does not, against each of some others and on average.
+    """Draw the discriminative and the redundant features of an image, against each of the others and on average.
 
     Args:
         images: RGB faces (1 + n, H, W, 3), uint8: the image, then the others.
-        maps: What `feature_maps` returns for them.
+        maps: The result of `feature_maps` for them.
         classes: The class of each face.
         level: Which level to draw, counted from 0; -1 is the deepest.
 
     Returns:
-        The figure: the image with the mean over all comparisons, then a column for each other face; all maps lie over
-        the image itself.
+        The figure: a column for the mean over all comparisons, then one for each other face; all maps lie over the
+        image.
 
     Raises:
-        InputError: If there are not as many maps or classes as faces.
+        InputError: If the numbers of faces, maps and classes do not match.
 
     Example:
         >>> import numpy as np, qcs, torch
@@ -83,7 +85,8 @@ def discriminative_features(
     shown = {name: values[level] for name, values in maps.items()}
     if not len(faces) == len(classes) == len(shown["discriminative"]) + 1:
         raise InputError(
-            f"{len(faces)} faces with {len(classes)} classes and {len(shown['discriminative'])} maps do not go together"
+            f"{len(faces)} faces, {len(classes)} classes and {len(shown['discriminative'])} maps; expected as many "
+            "classes as faces and one map less"
         )
     image = np.repeat(faces[:1], len(faces), axis=0)
     rows = {

@@ -1,4 +1,4 @@
-"""Features in the plane: which images a network takes for alike, by class and by person."""
+"""Project features to the plane and draw them by class or person."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qcs.errors import InputError
+from qcs.imports import require
 from qcs.visualize.figure import PALETTE, SMALL, TITLE, blank
 from qcs.visualize.maps import Array
 
@@ -17,22 +18,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARKERS = "osD^vPX*"  # with the colors they tell more groups apart than either could, in print too
-NAMED = 8  # groups that get a color and a marker, the largest ones; the others are gray dots
+MARKERS = "osD^vPX*"  # color and marker together distinguish more groups than either alone
+NAMED = 8  # largest groups, which get a color and a marker; the others are gray dots
 
 
 def project(features: npt.ArrayLike, seed: int = 0) -> Array:
-    """Features in the plane by t-SNE: neighbors stay neighbors, distances between groups mean little.
+    """Project features to the plane by t-SNE, which keeps neighbors; distances between groups mean little.
 
     Args:
-        features: (n, C), at least three.
-        seed: Decides the projection.
+        features: Features (n, C), n >= 3.
+        seed: Seed of the projection.
 
     Returns:
         Points (n, 2).
 
     Raises:
-        InputError: If scikit-learn is missing, or there are too few images.
+        InputError: If scikit-learn is missing, or there are fewer than three images.
 
     Example:
         >>> import numpy as np
@@ -44,16 +45,19 @@ def project(features: npt.ArrayLike, seed: int = 0) -> Array:
     if values.ndim != 2 or len(values) < 3:
         raise InputError(f"features have shape {values.shape}: expected (n, C) of at least three images")
     perplexity = min(30.0, (len(values) - 1) / 3)
-    points: Array = _sklearn().TSNE(perplexity=perplexity, random_state=seed).fit_transform(values)
+    require("sklearn", extra="viz", purpose="t-SNE")
+    from sklearn.manifold import TSNE
+
+    points: Array = TSNE(perplexity=perplexity, random_state=seed).fit_transform(values)
     return points
 
 
 def neighbor_agreement(features: npt.ArrayLike, groups: Sequence[str]) -> float:
-    """Share of the images whose nearest neighbor, by the features themselves, is of the same group, in [0, 1].
+    """Return the proportion, in [0, 1], of images whose nearest neighbor in feature space is of the same group.
 
     Args:
-        features: (n, C).
-        groups: The group of each.
+        features: Features (n, C), not their projection.
+        groups: Group of each image.
 
     Raises:
         InputError: If scikit-learn is missing.
@@ -63,7 +67,7 @@ def neighbor_agreement(features: npt.ArrayLike, groups: Sequence[str]) -> float:
         >>> neighbor_agreement([[0.0], [1.0], [3.0], [7.0]], ["happy", "happy", "sad", "sad"])
         0.75
     """
-    _sklearn()
+    require("sklearn", extra="viz", purpose="the search of nearest neighbors")
     from sklearn.neighbors import NearestNeighbors
 
     nearest = NearestNeighbors(n_neighbors=1).fit(np.asarray(features)).kneighbors(return_distance=False)[:, 0]
@@ -71,20 +75,20 @@ def neighbor_agreement(features: npt.ArrayLike, groups: Sequence[str]) -> float:
     return float((names == names[nearest]).mean())
 
 
-def embedding(points: npt.ArrayLike, colorings: Mapping[str, Sequence[str]]) -> Figure:
-    """Draw images as points, once for each way of grouping them.
+def embedding(points: npt.ArrayLike, groupings: Mapping[str, Sequence[str]]) -> Figure:
+    """Draw images as points, one panel for each grouping.
 
-    The largest eight groups have a color and a marker each, the images of all others are small gray dots.
+    The eight largest groups have a color and a marker each; the images of all others are small gray dots.
 
     Args:
         points: (n, 2), from `project`.
-        colorings: Title to the group of each image: its class, who is on it, ...
+        groupings: Group of each image by title: its class, its person, ...
 
     Returns:
-        The figure: a panel for each coloring, all of the same points.
+        The figure: a panel for each grouping, all with the same points.
 
     Raises:
-        InputError: If there is no coloring, or one has not a group for each point.
+        InputError: If there is no grouping, or one has another length than the points.
 
     Example:
         >>> import numpy as np
@@ -96,14 +100,14 @@ def embedding(points: npt.ArrayLike, colorings: Mapping[str, Sequence[str]]) -> 
     places = np.asarray(points)
     if places.ndim != 2 or places.shape[1] != 2:
         raise InputError(f"points have shape {places.shape}: expected (n, 2)")
-    if not colorings:
-        raise InputError("no coloring of the points: give at least one, as {title: groups}")
-    for title, groups in colorings.items():
+    if not groupings:
+        raise InputError("no grouping of the points: give at least one, as {title: groups}")
+    for title, groups in groupings.items():
         if len(groups) != len(places):
-            raise InputError(f"coloring {title!r} has {len(groups)} groups for {len(places)} points: give one for each")
-    figure = blank(4.6 * len(colorings), 4.9)
+            raise InputError(f"grouping {title!r} has {len(groups)} groups for {len(places)} points: give one for each")
+    figure = blank(4.6 * len(groupings), 4.9)
     for panel, (title, groups) in zip(
-        figure.subplots(1, len(colorings), squeeze=False)[0], colorings.items(), strict=True
+        figure.subplots(1, len(groupings), squeeze=False)[0], groupings.items(), strict=True
     ):
         _draw(panel, places, np.asarray(groups))
         panel.set_title(title, fontsize=TITLE)
@@ -123,11 +127,3 @@ def _draw(panel: Axes, points: npt.NDArray[Any], groups: npt.NDArray[np.str_]) -
         panel.scatter(x, y, s=16, c=color, marker=marker, linewidths=0, alpha=0.8, label=name)
     panel.set(xticks=[], yticks=[], aspect="equal")
     panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, fontsize=SMALL, frameon=False)
-
-
-def _sklearn() -> Any:
-    try:
-        from sklearn import manifold
-    except ImportError as error:
-        raise InputError("embeddings need scikit-learn: pip install 'qcs[viz]'") from error
-    return manifold

@@ -1,4 +1,4 @@
-"""The faces below the maps."""
+"""Crop the faces that maps are drawn over."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from qcs.errors import InputError
 
 
 def faces_as_seen(images: Sequence[Image.Image], crop_pct: float = 1.0) -> npt.NDArray[np.uint8]:
-    """The part of each image that a network sees, at the resolution of the largest image, not of the network.
-
-    As `qcs.data.eval_transform` does, the whole image is squeezed into a square of which the middle is kept.
+    """Resize and center-crop images as `qcs.data.eval_transform` does, at the resolution of the largest image.
 
     Args:
-        images: Grayscale or color, of any sizes.
-        crop_pct: Side of the middle over that of the square, as in the network's `pretrained_cfg`.
+        images: Grayscale or color images of any size.
+        crop_pct: Side of the center crop relative to the resized image, as in `pretrained_cfg` of the network.
 
     Returns:
         RGB faces (n, S, S, 3) to draw maps over.

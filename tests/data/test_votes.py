@@ -175,5 +175,5 @@ def test_ties_of_real_votes_fall_as_published(shared_data: Path, rule: str) -> N
 
 @pytest.mark.parametrize("votes", [[[1] * 8], [1] * 10, [[0.5] * 10], [[-1] + [0] * 9]])
 def test_anything_but_ten_counts_per_image_is_refused(votes: Any) -> None:
-    with pytest.raises(InputError, match="expected non-negative whole numbers"):
+    with pytest.raises(InputError, match="expected non-negative integers"):
         majority(votes)

@@ -131,5 +131,5 @@ def test_an_unknown_crop_is_refused_even_without_a_face(weights: Path) -> None:
     def nothing(image: Image.Image) -> list[Face]:
         return []
 
-    with pytest.raises(InputError, match="unknown crop 'tight'"):
+    with pytest.raises(InputError, match="crop must be one of fer2013, arcface, loose; got 'tight'"):
         list(predict_faces(qcs.load_model(weights), noise(50), detector=nothing, crop="tight"))

@@ -53,10 +53,10 @@ def test_mirrored_points_get_a_rotation_never_a_reflection() -> None:
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [
-        ([(1, 1)] * 5, POINTS, "the points are all the same"),
-        (POINTS, [(3, 4)] * 5, "the points are all the same"),
-        (POINTS, POINTS[:4], r"points of shapes \(5, 2\) and \(4, 2\); expected as many of both"),
-        (POINTS, [(np.nan, 0)] * 5, "all finite"),
+        ([(1, 1)] * 5, POINTS, "all points are equal"),
+        (POINTS, [(3, 4)] * 5, "all points are equal"),
+        (POINTS, POINTS[:4], r"points have shapes \(5, 2\) and \(4, 2\); expected equal shapes"),
+        (POINTS, [(np.nan, 0)] * 5, "of finite values"),
     ],
 )
 def test_points_that_fix_no_transform_are_refused(source: object, target: object, message: str) -> None:
@@ -135,15 +135,15 @@ def test_beyond_the_border_is_black_and_gray_stays_gray() -> None:
 
 def test_what_cannot_be_aligned_is_refused() -> None:
     picture, face = Image.new("L", (100, 100)), fixed_faces.face(10, 10, 80)
-    with pytest.raises(InputError, match="unknown crop 'tight'; expected one of fer2013, arcface, loose"):
+    with pytest.raises(InputError, match="crop must be one of fer2013, arcface, loose; got 'tight'"):
         align(picture, face, crop="tight")
     with pytest.raises(InputError, match="size is 0; expected a number of pixels"):
         align(picture, face, 0)
-    centerd = template() - template().mean(0)
-    spread = (centerd**2).sum(0)
+    centered = template() - template().mean(0)
+    spread = (centered**2).sum(0)
     for stretch in (1.0, 1.01):  # mirrored and stretched until no turn is better than another
-        landmarks = 50 + centerd * (-stretch * spread[1] / spread[0], 1)
-        with pytest.raises(InputError, match="lie unlike those of a face"):
+        landmarks = 50 + centered * (-stretch * spread[1] / spread[0], 1)
+        with pytest.raises(InputError, match="are not those of a face"):
             align(picture, Face((0, 0, 1, 1), tuple(map(tuple, landmarks.tolist())), 1.0))
     with pytest.raises(InputError, match="a face has 4 landmarks; expected left_eye, right_eye, nose"):
         Face((0, 0, 1, 1), face.landmarks[:4], 1.0)

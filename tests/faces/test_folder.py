@@ -118,7 +118,9 @@ def test_several_processes_leave_the_same_files_as_one(tmp_path: Path, shared_da
 def test_faces_of_other_settings_are_not_mixed(source: Path, tmp_path: Path) -> None:
     align_folder(source, tmp_path / "out", detector=FixedFaces)
     before = files(tmp_path / "out")
-    with pytest.raises(InputError, match="cut out with size 112, crop fer2013, faces best, not size 96, crop fer2013"):
+    with pytest.raises(
+        InputError, match="holds faces with size 112, crop fer2013, faces best, not size 96, crop fer2013"
+    ):
         align_folder(source, tmp_path / "out", size=96, detector=FixedFaces)
     assert files(tmp_path / "out") == before
 
@@ -140,7 +142,7 @@ def test_a_second_run_names_the_first_and_changes_nothing_until_that_is_gone(sou
         with (tmp_path / "out" / "align.jsonl").open("a") as file:
             file.write('{"path": "deep/b.j')  # as far as the first run has come with its line
         before = files(tmp_path / "out")
-        message = rf"out is being filled by process {first.pid} on .+ since 20.+; wait for its end or stop it, then run"
+        message = rf"out is in use by process {first.pid} on .+ since 20.+; wait until it ends or stop it, then run"
         with pytest.raises(InputError, match=message):
             align_folder(source, tmp_path / "out", detector=FixedFaces)
         assert files(tmp_path / "out") == before
@@ -152,7 +154,7 @@ def test_a_second_run_names_the_first_and_changes_nothing_until_that_is_gone(sou
 def test_a_file_that_is_no_log_is_refused(source: Path, tmp_path: Path, content: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "align.jsonl").write_text(content)
-    with pytest.raises(InputError, match=r"is no log of aligned faces: .*; choose another folder"):
+    with pytest.raises(InputError, match=r"is not a log of aligned faces: .*; choose another folder"):
         align_folder(source, tmp_path / "out", detector=FixedFaces)
     assert (tmp_path / "out" / "align.jsonl").read_text() == content
 
@@ -167,8 +169,8 @@ def test_what_cannot_be_aligned_is_refused_and_nothing_written(source: Path, tmp
         "no images in .*empty; expected files": (tmp_path / "empty", tmp_path / "out", {}),
         "lies in .*, whose pictures are to be aligned": (source, source / "faces", {}),
         "in lies in ": (source, source, {}),
-        "is no log of aligned faces": (source, tmp_path / "strange", {}),
-        "unknown crop 'tight'": (source, tmp_path / "out", {"crop": "tight"}),
+        "is not a log of aligned faces": (source, tmp_path / "strange", {}),
+        "crop must be one of fer2013, arcface, loose; got 'tight'": (source, tmp_path / "out", {"crop": "tight"}),
         "unknown choice of faces 'first'; expected best or all": (source, tmp_path / "out", {"faces": "first"}),
         "workers is 0; expected at least 1": (source, tmp_path / "out", {"workers": 0}),
         "size is -1; expected": (source, tmp_path / "out", {"size": -1}),

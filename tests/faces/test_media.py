@@ -78,13 +78,13 @@ def test_every_nth_frame_of_a_video_is_taken_with_its_time(tmp_path: Path, every
 @pytest.mark.parametrize("content", [b"", b"nonsense" * 100])
 def test_a_damaged_video_is_one_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "clip.mp4").write_bytes(content)
-    with pytest.raises(InputError, match=r"cannot read video .*clip\.mp4: it is damaged or of an unknown format"):
+    with pytest.raises(InputError, match=r"cannot read video .*clip\.mp4: it is corrupt or of an unknown format"):
         list(pictures([tmp_path / "clip.mp4"]))
 
 
 @needs_extra
 def test_a_missing_camera_is_one_error_and_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(InputError, match="no camera 87; see that it is connected"):
+    with pytest.raises(InputError, match="cannot open camera 87; check that it is connected"):
         next(pictures(["camera:87"]))
     assert capfd.readouterr() == ("", "")
 

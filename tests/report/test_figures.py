@@ -14,7 +14,7 @@ import qcs
 from qcs import visualize
 from qcs.models import save_model
 from qcs.report import figures
-from qcs.report.sample_faces import ChosenFaces
+from qcs.report.sample_faces import SampleFaces
 
 
 def networks(folder: Path, name: str) -> list[figures.Network]:
@@ -32,7 +32,7 @@ def networks(folder: Path, name: str) -> list[figures.Network]:
     ("draw", "name", "levels"), [(figures.attention, "qcs_nano", 3), (figures.cam, "base_nano", 1)]
 )
 def test_maps_lie_over_what_their_own_network_sees(
-    draw: Callable[..., figures.Picture],
+    draw: Callable[..., figures.FigureWithData],
     name: str,
     levels: int,
     tmp_path: Path,
@@ -41,7 +41,7 @@ def test_maps_lie_over_what_their_own_network_sees(
     given: list[Any] = []
     monkeypatch.setattr(visualize, "attention_rows", lambda images, rows, **_: given.extend((images, *rows.values())))
     monkeypatch.setattr(visualize, "activation_maps", lambda model, images, targets: np.ones((len(images), 6, 6)))
-    faces = ChosenFaces(toy.splits("test")["test"], None, 0)
+    faces = SampleFaces(toy.splits("test")["test"], None, 0)
     whole, middle = networks(tmp_path, name)
     draw([whole, middle], faces)
     shown = faces.some_of_each(1)
@@ -51,3 +51,13 @@ def test_maps_lie_over_what_their_own_network_sees(
         own = whole if number < levels else middle
         np.testing.assert_array_equal(row.faces, faces.seen(own.model, shown))
     assert len(rows) == 2 * levels and not np.array_equal(rows[0].faces, rows[-1].faces)
+
+
+@pytest.mark.parametrize("name", ["dcs_nano", "qcs_nano"])
+def test_each_face_has_weights_that_sum_to_one_at_every_level(name: str) -> None:
+    faces = toy.splits("train")["train"].subset(range(10))
+    model = qcs.create_model(name, num_classes=3)
+    found = figures.mean_face_attention(model, faces, [0, 3])
+    assert found.shape[:2] == (3, 2)
+    assert np.allclose(found.sum(2), 1, atol=1e-4)
+    assert np.array_equal(found, figures.mean_face_attention(model, faces, [0, 3]))

@@ -13,11 +13,11 @@ import toy
 
 from qcs.engine.prediction_file import FILE
 from qcs.errors import InputError
-from qcs.report.gather import Run, Where, gather
+from qcs.report.gather import DataLocation, Run, gather
 
 
-def one(path: Path, where: Where | None = None) -> Run:
-    (run,) = gather([path], where or Where())
+def one(path: Path, location: DataLocation | None = None) -> Run:
+    (run,) = gather([path], location or DataLocation())
     return run
 
 
@@ -49,26 +49,26 @@ def test_without_data_there_is_what_the_run_kept_and_a_line_on_the_images(traine
     record["config"]["data"] = "gone/faces.csv"
     (tmp_path / "base" / "config.json").write_text(json.dumps(record))
     run = one(tmp_path / "base")
-    assert run.missing == ["the data gone/faces.csv is not there; say with --data where its test images are now"]
+    assert run.missing == ["the data gone/faces.csv does not exist; give its path with --data"]
     assert run.predictions is not None
     assert run.images is None
     assert run.groups == {}
-    found = one(tmp_path / "base", Where(data=str(trained / "faces.csv")))
+    found = one(tmp_path / "base", DataLocation(data=str(trained / "faces.csv")))
     assert found.missing == []
     assert found.images is not None
 
 
 def test_other_images_are_not_taken_for_those_tested(runs: Path, tmp_path: Path) -> None:
     other = toy.archive(tmp_path / "other.npz", "test")
-    run = one(runs / "base", Where(data=str(other)))
+    run = one(runs / "base", DataLocation(data=str(other)))
     assert run.images is None
     assert run.missing == [
-        "the test images found are not those that the run was tested on; say with --data where they are"
+        "the test images found are not those that the run was tested on; give their path with --data"
     ]
     (runs / "base" / FILE).unlink()
     header, _, *others = (runs / "faces.csv").read_text().splitlines()
     fewer = toy.lines(tmp_path / "fewer.csv", [header, *others])
-    run = one(runs / "base", Where(data=str(fewer), image_root=str(runs)))
+    run = one(runs / "base", DataLocation(data=str(fewer), image_root=str(runs)))
     assert run.predictions is None
     assert len(run.missing) == 1
 
@@ -112,7 +112,7 @@ def test_predictions_of_another_run_are_not_taken_for_its_own(runs: Path) -> Non
     (runs / "base" / "test.json").write_text(
         json.dumps({"confusion": [[5, 0, 0], [0, 5, 0], [4, 0, 1]], "loss": 1.0, "classes": list(toy.CLASSES)})
     )
-    assert f"{FILE} is not what the run's test result counts" in one(runs / "base").missing[0]
+    assert f"{FILE} does not match the test result of the run" in one(runs / "base").missing[0]
 
 
 def test_test_images_of_an_unfinished_run_stay_untouched(runs: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_folder_without_the_settings_of_a_run_is_refused(tmp_path: Path, conte
 
 def test_a_run_given_twice_is_refused(trained: Path) -> None:
     with pytest.raises(InputError, match="given twice"):
-        gather([trained / "base", trained / "quadruplet" / ".." / "base"], Where())
+        gather([trained / "base", trained / "quadruplet" / ".." / "base"], DataLocation())
 
 
 def test_groups_come_from_another_list_where_one_is_given(runs: Path, tmp_path: Path) -> None:
@@ -144,20 +144,20 @@ def test_groups_come_from_another_list_where_one_is_given(runs: Path, tmp_path: 
     assert names is not None
     rows = (f"{name},{'cat' if row % 2 else 'dog'}" for row, name in enumerate(names.names))
     listed = toy.lines(tmp_path / "groups.csv", ["path,pet", *rows])
-    run = one(runs / "base", Where(groups=("pet",), group_list=str(listed)))
+    run = one(runs / "base", DataLocation(groups=("pet",), group_list=str(listed)))
     assert set(run.groups["pet"]) == {"cat", "dog"}
     with pytest.raises(InputError, match="expected path and pet"):
-        one(runs / "base", Where(groups=("pet",)))
+        one(runs / "base", DataLocation(groups=("pet",)))
 
 
 def test_a_list_that_names_none_of_the_images_costs_the_groups_unless_they_were_asked_for(
     runs: Path, tmp_path: Path
 ) -> None:
     other = toy.lines(tmp_path / "other.csv", ["path,label,group", "x.png,sad,old"])
-    run = one(runs / "base", Where(data=str(other)))
+    run = one(runs / "base", DataLocation(data=str(other)))
     assert run.groups == {} and run.predictions is not None
     assert [line for line in run.missing if "names none of the test images" in line]
-    for asked in (Where(data=str(other), groups=("group",)), Where(group_list=str(other))):
+    for asked in (DataLocation(data=str(other), groups=("group",)), DataLocation(group_list=str(other))):
         with pytest.raises(InputError, match="names none of the test images"):
             one(runs / "base", asked)
 
@@ -175,7 +175,7 @@ def test_what_fails_alike_many_times_is_said_once(made: Callable[..., Run]) -> N
 
 def test_runs_of_one_name_are_told_apart_by_the_folders_above(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "base", tmp_path / "other" / "base")
-    assert [run.name for run in gather([runs / "base", tmp_path / "other" / "base"], Where())] == [
+    assert [run.name for run in gather([runs / "base", tmp_path / "other" / "base"], DataLocation())] == [
         "runs/base",
         "other/base",
     ]

@@ -12,7 +12,7 @@ import toy
 from browser import DESKTOP, PHONE, opened
 
 from qcs.errors import InputError
-from qcs.report import Where, write_report
+from qcs.report import DataLocation, write_report
 from qcs.report.page import render
 from qcs.report.sections import _hashes
 
@@ -144,5 +144,5 @@ def test_a_browser_shows_it(
 
 
 def test_a_wide_list_of_groups_is_asked_for_by_column(trained: Path, tmp_path: Path) -> None:
-    write_report([trained / "base"], tmp_path / "page.html", Where(groups=("group", "label")))
+    write_report([trained / "base"], tmp_path / "page.html", DataLocation(groups=("group", "label")))
     assert "Test images by label" in (tmp_path / "page.html").read_text()

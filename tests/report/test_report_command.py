@@ -43,7 +43,7 @@ def test_it_writes_one_file_and_says_where_and_what_is_not_in_it(
     ("arguments", "message"),
     [
         (["nowhere"], "error: nowhere is not a run folder: it has no config.json"),
-        (["{runs}/base", "--output", "report.pdf"], "error: the report is one HTML file: its name must end in .html"),
+        (["{runs}/base", "--output", "report.pdf"], "error: the report is an HTML file: its name must end in .html"),
         (
             ["{runs}/base", "--groups", "gender"],
             "faces.csv has the columns path, label, split, group, subject; expected",

@@ -16,7 +16,7 @@ from PIL import Image
 import qcs
 from qcs.serve import answer as module
 from qcs.serve.answer import Answer
-from qcs.serve.drawing import chart, matrix, over_face
+from qcs.serve.images import chart_url, matrix_image, overlay
 
 
 def sent(width: int, name: str | None = None) -> dict[str, str]:
@@ -48,13 +48,13 @@ def quadruplet() -> Answer:
 def test_four_faces_show_the_networks_attention_and_every_pair(quadruplet: Answer) -> None:
     html = quadruplet(FOUR, False)
     text = shown(html)
-    assert "Attention: what counts when all four are compared" in text
+    assert "Attention: comparing all four faces" in text
     assert "1 anchor 2 same expression 3 another expression 4 same as 3" in text
     assert text.count("Attention over face") == 0  # alternative text is not visible
     assert html.count('alt="Attention over face') == 3 * 4  # levels, faces
     assert html.count("<details") == 6 and html.count('<details class="qcs-pair" open') == 1
     assert html.count('class="qcs-matrix"') == 6 * 3
-    assert "One face found." in text and "3 faces found, read as" in text
+    assert "One face detected." in text and "3 faces detected, predicted as" in text
     assert html.count("<rect") == 1 + 1 + 3 + 1
     assert not re.search(r'(src|href)="(?!data:image/)', html)  # nothing is fetched
 
@@ -63,15 +63,15 @@ def test_four_faces_show_the_networks_attention_and_every_pair(quadruplet: Answe
 def test_fewer_faces_are_compared_two_by_two_and_the_page_says_why(quadruplet: Answer, count: int, more: int) -> None:
     html = quadruplet(FOUR[:count], False)
     text = shown(html)
-    assert f"With {more} more it is shown here; until then, each two faces are compared by likeness alone." in text
+    assert f"Drop {more} more to see it; until then, each two faces are compared by similarity alone." in text
     assert "Attention:" not in text
     assert html.count("<details") == count * (count - 1) // 2
 
 
 def test_one_face_is_read_and_the_page_asks_for_more(quadruplet: Answer) -> None:
     text = shown(quadruplet(FOUR[:1], False))
-    assert "read as" in text and "Drop one to three more faces to compare them." in text
-    assert "Two by two" not in text
+    assert "predicted:" in text and "Drop one to three more faces to compare them." in text
+    assert "Pairs: cross similarity" not in text
 
 
 def test_no_images_show_nothing(quadruplet: Answer) -> None:
@@ -79,48 +79,48 @@ def test_no_images_show_nothing(quadruplet: Answer) -> None:
 
 
 def test_a_set_that_is_no_quadruplet_is_said_to_be_none(quadruplet: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
-    look = module.look
+    analyze = module.analyze
     for labels, fits in (("aabb", True), ("abab", False), ("aaaa", False), ("aabc", False)):
 
         def relabeled(*args: Any, labels: str = labels, **options: Any) -> Any:
-            seen = look(*args, **options)
+            seen = analyze(*args, **options)
             for one, label in zip(seen, labels, strict=True):
                 one.probabilities.clear()
                 one.probabilities[label] = 1.0
             return seen
 
-        monkeypatch.setattr(module, "look", relabeled)
+        monkeypatch.setattr(module, "analyze", relabeled)
         text = shown(quadruplet(FOUR, False))
-        assert ("It reads these as " + ", ".join(labels) in text) is not fits
+        assert ("It predicts " + ", ".join(labels) + " for these faces" in text) is not fits
 
 
 @pytest.mark.parametrize("attention", ["csa", "sdpa"])
 def test_a_network_of_pairs_shows_its_attention_in_each_pair(attention: str) -> None:
     html = answer("dcs_nano", attention=attention)(FOUR[:3], False)
     text = shown(html)
-    assert "the attention that the network gives each when it compares these two" in text
-    assert html.count("<details") == 3 and "With 1 more" not in text
+    assert "the attention of the network when it compares these two" in text
+    assert html.count("<details") == 3 and "Drop 1 more" not in text
 
 
 def test_a_base_network_reads_faces_and_says_that_it_compares_none() -> None:
     text = shown(answer("base_nano")(FOUR, False))
-    assert "it reads each face by itself and compares none" in text
-    assert text.count("read as") == 5  # four, and in the sentence about the picture of three
-    assert "Two by two" not in text
+    assert "it classifies each face separately and compares none" in text
+    assert text.count("predicted:") == 4 and text.count("predicted as") == 1  # the picture of three faces
+    assert "Pairs: cross similarity" not in text
 
 
 def test_faces_cut_out_already_are_not_searched(quadruplet: Answer) -> None:
     html = quadruplet([sent(50), sent(60)], True)
-    assert "<svg" not in html and "Two by two" in html
+    assert "<svg" not in html and "Pairs: cross similarity" in html
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (FOUR[:1] * 5, "5 images; expected at most 4: remove some"),
-        ([sent(50, "x.png")], "no face found in x.png; choose a photo with an upright face in full view"),
-        ([{"name": "<script>.png", "data": ""}], "&lt;script&gt;.png is no image that can be read"),
-        ("anything", "what was sent are no images"),
+        (FOUR[:1] * 5, "got 5 images; expected at most 4: remove some"),
+        ([sent(50, "x.png")], "no face found in x.png; choose a photo with an upright, fully visible face"),
+        ([{"name": "<script>.png", "data": ""}], "&lt;script&gt;.png is not a readable image"),
+        ("anything", "the data received is not a list of images"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_escaped_line_and_nothing_else(
@@ -149,9 +149,9 @@ def test_a_place_that_counts_nothing_has_a_place_on_the_scale() -> None:
 def test_maps_are_brightest_where_they_are_highest() -> None:
     values = np.zeros((6, 6))
     values[1, 4] = 1
-    drawn = np.asarray(over_face(Image.new("RGB", (60, 60), "gray"), values, 0, 1)).sum(-1)
+    drawn = np.asarray(overlay(Image.new("RGB", (60, 60), "gray"), values, 0, 1)).sum(-1)
     assert np.unravel_index(drawn.argmax(), drawn.shape) in {(y, x) for y in range(10, 20) for x in range(40, 50)}
-    grown = np.asarray(matrix(values, 0, 1)).astype(int).sum(-1)
+    grown = np.asarray(matrix_image(values, 0, 1)).astype(int).sum(-1)
     assert grown.shape == (6, 6) and grown.argmax() == 10
-    assert len(set(map(tuple, np.asarray(matrix(np.ones((2, 2)), 1, 1)).reshape(-1, 3).tolist()))) == 1
-    assert chart(matrix(values, 0, 1)).startswith("data:image/png;base64,")
+    assert len(set(map(tuple, np.asarray(matrix_image(np.ones((2, 2)), 1, 1)).reshape(-1, 3).tolist()))) == 1
+    assert chart_url(matrix_image(values, 0, 1)).startswith("data:image/png;base64,")

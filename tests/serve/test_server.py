@@ -61,7 +61,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        started = re.match(r"(http://127\.0\.0\.1:\d+) shows what qcs_nano sees; Ctrl-C ends it\n", line)
+        started = re.match(r"serving qcs_nano at (http://127\.0\.0\.1:\d+); press Ctrl-C to stop\n", line)
         assert started, line + process.communicate()[1]
         yield Served(process, started[1], home, temporary)
     finally:
@@ -69,8 +69,8 @@ def served(tmp_path: Path) -> Iterator[Served]:
         process.communicate()
 
 
-def drawn_faces(folder: Path, count: int) -> list[Path]:
-    """Image files of drawn faces."""
+def face_files(folder: Path, count: int) -> list[Path]:
+    """Image files of synthetic faces."""
     files = [folder / f"face{number}.png" for number in range(count)]
     for file, image in zip(files, synthetic_faces(count, size=96).images, strict=True):
         Image.fromarray(image).save(file)
@@ -87,7 +87,7 @@ def files_below(folder: Path) -> list[str]:
 def test_the_page_reads_and_compares_faces_refuses_what_is_too_much_and_leaves_nothing(
     served: Served, browser: Browser, tmp_path: Path
 ) -> None:
-    files = drawn_faces(tmp_path, 5)
+    files = face_files(tmp_path, 5)
     big = tmp_path / "big.jpg"
     big.write_bytes(bytes(MEGABYTES * 2**20 + 1))
     blank = tmp_path / "blank.png"
@@ -105,27 +105,27 @@ def test_the_page_reads_and_compares_faces_refuses_what_is_too_much_and_leaves_n
         refused = page.locator(".qcs-drop + .qcs-problem")
 
         add(files[:2])
-        see("Two by two: cross-similarity")
-        see("With 2 more it is shown here")
+        see("Pairs: cross similarity")
+        see("Drop 2 more to see it")
         assert page.locator(".qcs-photo rect").count() == page.locator(".qcs-shares").count() == 2
         assert page.locator(".qcs-matrix:visible").count() == 3
 
         add(blank)
         see("no face found in blank.png; choose a photo with an upright face")
         assert page.locator(".qcs-shares").count() == 0
-        page.get_by_label("Each image is a face already").check()
-        see("With 1 more it is shown here")
+        page.get_by_label("Each image is a cropped face").check()
+        see("Drop 1 more to see it")
         page.get_by_label("Remove blank.png").click()
 
         add(big)
         refused.get_by_text("big.jpg is larger than 10 MB; shrink it or choose another.").wait_for()
         add(broken)
-        see("broken.png is no image that can be read; expected JPEG, PNG or WebP")
+        see("broken.png is not a readable image; expected JPEG, PNG or WebP")
         page.get_by_label("Remove broken.png").click()
 
         add(files[2:])
         refused.get_by_text("face4.png: at most 4 images; remove one first.").wait_for()
-        see("Attention: what counts when all four are compared")
+        see("Attention: comparing all four faces")
         assert page.locator(".qcs-chosen li").count() == page.locator(".qcs-shares").count() == 4
 
         assert not watched.scrolls_sideways and sum(watched.background) < 150
@@ -161,7 +161,7 @@ def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(
             InputError, match=f"^cannot listen on 127.0.0.1, port {port}: Address already in use; choose"
         ):
-            serve(str(weights), "127.0.0.1", port, "fer2013", cli.shared.console)
+            serve(str(weights), "127.0.0.1", port, "fer2013", print)
 
 
 @pytest.mark.parametrize(("chosen", "used"), [(None, "arcface"), ("loose", "loose")])
@@ -177,7 +177,7 @@ def test_faces_are_cut_out_as_the_weights_say_or_as_chosen(
     weights = save_model(qcs.create_model("qcs_nano"), tmp_path / "weights.safetensors", info={"crop": "arcface"})
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        server.serve(str(weights), "127.0.0.1", 0, chosen, cli.shared.console)
+        server.serve(str(weights), "127.0.0.1", 0, chosen, print)
     assert [answer.crop for answer in answers] == [used]
     assert any("was trained on faces cut out as arcface, not as loose" in str(w.message) for w in warned) is bool(
         chosen
@@ -187,8 +187,8 @@ def test_faces_are_cut_out_as_the_weights_say_or_as_chosen(
 def test_an_unknown_crop_is_refused_before_anything_is_loaded() -> None:
     from qcs.serve.server import serve
 
-    with pytest.raises(InputError, match="unknown crop 'tight'"):
-        serve("no weights", "127.0.0.1", 0, "tight", cli.shared.console)
+    with pytest.raises(InputError, match="crop must be one of fer2013, arcface, loose; got 'tight'"):
+        serve("no weights", "127.0.0.1", 0, "tight", print)
 
 
 @pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)])
@@ -196,7 +196,7 @@ def test_a_host_that_others_reach_is_warned_of(
     host: str, warned: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     called = []
-    monkeypatch.setattr("qcs.cli.serve.needs", lambda *names, extra: None)
+    monkeypatch.setattr("qcs.cli.serve.require", lambda *names, extra: None)
     monkeypatch.setattr("qcs.serve.server.serve", lambda *arguments: called.append(arguments[1]))
     cli.serve.serve(host=host)
     assert called == [host]

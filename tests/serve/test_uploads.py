@@ -65,7 +65,7 @@ def test_each_kind_that_the_page_names_is_read(kind: str) -> None:
     ids=["empty", "text", "cut short", "gif", "tiff"],
 )
 def test_what_is_no_readable_image_is_refused_by_name(content: bytes) -> None:
-    with pytest.raises(InputError, match=r"^b\.png is no image that can be read; expected JPEG, PNG or WebP$"):
+    with pytest.raises(InputError, match=r"^b\.png is not a readable image; expected JPEG, PNG or WebP$"):
         read_uploads([sent(content, "b.png")])
 
 
@@ -95,17 +95,17 @@ def test_a_file_of_too_many_bytes_is_refused() -> None:
 def test_a_fifth_image_is_refused() -> None:
     image = sent(encoded(Image.new("L", (8, 8))))
     assert len(read_uploads([image] * MOST_IMAGES)) == 4
-    with pytest.raises(InputError, match=r"^5 images; expected at most 4: remove some$"):
+    with pytest.raises(InputError, match=r"^got 5 images; expected at most 4: remove some$"):
         read_uploads([image] * 5)
 
 
 @pytest.mark.parametrize("value", ["text", 3, {"name": "a"}, [1], [{"name": 3, "data": ""}], [{"name": "a.png"}]])
 def test_what_no_page_sends_is_refused(value: Any) -> None:
-    with pytest.raises(InputError, match="what was sent are no images"):
+    with pytest.raises(InputError, match="the data received is not a list of images"):
         read_uploads(value)
 
 
 @pytest.mark.parametrize("data", ["data:image/png;base64,%%%", "data:image/png;base64,AAA"])
 def test_a_file_that_did_not_arrive_whole_is_refused(data: str) -> None:
-    with pytest.raises(InputError, match=r"^a\.png did not arrive whole"):
+    with pytest.raises(InputError, match=r"^a\.png was not transferred completely"):
         read_uploads([{"name": "a.png", "data": data}])

@@ -82,8 +82,8 @@ def test_an_overlay_names_its_unit_and_lies_over_other_faces() -> None:
     assert [bar.get_ylabel() for panel in figure.axes for bar in panel.child_axes] == ["share"]
 
 
-def test_doublings_of_uniform_attention_have_steps_of_equal_factors() -> None:
-    figure = attention_rows(FACES, {"w": Overlay(WEIGHTS, doublings=True)})
+def test_log_scale_of_uniform_attention_have_steps_of_equal_factors() -> None:
+    figure = attention_rows(FACES, {"w": Overlay(WEIGHTS, log_scale=True)})
     _, row = grid(figure.axes)
     for panel, weights in zip(row, WEIGHTS, strict=True):
         np.testing.assert_allclose(drawn(panel, 1), np.log2(49 * weights.reshape(7, 7)))
@@ -92,10 +92,10 @@ def test_doublings_of_uniform_attention_have_steps_of_equal_factors() -> None:
     assert {"1/4", "1", "4"} <= set(labels)
 
 
-def test_doublings_of_a_weight_of_0_begin_where_the_scale_says() -> None:
+def test_log_scale_of_a_weight_of_0_begin_where_the_scale_says() -> None:
     maps = np.ones((3, 4, 5))
     maps[0, 0, 0] = 0
-    figure = attention_rows(FACES, {"m": Overlay(maps, "share", doublings=True)})
+    figure = attention_rows(FACES, {"m": Overlay(maps, "share", log_scale=True)})
     _, row = grid(figure.axes)
     assert (drawn(row[0], 1)[0, 0], row[0].images[1].get_clim()) == (-20, (-20, 0))
     assert row[-1].child_axes[0].get_ylabel() == "share\n(lowest: 2⁻²⁰ or less)"
@@ -137,13 +137,13 @@ def test_labels_keep_clear_of_the_faces() -> None:
         (FACES, {"w": WEIGHTS[:2]}, r"row 'w' is float64 \(2, 49\)"),
         (FACES, {"w": MAPS[:2]}, r"row 'w' is float64 \(2, 4, 5\)"),
         (FACES, {"w": MASKS[:, :5]}, r"row 'w' is bool \(3, 5, 20\).* masks \(3, 24, 20\)"),
-        (FACES, {"w": np.full((3, 147), 1 / 147)}, "147 attention weights per image, no square grid"),
+        (FACES, {"w": np.full((3, 147), 1 / 147)}, "147 attention weights per image, not a square grid"),
         (FACES, {"w": 2 * WEIGHTS}, "do not sum to 1"),
         (FACES, {"w": np.full((3, 49), np.nan)}, "do not sum to 1"),
         (FACES, {"m": np.full((3, 7, 7), np.inf)}, "not finite"),
-        (FACES, {"m": Overlay(MAPS, doublings=True)}, "row 'm' hold values below 0: draw them without doublings"),
+        (FACES, {"m": Overlay(MAPS, log_scale=True)}, "row 'm' hold values below 0: draw them without log_scale"),
         (FACES, {"m": Overlay(MAPS, faces=FACES[..., 0])}, r"expected uint8 \(n, H, W, 3\)"),
-        (FACES, {"m": Overlay(MAPS, faces=FACES[:2])}, "row 'm' lies over 2 faces: expected 3, one per column"),
+        (FACES, {"m": Overlay(MAPS, faces=FACES[:2])}, "row 'm' has 2 faces: expected 3, one per column"),
         (FACES, {"w": np.float64(1)}, r"row 'w' is float64 \(\)"),
     ],
 )

@@ -18,7 +18,7 @@ pytest.importorskip("pytorch_grad_cam")
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("qcs_nano", {}), ("base", dict(backbone="mobilenetv3_small_050", img_size=64, embed_dim=32))],
+    [("qcs_nano", {}), ("base_any", dict(backbone="mobilenetv3_small_050", img_size=64, embed_dim=32))],
 )
 def test_maps_are_of_the_size_of_the_images_and_relative_to_their_highest(name: str, arguments: dict[str, Any]) -> None:
     model = qcs.create_model(name, **arguments).eval()
@@ -60,5 +60,5 @@ def test_what_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(InputError, match="expected one class index from 0 to 6 for each"):
             activation_maps(model, images, targets)
     monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
-    with pytest.raises(InputError, match=r"class-activation maps need grad-cam: pip install 'qcs\[viz\]'"):
+    with pytest.raises(InputError, match=r"Grad-CAM needs grad-cam; run: pip install 'qcs\[viz\]'"):
         activation_maps(model, images, [0, 1])

@@ -133,15 +133,15 @@ def test_features_are_drawn_over_the_image_itself_with_their_mean_first(compared
 def test_what_does_not_go_together_is_named(compared: Comparison) -> None:
     alone = Comparison(compared.query_keys[:, :1], [])
     pair = compared.pair(0, 1)
-    with pytest.raises(InputError, match="a pair of images is compared, got 4"):
+    with pytest.raises(InputError, match="similarity matrices compare two images, got 4"):
         similarity_matrices(FACES, pair, pair)
     with pytest.raises(InputError, match="give at least two images"):
         class_maps(alone)
-    with pytest.raises(InputError, match="4 faces with 2 classes and 3 maps do not go together"):
+    with pytest.raises(InputError, match="4 faces, 2 classes and 3 maps; expected as many classes as faces"):
         class_heat_maps(FACES, class_maps(compared), CLASSES[:2])
-    with pytest.raises(InputError, match="3 images beside the first, and 1 entries"):
+    with pytest.raises(InputError, match="same_class has 1 entries for 3 other images"):
         feature_maps(compared, [True])
-    with pytest.raises(InputError, match="3 faces with 3 classes and 3 maps do not go together"):
+    with pytest.raises(InputError, match="3 faces, 3 classes and 3 maps; expected as many classes as faces"):
         discriminative_features(FACES[:3], feature_maps(compared, [True, True, False]), CLASSES[:3])
 
 

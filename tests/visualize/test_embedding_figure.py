@@ -27,7 +27,7 @@ def test_agreement_is_the_share_of_nearest_neighbors_of_the_same_group() -> None
     assert neighbor_agreement(line, ["x", "x", "y", "y"]) == 0.75
 
 
-def test_each_coloring_draws_the_same_points() -> None:
+def test_each_grouping_draws_the_same_points() -> None:
     points = RANDOM.normal(size=(40, 2))
     people = [f"person {number % 13}" for number in range(40)]  # 0 appears 4 times, the others 3 times
     by_class, by_person = embedding(points, {"class": GROUPS, "who": people}).axes
@@ -51,10 +51,10 @@ def test_what_cannot_be_drawn_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         project(FEATURES[:2])
     with pytest.raises(InputError, match=r"points have shape \(40, 8\)"):
         embedding(FEATURES, {"class": GROUPS})
-    with pytest.raises(InputError, match="no coloring"):
+    with pytest.raises(InputError, match="no grouping"):
         embedding(FEATURES[:, :2], {})
     with pytest.raises(InputError, match="'class' has 3 groups for 40 points"):
         embedding(FEATURES[:, :2], {"class": GROUPS[:3]})
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(InputError, match=r"embeddings need scikit-learn: pip install 'qcs\[viz\]'"):
+    with pytest.raises(InputError, match=r"t-SNE needs scikit-learn; run: pip install 'qcs\[viz\]'"):
         project(FEATURES)

@@ -173,7 +173,7 @@ def test_a_trained_network_reduced_to_its_base_compares_nothing() -> None:
 def test_what_does_not_fit_is_named(compared: Comparison) -> None:
     with pytest.raises(InputError, match=r"compares 4 images \(anchor, positive, negative, negative2\), got 2"):
         compared.attention(0, 1)
-    with pytest.raises(InputError, match="alignment must be one of 'similarity', 'dissimilarity'; got 'distance'"):
+    with pytest.raises(InputError, match="alignment must be one of similarity, dissimilarity; got 'distance'"):
         compared.heat_map(0, 1, "distance")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"expected images \(B, 3, H, W\)"):
         compare(network("qcs_nano"), torch.randn(3, 48, 48))

@@ -1,4 +1,4 @@
-"""Reads labeled images in any of the formats in use, into one dataset per split."""
+"""Read labeled images in all supported formats, one dataset per split."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from qcs.data.readers.raf_db import RAF_DB
 from qcs.data.readers.sfew import SFEW
 from qcs.data.readers.table import SPLITS, Table, datasets
 from qcs.data.votes import DEFAULT, RULES
-from qcs.errors import InputError
+from qcs.errors import InputError, check_choice
 
 __all__ = ["FORMATS", "IMAGE_SUFFIXES", "SPLITS", "load", "read"]
 
@@ -49,7 +49,7 @@ FORMATS: dict[str, Format] = {
         lambda path, options: list_file.read_list(path, options.image_root),
     ),
 }
-"""Every format by name: those of datasets, then the general ones, which are tried where no dataset is recognized."""
+"""All formats by name: first the datasets, then the general formats, tried if no dataset is recognized."""
 
 _GENERAL = ("npz", "folder", "list")
 
@@ -62,41 +62,40 @@ def read(
     format: str | None = None,
     votes: str | None = None,
 ) -> dict[str, LabeledImages]:
-    """Reads labeled images, in whichever of the accepted forms they are stored.
+    """Read labeled images in any supported format.
 
-    * `.npz` archive: `images` (n, H, W) or (n, H, W, 3), uint8, with either `votes` (n, 10), which become labels as
-      `votes` says (images without a label are left out), or `labels` (n,), whole numbers or names. Optional: `split`
-      (n,), 0, 1, 2 or names; `names` (n,); `subjects` (n,); `classes`, the names of whole-number labels.
+    * `.npz` archive: `images` (n, H, W) or (n, H, W, 3), uint8, and either `votes` (n, 10), converted to labels by the
+      rule `votes` (images without a label are left out), or `labels` (n,), integers or names. Optional: `split` (n,),
+      0, 1, 2 or names; `names` (n,); `subjects` (n,); `classes`, the names of integer labels.
     * Folder: `FOLDER/<class>/<image>.jpg` or `FOLDER/{train,validation,test}/<class>/<image>.jpg`; `val` and `valid`
-      mean `validation`. Images lie directly in their class folder; hidden files are ignored.
+      mean `validation`. Images are directly in their class folder; hidden files are ignored.
     * List, `.txt` or `.lst`: lines of `path label`. The path may contain spaces, the label may not.
     * List, `.csv`: a header with the columns `path`, `label` and optionally `split` and `subject`; other columns are
       ignored.
-    * The datasets in `FORMATS` as their authors and the original implementations lay them out: see docs/datasets.md.
+    * The datasets in `FORMATS`, in the layouts of their authors and of the original implementations: see
+      docs/datasets.md.
 
-    Labels that are names become canonical names. Their order is that of the dataset where it is known, that of
-    `qcs.data.labels.CANONICAL` where all of them are in it, else alphabetical. Labels that are whole numbers count from
-    0; without `classes` their names are "0", "1", ... A dataset's own codes become names by its table.
+    Label names become canonical names. Their order is that of the dataset if it is known, that of
+    `qcs.data.labels.CANONICAL` if it contains all of them, else alphabetical. Integer labels count from 0; without
+    `classes` their names are "0", "1", ... The codes of a dataset become names by its own table.
 
-    Warns of counts that are not the published ones, of images listed more than once, and of images left out because
-    their class is not among `classes`.
+    Warns if counts differ from the published ones, if images are listed more than once, and if images are left out
+    because their class is not among `classes`.
 
     Args:
         path: The archive, folder or list file.
-        image_root: Folder that the paths of a list start from. Default: where the format has it, else the folder of the
+        image_root: Folder that paths in a list are relative to. Default: the one of the format, else the folder of the
             list.
-        classes: Class names in index order: the names of whole-number labels that have none, else a choice of classes
-            by name.
-        format: A key of `FORMATS`. Default: what the path is recognized as.
-        votes: How FERPlus votes become labels, see `qcs.data.votes.decide`. Default: the official majority, where there
-            are votes.
+        classes: Class names in index order: names for integer labels without names, else a selection of classes.
+        format: A key of `FORMATS`. Default: detected from the path.
+        votes: Vote rule for FERPlus, see `qcs.data.votes.decide`. Default: the official majority, if there are votes.
 
     Returns:
-        One dataset per split that has images, "train", "validation" and "test" in that order, or a single "all" where
-        the data has no splits. All of them share the same classes.
+        A dataset for each split that has images, "train", "validation" and "test" in that order, or a single "all" if
+        the data has no splits. All share the same classes.
 
     Raises:
-        InputError: The path is missing or of no accepted kind, what it holds is not as described above, or `votes` is
+        InputError: The path is missing or of an unknown kind, its content does not follow the format, or `votes` is
             given for data without votes.
 
     Example:
@@ -112,7 +111,7 @@ def read(
     found, table = load(path, image_root, format=format, votes=votes)
     splits = datasets(table, classes)
     remarks = list(table.remarks)
-    if found not in _GENERAL and classes is None:  # a general format may hold any part of a dataset
+    if found not in _GENERAL and classes is None:  # a general format may hold a subset of a dataset
         remarks += differences(found, splits, votes or DEFAULT)
     for remark in remarks:
         warnings.warn(f"{table.source}: {remark}", stacklevel=2)
@@ -126,32 +125,31 @@ def load(
     format: str | None = None,
     votes: str | None = None,
 ) -> tuple[str, Table]:
-    """The name of the format and the rows of some data, before they become datasets; arguments as for `read`.
+    """Return the format and the table of some data, before conversion to datasets; arguments as for `read`.
 
     Raises:
         InputError: As for `read`.
     """
     path = Path(path)
-    if votes is not None and votes not in RULES:
-        raise InputError(f"unknown vote rule {votes!r}; expected one of {', '.join(RULES)}")
+    if votes is not None:
+        check_choice("votes", votes, RULES)
     name = _recognized(path) if format is None else format
-    if name not in FORMATS:
-        raise InputError(f"unknown format {name!r}; expected one of {', '.join(FORMATS)}")
+    check_choice("format", name, FORMATS)
     _check_kind(path, name)
     options = Options(Path(image_root) if image_root is not None else None, votes or DEFAULT)
     try:
         table = FORMATS[name].read(path, options)
-    except LayoutError as error:  # where a dataset is wanted, a folder per class is not all that it may be
+    except LayoutError as error:  # a dataset has more layouts than a folder per class
         raise LayoutError(error.found, FORMATS[name].layout, error.advice) from error
     if votes is not None and not table.voted:
-        raise InputError(f"{path}, read as {name}, holds labels, not votes; leave out the vote rule {votes}")
+        raise InputError(f"{path}, read as {name}, holds labels, not votes; omit the vote rule {votes}")
     return name, table
 
 
 def _recognized(path: Path) -> str:
     datasets = [name for name, stored in FORMATS.items() if name not in _GENERAL and stored.recognizes(path)]
     if len(datasets) > 1:
-        raise InputError(f"{path} can be read as {' or '.join(datasets)}; say which format it is")
+        raise InputError(f"{path} matches the formats {' and '.join(datasets)}; give the format")
     general = [name for name in _GENERAL if FORMATS[name].recognizes(path)]
     return (*datasets, *general, "list")[0]
 
@@ -161,6 +159,7 @@ def _check_kind(path: Path, format: str) -> None:
     fits = path.is_dir() if format == "folder" else path.suffix.lower() in kinds or format not in _GENERAL
     if not path.exists() or not fits or not (path.is_dir() or path.suffix.lower() in (*_LISTS, ".npz")):
         raise InputError(
-            f"{path} {'is of unknown kind' if path.exists() else 'does not exist'}; expected an .npz archive, a folder "
+            f"{path} {'is of an unknown kind' if path.exists() else 'does not exist'}; expected an .npz archive, a "
+            "folder "
             f"of one folder per class, or a .txt, .lst or .csv list"
         )

@@ -1,4 +1,4 @@
-"""Reads AffectNet (Mollahosseini, Hasani and Mahoor, 2017) with seven or eight classes."""
+"""Read AffectNet (Mollahosseini, Hasani and Mahoor, 2017) with seven or eight classes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qcs.errors import InputError
 
 _FOLDERS = {"train": "train_set", "validation": "val_set"}
 _ENDING = "_exp.npy"
-_MOST_BYTES = 4096  # of an annotation; real ones have less than 200
+_MOST_BYTES = 4096  # of an annotation; valid ones have less than 200
 
 
 def _layout(classes: int) -> tuple[str, ...]:
@@ -33,7 +33,7 @@ def _layout(classes: int) -> tuple[str, ...]:
 
 
 def _annotated(path: Path) -> dict[str, Path]:
-    """The folders that hold annotations, by split; "" where there are no splits."""
+    """Return the folders with annotations by split; the key is "" without splits."""
     folders = {split: path / name for split, name in _FOLDERS.items()} | {"": path}
     return {split: folder for split, folder in folders.items() if (folder / "annotations").is_dir()}
 
@@ -70,18 +70,20 @@ def _is_label(name: str) -> bool:
 
 
 def _label(path: str) -> str:
-    """The code in an annotation."""
+    """Read the label code of an annotation file."""
     try:
         with open(path, "rb", buffering=0) as file:
             return _code(file.read(_MOST_BYTES))
-    except Exception as error:  # a damaged file raises many kinds
+    except Exception as error:  # corrupt files raise many kinds of errors
         reason = " ".join(str(error).split())
-    raise InputError(f"annotation {path} does not hold one code: {reason}; replace it or remove it with its image")
+    raise InputError(
+        f"annotation {path} does not hold a single label code: {reason}; replace it, or remove it and its image"
+    )
 
 
 @lru_cache
 def _code(content: bytes) -> str:
-    """A number, or a number as text, alone in its array; of as few different contents as there are codes."""
+    """Decode an array with a single number, possibly as text. Cached, because there are few distinct contents."""
     array = np.load(io.BytesIO(content), allow_pickle=False)
     if isinstance(array, np.ndarray) and array.size == 1 and array.dtype.kind in "iufU":
         value = float(array.item())

@@ -1,4 +1,4 @@
-"""Reads an .npz archive of pixels with labels or crowd votes."""
+"""Read an .npz archive of pixels with labels or crowd votes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from qcs.errors import InputError
 
 LAYOUT = (
     "images (n, H, W) or (n, H, W, 3), uint8",
-    "votes (n, 10) or labels (n,), whole numbers or names",
+    "votes (n, 10) or labels (n,), integers or names",
     "optional: split (n,), names (n,), subjects (n,), classes",
 )
 _ARRAYS = ("images", "votes", "labels", "split", "names", "subjects", "classes")
 
 
 def read_archive(path: Path, votes: str) -> Table:
-    """The images of an archive; votes become labels by the rule, and images that have none are dropped.
+    """Read an archive; votes become labels by the rule, and images without a label are dropped.
 
     Raises:
-        InputError: Arrays that are missing, do not fit each other or cannot be read.
+        InputError: Arrays are missing, unreadable or of different lengths.
     """
     stored, arrays = _load_arrays(path)
     if "images" not in arrays or ("votes" in arrays) == ("labels" in arrays):
@@ -51,28 +51,30 @@ def read_archive(path: Path, votes: str) -> Table:
 
 
 def with_votes(table: Table, votes: npt.ArrayLike, rule: str) -> Table:
-    """Labels the images of a table by their FERPlus votes and drops those that get none.
+    """Label the images of a table by their FERPlus votes, and drop images without a label.
 
     Raises:
-        InputError: Votes that are not ten non-negative whole numbers for each image, or an unknown rule.
+        InputError: Votes are not ten non-negative integers for each image, or the rule is unknown.
     """
     try:
         decision = decide(votes, rule)
     except InputError as error:
         raise InputError(f"{table.source}: {error}") from error
     classes = CLASSES["ferplus"]
-    labels = [classes[label] for label in decision.labels]  # of images without a label a wrong one, until they go
+    labels = [
+        classes[label] for label in decision.labels
+    ]  # index -1 gives a wrong name, but those images are dropped below
     labeled = replace(table, labels=labels, classes=classes, dataset="ferplus", voted=True, soft=decision.soft)
     undecided = int((decision.labels < 0).sum())
     return labeled.keep(decision.labels >= 0, {f"no label by the rule {rule}": undecided} if undecided else {})
 
 
 def _load_arrays(path: Path) -> tuple[list[str], dict[str, npt.NDArray[Any]]]:
-    """The names of all arrays in the archive, and those of them that mean something here."""
+    """Return the names of all arrays in the archive, and the arrays that this format uses."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             return archive.files, {name: np.atleast_1d(archive[name]) for name in _ARRAYS if name in archive}
-    except Exception as error:  # a damaged archive raises zip, zlib, OS and value errors alike
+    except Exception as error:  # corrupt archives raise zip, zlib, OS and value errors
         raise InputError(f"cannot read {path} as an .npz archive of plain arrays: {error}") from error
 
 
@@ -81,14 +83,14 @@ def _texts(path: Path, name: str, array: npt.NDArray[Any]) -> list[str]:
     values = [str(value).strip() for value in array.tolist()] if valid else [""]
     if "" in values:
         raise InputError(
-            f"{path}: {name} is {array.dtype} of shape {array.shape}; expected one whole number or name per row, "
+            f"{path}: {name} is {array.dtype} of shape {array.shape}; expected one integer or name per row, "
             f"none of them empty"
         )
     return values
 
 
 def _is_unicode(array: npt.NDArray[Any]) -> bool:
-    """NumPy makes strings of any four bytes; those that are no character break Python later on."""
+    """Check for valid characters: NumPy accepts any four bytes as one, but Python does not."""
     if array.dtype.kind != "U":
         return True
     characters = np.frombuffer(array.tobytes(), dtype=np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))

@@ -1,4 +1,4 @@
-"""Reads CK+ (Lucey et al., CVPRW 2010): the last three frames of every labeled sequence, with their subjects."""
+"""Read CK+ (Lucey et al., CVPRW 2010): the last three frames of every labeled sequence, with their subjects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qcs.data.readers.options import Format, Options
 from qcs.data.readers.table import Table
 from qcs.errors import InputError
 
-FRAMES = 3  # the peak of the expression; the common derivative takes as many
+FRAMES = 3  # at the peak of the expression, as in the common derivative
 _IMAGES = ("cohn-kanade-images", "extended-cohn-kanade-images/cohn-kanade-images")
 _LABELS = ("Emotion", "Emotion_labels/Emotion")
 _NAME = re.compile(r"(S\d{3})_\d{3}_\d{8}\.\w+")
@@ -44,12 +44,12 @@ def _read(path: Path, options: Options) -> Table:
     if any((path / place).is_dir() for place in _LABELS):
         return coded(_sequences(path), "ckplus", CODES["ckplus_sequences"])
     if path.is_file() and has_pixels(path):
-        # One row's pixels say nothing of who it is, and its Usage is not by subject.
+        # Rows of pixels do not name the subject, and their Usage does not split by subject.
         return replace(read_pixels(path, "ckplus", CODES["ckplus_pixels"]), remarks=(_UNKNOWN,))
     return _with_subjects(read_coded(path, options, "ckplus", CODES["ckplus"]))
 
 
-_UNKNOWN = "the subjects are unknown, so splits cannot keep them apart: file names like S005_001_00000011.png tell them"
+_UNKNOWN = "the subjects are unknown, so splits may share them; file names like S005_001_00000011.png name the subject"
 
 
 def _with_subjects(table: Table) -> Table:
@@ -81,7 +81,7 @@ def _sequences(path: Path) -> Table:
 
 
 def _code(sequence: Path) -> str | None:
-    """The code of a sequence, written like 3.0000000e+00; None where its folder is empty, as most are."""
+    """Read the label code of a sequence, written like 3.0000000e+00; None if its folder is empty, as most are."""
     files = sorted(sequence.glob("*_emotion.txt"))
     if not files:
         return None
@@ -91,7 +91,7 @@ def _code(sequence: Path) -> str | None:
             return str(int(value))
     except (OSError, ValueError):
         pass
-    raise InputError(f"{files[0]} does not hold one code from 0 to 7; correct it or remove the sequence")
+    raise InputError(f"{files[0]} does not hold a single label code from 0 to 7; correct it or remove the sequence")
 
 
 CKPLUS = Format(_LAYOUT, _recognizes, _read)

@@ -1,4 +1,4 @@
-"""Reads a folder per class, with or without a folder per split above them."""
+"""Read a folder per class, with or without parent folders per split."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ LAYOUT = ("FOLDER/<class>/<image>.jpg or FOLDER/{train,validation,test}/<class>/
 
 
 def read_class_folders(root: Path) -> Table:
-    """The images of a folder per class; the label is the name of the folder.
+    """Read the images of class folders; the label is the name of the folder.
 
     Raises:
-        LayoutError: Folders without folders or images, or splits beside classes.
+        LayoutError: Folders are empty, or split folders and class folders are mixed.
     """
     folders = _subfolders(root)
     splits = {folder: folder.name for folder in folders if folder.name.lower() in SPLIT_OF}
@@ -27,7 +27,7 @@ def read_class_folders(root: Path) -> Table:
 
 
 def of_splits(root: Path, splits: Mapping[Path, str]) -> Table:
-    """The images of split folders, each of them with a folder per class.
+    """Read the images of split folders that hold a folder per class each.
 
     Raises:
         LayoutError: As for `read_class_folders`.
@@ -55,7 +55,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _images_in(folder: Path) -> list[str]:
-    """An empty class would silently shift the indices of those after it: an error."""
+    """Return the images of a class folder; an empty one is an error, because it would shift the class indices."""
     found = images_in(folder)
     if not found:
         raise LayoutError(f"class folder {folder} holds no images", LAYOUT, "add images or remove the folder")

@@ -1,4 +1,4 @@
-"""What people make of every dataset: lists, .csv tables and folders per class that keep the dataset's own codes."""
+"""Read common repackagings of the datasets: lists, .csv tables and class folders with the codes of the dataset."""
 
 from __future__ import annotations
 
@@ -26,44 +26,44 @@ _CSV_COLUMNS = {**CSV_COLUMNS, "image_name": "path", "image name": "path", "img_
 
 
 def list_split(name: str, dataset: str) -> str | None:
-    """The split that a list of this dataset with this file name holds; None if it is no list of the dataset."""
+    """Return the split that a list file of this dataset holds, by its name; None for other files."""
     match = re.fullmatch(_LISTS.get(dataset, ""), name)
     split = next(filter(None, match.groups()), "") if match else ""
     return SPLIT_OF.get(split.lower())
 
 
 def has_lists(path: Path, dataset: str) -> bool:
-    """Whether a path is a list of this dataset by its name, or a folder that holds one."""
+    """Return whether a path is a list file of this dataset, by its name, or a folder with one."""
     names = file_names(path) if path.is_dir() else {path.name}
     return any(list_split(name, dataset) for name in names)
 
 
 def read_coded(path: Path, options: Options, dataset: str, codes: Mapping[int, str]) -> Table:
-    """Images of a dataset from named lists, a table or folders per class, labeled by the dataset's codes or by name.
+    """Read a dataset from list files, a .csv table or class folders, labeled by code or by name.
 
     Args:
-        path: A list, a .csv table, or a folder with lists or with a folder per class.
-        options: The root of the images.
+        path: A list file, a .csv table, or a folder with list files or class folders.
+        options: Options of the caller; the root of the images is used.
         dataset: A key of `CLASSES`.
-        codes: What the codes mean.
+        codes: Class name of each code.
 
     Raises:
-        InputError: Labels out of range, missing images, a layout that is none of these.
+        InputError: Labels are out of range, images are missing, or the layout is another one.
     """
     if path.is_dir() and not has_lists(path, dataset):
         return coded(read_class_folders(path), dataset, codes)
     rows = _rows(_files(path, dataset))
     root = options.image_root or (path if path.is_dir() else path.parent)
-    if dataset == "raf_db" and path.suffix.lower() != ".csv":  # its official codes count from 1, these lists from 0
+    if dataset == "raf_db" and path.suffix.lower() != ".csv":  # official codes count from 1, these lists count from 0
         codes = dict(enumerate(CLASSES[dataset]))
     return coded(listed(path, root, rows), dataset, codes)
 
 
 def coded(table: Table, dataset: str, codes: Mapping[int, str]) -> Table:
-    """A table under the classes of a dataset, whatever its labels are, without the images of other classes.
+    """Convert the labels of a table to the classes of a dataset, and drop images of other classes.
 
     Raises:
-        InputError: A code or a name that the dataset does not have.
+        InputError: A label is neither a code nor a class name of the dataset.
     """
     labels = named(table, codes)
     known = replace(table, labels=labels, classes=CLASSES[dataset], dataset=dataset)
@@ -71,7 +71,7 @@ def coded(table: Table, dataset: str, codes: Mapping[int, str]) -> Table:
 
 
 def _rows(files: list[tuple[Path, str | None]]) -> Rows:
-    """The rows of several lists, one after another, each under the split that its name says."""
+    """Concatenate the rows of list files, each with the split in its file name."""
     if files[0][0].suffix.lower() == ".csv":
         return csv_rows(files[0][0], _CSV_COLUMNS)
     paths: list[str] = []
@@ -86,12 +86,12 @@ def _rows(files: list[tuple[Path, str | None]]) -> Rows:
 
 
 def _files(path: Path, dataset: str) -> list[tuple[Path, str | None]]:
-    """The lists to read, each with its split."""
+    """Return the list files to read, each with its split."""
     if not path.is_dir():
         split = list_split(path.name, dataset)
         if split is None and path.suffix.lower() != ".csv" and dataset == "raf_db":
             raise LayoutError(
-                f"{path} does not show by its name whether its labels count from 0 or from 1",
+                f"the name of {path} does not determine whether its labels count from 0 or 1",
                 ("list_patition_label.txt (from 1)", "raf_db_basic_train.txt and raf_db_basic_test.txt (from 0)"),
             )
         return [(path, split)]

@@ -1,4 +1,4 @@
-"""Reads ExpW (Zhang et al., IJCV 2018): several faces in one picture, each with its box."""
+"""Read ExpW (Zhang et al., IJCV 2018): pictures with several faces, each with a box."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LAYOUT = (
 
 
 class _Face(NamedTuple):
-    """A line of the list; the box is left, top, right, bottom."""
+    """A line of the list; the box is (left, top, right, bottom)."""
 
     image: str
     face: str
@@ -66,7 +66,7 @@ def _read(path: Path, options: Options) -> Table:
 def _faces(path: Path) -> Iterator[_Face]:
     with text_errors(path), path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
-            # The name may contain spaces, the seven numbers after it not.
+            # The name may contain spaces; seven numbers follow it.
             columns = line.strip().rsplit(maxsplit=7)
             if not columns:
                 continue

@@ -1,4 +1,4 @@
-"""Reads FER2013 (Goodfellow et al., ICONIP 2013): one table whose cells hold the pixels of a 48x48 face."""
+"""Read FER2013 (Goodfellow et al., ICONIP 2013): a .csv table with the pixels of 48x48 faces in its cells."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LAYOUT = ("a .csv file with the columns emotion,pixels,Usage (fer2013.csv or ic
 
 
 class PixelTable(NamedTuple):
-    """The rows of the table: pixels (n, 48, 48), codes and splits."""
+    """The columns of the table: pixels (n, 48, 48), codes and splits."""
 
     images: Pixels
     codes: list[str]
@@ -33,15 +33,15 @@ class PixelTable(NamedTuple):
 
 
 def has_pixels(path: Path) -> bool:
-    """Whether a path is a table of pixels."""
+    """Return whether a path is a table of pixels."""
     return path.suffix.lower() == ".csv" and {*_COLUMNS} <= {*header(path)}
 
 
 def pixel_table(path: Path) -> PixelTable:
-    """Every row of a table of pixels.
+    """Read all rows of a table of pixels.
 
     Raises:
-        InputError: A column that is missing, or a cell that is not what it should be, with its line.
+        InputError: A column is missing or a cell is invalid; names the line.
     """
     pixels, codes, splits = bytearray(), [], []
     for number, row in _rows(path):
@@ -52,10 +52,10 @@ def pixel_table(path: Path) -> PixelTable:
 
 
 def usage(path: Path, number: int, text: str) -> str:
-    """The split of a `Usage` cell.
+    """Return the split of a `Usage` cell.
 
     Raises:
-        InputError: It is none of the three.
+        InputError: The cell is none of the three.
     """
     if text not in USAGES:
         raise InputError(f"{path} line {number}: Usage is {text!r}; expected {', '.join(USAGES)}")
@@ -63,10 +63,10 @@ def usage(path: Path, number: int, text: str) -> str:
 
 
 def read_pixels(path: Path, dataset: str, codes: Mapping[int, str]) -> Table:
-    """A table of pixels under the classes of a dataset.
+    """Read a table of pixels with the classes of a dataset.
 
     Raises:
-        InputError: As for `pixel_table`, and labels out of range.
+        InputError: As for `pixel_table`, or labels are out of range.
     """
     rows = pixel_table(path)
     names = [f"fer{row:07d}.png" for row in range(len(rows.codes))]  # as FERPlus names them
@@ -91,8 +91,8 @@ def _pixels(path: Path, number: int, text: str) -> bytes:
         values = np.empty(0, dtype=np.int64)
     if len(values) != SIDE * SIDE or values.min() < 0 or values.max() > 255:
         raise InputError(
-            f"{path} line {number}: pixels are {len(text.split()):,} values; expected {SIDE * SIDE:,} whole numbers "
-            f"from 0 to 255, between spaces"
+            f"{path} line {number}: pixels are {len(text.split()):,} values; expected {SIDE * SIDE:,} integers "
+            f"from 0 to 255, separated by spaces"
         )
     return values.astype(np.uint8).tobytes()
 

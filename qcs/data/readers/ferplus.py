@@ -1,4 +1,4 @@
-"""Reads FERPlus (Barsoum et al., ICMI 2016): crowd votes beside the images of FER2013."""
+"""Read FERPlus (Barsoum et al., ICMI 2016): crowd votes for the images of FER2013."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LAYOUT = (
 
 
 class _Votes(NamedTuple):
-    """A row of votes; the name is empty where the image is no face."""
+    """A row of votes; the name is empty if the image is not a face."""
 
     name: str
     split: str
@@ -77,8 +77,8 @@ def _from_pixels(path: Path, pixels: Path, rows: list[_Votes], rule: str) -> Tab
     stored = pixel_table(pixels)
     if stored.splits != [row.split for row in rows]:
         raise InputError(
-            f"{path} has {len(rows):,} rows, {pixels} has {len(stored.splits):,}; expected as many, of the same Usage "
-            f"in the same order: the votes belong to the rows of FER2013"
+            f"{path} has {len(rows):,} rows, {pixels} has {len(stored.splits):,}; expected the same number, with the "
+            f"same Usage in the same order: votes refer to rows of FER2013"
         )
     names = [row.name or f"row {number}" for number, row in enumerate(rows)]
     table = Table(path, stored.images, [""] * len(rows), names, stored.splits, remarks=repeated(names))
@@ -122,16 +122,14 @@ def _table_rows(path: Path) -> Iterator[_Votes]:
 
 
 def _fold_rows(path: Path, split: str) -> Iterator[_Votes]:
-    """Lines of name, box (always the whole image) and ten votes, without header."""
+    """Read lines of name, box (always the whole image) and ten votes, without header."""
     for number, cells in csv_lines(path):
         yield _Votes(cells[0], split, _counts(path, number, cells[2:]))
 
 
 def _counts(path: Path, number: int, cells: list[str]) -> list[int]:
     if len(cells) != COLUMNS or not all(cell.isdecimal() and len(cell) < 5 for cell in cells):
-        raise InputError(
-            f"{path} line {number} has the votes {','.join(cells) or 'none'}; expected {COLUMNS} whole numbers"
-        )
+        raise InputError(f"{path} line {number} has the votes {','.join(cells) or 'none'}; expected {COLUMNS} integers")
     return [int(cell) for cell in cells]
 
 

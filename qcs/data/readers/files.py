@@ -1,4 +1,4 @@
-"""Looking into folders and text files, once each, with errors that name the place."""
+"""List folders and read text files, once each, with errors that name the file and line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".p
 
 @contextmanager
 def text_errors(path: Path) -> Iterator[None]:
-    """Turns what reading a text can raise into one line."""
+    """Convert errors of reading a text file to `InputError`."""
     try:
         yield
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -25,17 +25,17 @@ def text_errors(path: Path) -> Iterator[None]:
 
 
 def csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Number and cells, without surrounding space, of every line of a .csv file that is not empty."""
+    """Yield line number and stripped cells of every non-empty line of a .csv file."""
     with text_errors(path), path.open(encoding="utf-8-sig", newline="") as file:
         lines = csv.reader(file, skipinitialspace=True)
         for cells in lines:
             if cells:
-                # A cell may run over lines; an error that quotes it must not.
+                # A cell may contain line breaks; an error message that quotes it must not.
                 yield lines.line_num, [" ".join(cell.strip().splitlines()) for cell in cells]
 
 
 def header(path: Path) -> list[str]:
-    """The first line of a .csv file; empty where there is none or it cannot be read."""
+    """Return the first line of a .csv file; empty if there is none or it is unreadable."""
     try:
         return next(csv_lines(path), (0, []))[1]
     except InputError:
@@ -43,16 +43,16 @@ def header(path: Path) -> list[str]:
 
 
 def file_names(folder: str | Path) -> set[str]:
-    """The names of the files in a folder; none where it does not exist."""
+    """Return the names of the files in a folder; empty if the folder does not exist."""
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries if entry.is_file()}
-    except (OSError, ValueError):  # a name with a zero byte is a ValueError
+    except (OSError, ValueError):  # a name with a null byte raises ValueError
         return set()
 
 
 def images_in(folder: Path) -> list[str]:
-    """Names of the images right in a folder, sorted, without hidden files."""
+    """Return the sorted names of the images directly in a folder, without hidden files."""
     return sorted(
         name
         for name in file_names(folder)
@@ -61,15 +61,15 @@ def images_in(folder: Path) -> list[str]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders right in a folder, sorted, without hidden ones."""
+    """Return the sorted subfolders of a folder, without hidden ones."""
     return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
 def first_of(root: Path, places: Sequence[str], layout: tuple[str, ...]) -> Path:
-    """The first of these places below a folder that exists.
+    """Return the first of these relative paths that exists below a folder.
 
     Raises:
-        LayoutError: There is none.
+        LayoutError: None exists.
     """
     for place in places:
         if (root / place).exists():
@@ -78,10 +78,10 @@ def first_of(root: Path, places: Sequence[str], layout: tuple[str, ...]) -> Path
 
 
 def check_present(images: Sequence[str], root: Path, source: Path) -> None:
-    """Refuses images that are not there, looking once into each folder instead of once for each image.
+    """Check that all images exist, listing each folder only once.
 
     Raises:
-        InputError: With the number of missing images and the first of them.
+        InputError: Images are missing; states their number and the first.
     """
     folders: dict[str, set[str]] = {}
     missing = []
@@ -89,18 +89,18 @@ def check_present(images: Sequence[str], root: Path, source: Path) -> None:
         folder, _, name = image.rpartition("/")
         if folder not in folders:
             folders[folder] = file_names(f"{folder}/")
-        # Not listed but there: some file systems do not tell upper from lower case, or / from \\.
+        # Check again: file systems may ignore case or treat / and \\ alike.
         if name not in folders[folder] and not os.path.isfile(image):
             missing.append(image)
     if missing:
         raise InputError(
             f"{len(missing):,} of {len(images):,} images missing under {root}, first: {missing[0]}; "
-            f"give the folder that the paths in {source} start from as the image root"
+            f"give the folder that the paths in {source} are relative to as the image root"
         )
 
 
 def repeated(names: Sequence[str]) -> tuple[str, ...]:
-    """A remark on images that are listed more than once, if there are any."""
+    """Return a remark on images that are listed more than once, if there are any."""
     if len(set(names)) == len(names):
         return ()
     often = [name for name, count in Counter(names).items() if count > 1]

@@ -1,4 +1,4 @@
-"""How a dataset lies on disk, and the error that shows it."""
+"""Define the error for an unexpected layout of files."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from qcs.errors import InputError
 
 
 class LayoutError(InputError):
-    """Files that do not lie as expected.
+    """An unexpected layout of files.
 
     Args:
-        found: What was found, and where.
-        layout: What was expected: one line for each file, folder or choice.
-        advice: What to do, where that is not plain.
+        found: The problem, with its path.
+        layout: The expected layout: one line for each file, folder or alternative.
+        advice: What to do; empty if the layout says it.
 
     Attributes:
         found, layout, advice: See above.

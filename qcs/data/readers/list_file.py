@@ -1,4 +1,4 @@
-"""Reads a list of paths and labels, as text or .csv."""
+"""Read a list of paths and labels, as text or .csv."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CSV_COLUMNS = {"path": "path", "label": "label", "split": "split", "subject": "s
 
 
 class Rows(NamedTuple):
-    """The lines of a list, column by column: AffectNet has 287,651 of them."""
+    """The rows of a list by column, which is compact: AffectNet has 287,651 rows."""
 
     paths: list[str]
     labels: list[str]
@@ -28,20 +28,20 @@ class Rows(NamedTuple):
 
 
 def read_list(path: Path, image_root: Path | None) -> Table:
-    """The images of a list, all of which must be there.
+    """Read a list; all its images must exist.
 
     Raises:
-        InputError: A line without path or label, a missing image, or a file that is no text.
+        InputError: A line lacks path or label, an image is missing, or the file is not text.
     """
     rows = csv_rows(path, CSV_COLUMNS) if path.suffix.lower() == ".csv" else text_rows(path)
     return listed(path, path.parent if image_root is None else image_root, rows)
 
 
 def listed(source: Path, root: Path, rows: Rows) -> Table:
-    """A table of the rows of a list.
+    """Return the table of the rows of a list.
 
     Raises:
-        InputError: An image that is not there.
+        InputError: An image is missing.
     """
     folder = os.fspath(root)
     images = [os.path.join(folder, path) for path in rows.paths]
@@ -52,14 +52,14 @@ def listed(source: Path, root: Path, rows: Rows) -> Table:
 
 
 def text_rows(path: Path) -> Rows:
-    """The lines of a text list; the path may contain spaces, the label may not.
+    """Read the rows of a text list; the path may contain spaces, the label may not.
 
     Raises:
-        InputError: A line without label, or a file that is no text.
+        InputError: A line lacks a label, or the file is not text.
     """
     paths: list[str] = []
     labels: list[str] = []
-    once: dict[str, str] = {}  # labels are few, so each is kept once
+    once: dict[str, str] = {}  # interns the labels, which are few
     with text_errors(path), path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             columns = line.strip().rsplit(maxsplit=1)
@@ -72,14 +72,14 @@ def text_rows(path: Path) -> Rows:
 
 
 def csv_rows(path: Path, columns: Mapping[str, str]) -> Rows:
-    """The lines of a .csv list; columns go by name and others are ignored.
+    """Read the rows of a .csv list by column name; other columns are ignored.
 
     Args:
         path: The list.
-        columns: What column names, in lower case, are called here: path, label, split or subject.
+        columns: Meaning of column names in lower case: path, label, split or subject.
 
     Raises:
-        InputError: A column or a cell that is missing, or a file that is no text.
+        InputError: A column or cell is missing, or the file is not text.
     """
     lines = csv_lines(path)
     header = next(lines, (0, []))[1]

@@ -1,4 +1,4 @@
-"""What a reader is told beside the path, and what one consists of."""
+"""Define the options of readers and the description of a format."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from qcs.data.readers.table import Table
 
 
 class Options(NamedTuple):
-    """Choices of the caller.
+    """Options of the caller.
 
     Attributes:
-        image_root: Folder that image names start from, where it is not where the format has it.
-        votes: How FERPlus votes become labels, see `qcs.data.votes.RULES`.
+        image_root: Folder that image names are relative to; None for the one of the format.
+        votes: Vote rule for FERPlus, see `qcs.data.votes.RULES`.
     """
 
     image_root: Path | None
@@ -22,12 +22,12 @@ class Options(NamedTuple):
 
 
 class Format(NamedTuple):
-    """One way to store labeled images.
+    """A storage format of labeled images.
 
     Attributes:
-        layout: The files it expects, a line for each.
-        recognizes: Whether a path holds this format beyond doubt.
-        read: Reads a path.
+        layout: The expected files, one line each.
+        recognizes: Returns whether a path certainly has this format.
+        read: Reads a path to a table.
     """
 
     layout: tuple[str, ...]

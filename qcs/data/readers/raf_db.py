@@ -1,4 +1,4 @@
-"""Reads RAF-DB's basic expressions (Li, Deng and Du, CVPR 2017): the official list beside the aligned faces."""
+"""Read the basic expressions of RAF-DB (Li, Deng and Du, CVPR 2017): official list and aligned faces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qcs.data.readers.options import Format, Options
 from qcs.data.readers.table import Table
 from qcs.errors import InputError
 
-_LIST = "list_patition_label.txt"  # so it is spelled
+_LIST = "list_patition_label.txt"  # sic
 _LISTS = (_LIST, f"EmoLabel/{_LIST}", f"basic/EmoLabel/{_LIST}")
 _IMAGES = ("Image/aligned", "aligned", "basic/Image/aligned")
 _LAYOUT = (
@@ -43,7 +43,7 @@ def _official(source: Path, root: Path, options: Options) -> Table:
     names, splits = rows.paths, [path.partition("_")[0] for path in rows.paths]
     if strays := {*splits} - {"train", "test"}:
         row = next(row for row, split in enumerate(splits) if split in strays)
-        raise InputError(f"{source}: image {names[row]} (row {row}) is of no split; expected train_... or test_...")
+        raise InputError(f"{source}: image {names[row]} (row {row}) has no split; expected train_... or test_...")
     images = [os.path.join(folder, f"{os.path.splitext(name)[0]}_aligned.jpg") for name in names]
     check_present(images, folder, source)
     table = Table(source, images, rows.labels, names, splits, remarks=repeated(names))

@@ -1,4 +1,4 @@
-"""Reads SFEW 2.0 (Dhall et al., ICMI 2015): film stills in a folder per split and class; the test labels are secret."""
+"""Read SFEW 2.0 (Dhall et al., ICMI 2015): film stills by split and class; the test labels are not public."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LAYOUT = (
 
 
 def _splits(path: Path) -> dict[Path, str]:
-    """Folders of splits: Train, or Train_ and anything after it, and so on."""
+    """Return the folders of splits: Train, Train_*, and so on."""
     found = {}
     for folder in subfolders(path) if path.is_dir() else ():
         split = SPLIT_OF.get(re.split("[_ ]", folder.name.lower())[0])
@@ -31,7 +31,7 @@ def _splits(path: Path) -> dict[Path, str]:
 
 
 def _recognizes(path: Path) -> bool:
-    # With plain Train and Val it is a folder per class like any other.
+    # Plain Train and Val are ordinary class folders with splits.
     return any(re.fullmatch(r"(train|val)_aligned_faces\w*", folder.name.lower()) for folder in _splits(path))
 
 
@@ -42,7 +42,7 @@ def _read(path: Path, options: Options) -> Table:
     labeled = {folder: split for folder, split in splits.items() if split != "test" or subfolders(folder)}
     table = of_splits(path, labeled)
     if len(labeled) < len(splits):
-        table = replace(table, remarks=("the test split has no labels and is left out",))
+        table = replace(table, remarks=("the test split has no labels and is skipped",))
     return coded(table, "sfew", CODES["sfew"])
 
 

@@ -1,4 +1,4 @@
-"""What every form of storage comes down to, one row per image, and the datasets made of it."""
+"""Hold the images of a source as a table, one row per image, and convert it to datasets."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ _SPLIT_CODES = dict(zip("012", SPLITS, strict=True))
 
 @dataclass(frozen=True)
 class Table:
-    """Images of one source, a row each.
+    """The images of one source, one row each.
 
     Attributes:
-        source: What to name in errors.
+        source: Path to name in errors.
         images: Pixels or paths.
-        labels: Class names or whole numbers, as text.
-        names: What to call each image.
-        splits: Names or codes of splits, as found.
-        classes: Class names in index order, where the source or its format tells them.
-        dataset: The dataset that the images are of, a key of `CLASSES`.
+        labels: Class names or integers, as text.
+        names: Name of each image.
+        splits: Split names or codes, as stored.
+        classes: Class names in index order, if the source or its format defines them.
+        dataset: Dataset of the images, a key of `CLASSES`.
         voted: Whether the labels come from crowd votes.
-        soft: Target of each class, (n, classes).
-        subjects: Who is on each image.
+        soft: Soft targets (n, classes).
+        subjects: Person on each image.
         boxes: Left, top, right, bottom, (n, 4).
-        dropped: Images left out, by reason.
-        remarks: What else a reader of the summary should know.
+        dropped: Number of images left out, by reason.
+        remarks: Further lines for the summary.
     """
 
     source: Path
@@ -65,30 +65,30 @@ class Table:
     remarks: tuple[str, ...] = ()
 
     def keep(self, wanted: npt.NDArray[np.bool_], dropped: Mapping[str, int]) -> Table:
-        """The rows that are wanted; `dropped` says why the others are not."""
+        """Return the selected rows; `dropped` counts the others by reason."""
         rows = np.flatnonzero(wanted)
         columns = {"images", "labels", "names", "splits", "soft", "subjects", "boxes"}
         kept = {f.name: _rows(getattr(self, f.name), rows) for f in fields(self) if f.name in columns}
         return replace(self, **kept, dropped={**self.dropped, **dropped})
 
     def only(self, classes: tuple[str, ...]) -> Table:
-        """The rows whose label, a name, is one of these."""
+        """Return the rows whose label is one of these names."""
         wanted = np.array([label in classes for label in self.labels], dtype=bool)
         return self.keep(wanted, Counter(label for label in self.labels if label not in classes))
 
 
 def datasets(table: Table, classes: Sequence[str] | None) -> dict[str, LabeledImages]:
-    """A dataset for each split of a table.
+    """Convert a table to a dataset for each split.
 
     Args:
         table: The images.
-        classes: Class names in index order: those of numbers without names, else a choice among names.
+        classes: Class names in index order: names for integer labels without names, else a selection of classes.
 
     Raises:
-        InputError: Labels, splits or pixels that do not fit.
+        InputError: Labels, splits or pixels are invalid.
     """
     if not len(table.labels):
-        raise InputError(f"{table.source} holds no labeled image")
+        raise InputError(f"{table.source} holds no labeled images")
     known = table.classes
     if known is None and classes is not None and all(map(_is_number, set(table.labels))):
         known, classes = tuple(classes), None
@@ -113,10 +113,10 @@ def datasets(table: Table, classes: Sequence[str] | None) -> dict[str, LabeledIm
 
 
 def named(table: Table, meaning: Mapping[int, str]) -> list[str]:
-    """Class names of labels that are names already, or codes of the dataset.
+    """Convert labels, names or codes of the dataset, to class names.
 
     Raises:
-        InputError: A label that the dataset does not have, with the image that has it.
+        InputError: The dataset does not have a label; names the image.
     """
     known = {label: _meaning(label, meaning) for label in set(table.labels)}
     if None in known.values():
@@ -156,7 +156,7 @@ def _splits(table: Table, whole: LabeledImages) -> npt.NDArray[np.str_]:
 
 
 def _chosen(whole: LabeledImages, classes: Sequence[str], source: Path) -> LabeledImages:
-    """The images of these classes, by name; says how many are left out."""
+    """Return the images of these classes; warn about images left out."""
     chosen = whole.with_classes(classes)
     left_out = [f"{name} {n:,}" for name, n in whole.class_counts().items() if n and name not in chosen.classes]
     if left_out:
@@ -169,7 +169,7 @@ def _chosen(whole: LabeledImages, classes: Sequence[str], source: Path) -> Label
 
 
 def _indices(table: Table, classes: Sequence[str] | None) -> tuple[list[int], Sequence[str]]:
-    """Class index of each label, and the class names, from labels that are all whole numbers or all names."""
+    """Return the class index of each label and the class names; labels are all integers or all names."""
     present = set(table.labels)
     if all(map(_is_number, present)):
         numbers = {label: int(label) for label in present}
@@ -196,7 +196,7 @@ def _numbered(source: Path, numbers: set[int]) -> list[str]:
     if absent:
         raise InputError(
             f"{source}: labels are numbers from {min(numbers)} to {max(numbers)} without {absent[0]}; expected every "
-            f"number from 0 up: renumber them and give the class names, or use names as labels"
+            f"number from 0: renumber them and give the class names, or use names as labels"
         )
     return [str(number) for number in range(len(numbers))]
 

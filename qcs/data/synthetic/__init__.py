@@ -1,4 +1,4 @@
-"""Drawn faces of known expression, and where on them it shows: for demos and tests that need no outside data."""
+"""Synthetic faces with known expressions and masks of the expressive regions, for demos and tests."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from qcs.errors import InputError
 
 __all__ = ["EXPRESSIONS", "SyntheticFaces", "synthetic_faces"]
 
-_PIXELS_AT_ONCE = 2**15  # a chunk's working set should stay within the processor's cache
+_PIXELS_AT_ONCE = 2**15  # so that the working set fits the cache of the processor
 
 
 @dataclass(frozen=True)
 class SyntheticFaces:
-    """Labeled faces, and the ground truth of where their expression shows.
+    """Synthetic faces with labels and masks of their expressive regions.
 
     Args:
-        images: (N, S, S, 3), RGB.
-        masks: (N, S, S), true on brows, eyes and mouth, and on wrinkles about the nose bridge.
-        labels: (N,), positions in `classes`.
-        identities: (N,), from 0; faces of one number share skin, hair, shape and proportions.
-        glasses: (N,), true where glasses are worn.
-        classes: names of the expressions.
+        images: RGB images (N, S, S, 3).
+        masks: Masks (N, S, S), true on brows, eyes, mouth and the wrinkles around the nose bridge.
+        labels: Class indices (N,).
+        identities: Index of the person, (N,); faces of one person share skin, hair, shape and proportions.
+        glasses: Whether the face wears glasses, (N,).
+        classes: Names of the expressions in index order.
     """
 
     images: npt.NDArray[np.uint8]
@@ -44,24 +44,24 @@ class SyntheticFaces:
 
 
 def synthetic_faces(count: int, *, size: int = 48, seed: int = 0, identities: int | None = None) -> SyntheticFaces:
-    """Draws shaded faces whose brows, eyes and mouth alone tell one of seven expressions.
+    """Generate shaded faces that show one of seven expressions by brows, eyes, mouth and wrinkles only.
 
-    Intensity runs from subtle to full and related expressions blend, so the classes overlap a little. Person, glasses,
-    pose, light, background, blur and noise vary freely and say nothing about the label. No class is more than one face
-    ahead of another. The same arguments give the same bytes, a larger `count` begins with the faces of a smaller one,
-    and another `size` pictures the same faces under other noise.
+    The intensity varies from subtle to full and related expressions blend, so the classes overlap slightly. Person,
+    glasses, pose, light, background, blur and noise are independent of the label. Class counts differ by at most one.
+    Equal arguments give equal bytes; a larger `count` starts with the faces of a smaller one; another `size` gives the
+    same faces with other noise.
 
     Args:
-        count: number of faces.
-        size: height and width in pixels, from 16.
-        seed: from 0; sets of different seeds have no person in common.
-        identities: number of persons, who take turns; by default every face is another person.
+        count: Number of faces.
+        size: Height and width in pixels, at least 16.
+        seed: Seed, at least 0; different seeds have no person in common.
+        identities: Number of people, repeated in order; None makes every face another person.
 
     Returns:
         The faces in shuffled order.
 
     Raises:
-        InputError: if an argument is out of its range.
+        InputError: An argument is out of its range.
 
     Example:
         >>> from qcs.data.synthetic import synthetic_faces
@@ -74,7 +74,7 @@ def synthetic_faces(count: int, *, size: int = 48, seed: int = 0, identities: in
     persons = count if identities is None else identities
     for name, value, least in (("count", count, 1), ("size", size, 16), ("seed", seed, 0), ("identities", persons, 1)):
         if value < least:
-            raise InputError(f"synthetic_faces: {name} is {value}, but must be at least {least}")
+            raise InputError(f"synthetic_faces: {name} is {value}; expected at least {least}")
 
     labels = _balanced_labels(count, seed)
     who = np.arange(count, dtype=np.int64) % persons
@@ -90,7 +90,7 @@ def synthetic_faces(count: int, *, size: int = 48, seed: int = 0, identities: in
 
 
 def _balanced_labels(count: int, seed: int) -> npt.NDArray[np.int64]:
-    """Every run of seven holds every class once, so that any first part of the set is balanced too."""
+    """Shuffle every seven labels, one per class, so that any prefix of the set is balanced."""
     runs = stream(seed, "labels").random((-(-count // len(EXPRESSIONS)), len(EXPRESSIONS)))
     return np.argsort(runs, axis=1).reshape(-1)[:count]
 
@@ -98,7 +98,7 @@ def _balanced_labels(count: int, seed: int) -> npt.NDArray[np.int64]:
 def _draw(
     person: People, move: Expressions, shot: Shots, size: int, grain: np.random.Generator
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """Pictures (B, S, S, 3) and masks (B, S, S) of one chunk of faces."""
+    """Draw images (B, S, S, 3) and masks (B, S, S) of a chunk of faces."""
     axis = (2 * np.arange(size, dtype=np.float32) + 1) / size - 1
     grid_x, grid_y = np.tile(axis, size)[None, None], np.repeat(axis, size)[None, None]
     place = locate(grid_x, grid_y, shot)

@@ -1,4 +1,4 @@
-"""What brows, lids and mouth do in each expression, after the action units of the Facial Action Coding System."""
+"""Define the movements of brows, lids and mouth by expression, after the Facial Action Coding System."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ EXPRESSIONS: tuple[str, ...] = ("neutral", "happy", "sad", "surprise", "fear", "
 
 @dataclass(frozen=True)
 class Expressions:
-    """Departures from the relaxed face, one row per face: (n, 1, 1) each, lengths in face units."""
+    """Movements relative to the neutral face, one row per face: (n, 1, 1) each, lengths in face units."""
 
     brow_inner: Array  # rise of the inner end
     brow_outer: Array  # rise of the outer end
     brow_arch: Array
-    brow_pinch: Array  # shift of the inner ends towards each other
+    brow_pinch: Array  # shift of the inner ends toward each other
     lid_upper: Array  # opening of the upper lid
     lid_lower: Array  # opening of the lower lid; negative where the cheek pushes it up
     mouth_width: Array
@@ -28,7 +28,7 @@ class Expressions:
     mouth_open: Array
     mouth_round: Array  # from 0, almond, to 1, ellipse
     lip_raise: Array  # rise of the upper lip
-    lip_press: Array  # share of the lips rolled in
+    lip_press: Array  # fraction of the lips rolled in
     teeth_upper: Array  # visible height, if the mouth is open that far
     teeth_lower: Array
     wrinkle: Array  # across the nose bridge, 0 to 1
@@ -36,7 +36,7 @@ class Expressions:
     skew: Array  # how much more the face's left half in the picture moves than its right
 
 
-# At full intensity; what is not named stays relaxed.
+# Movements at full intensity; others are zero.
 _FULL: dict[str, dict[str, float]] = {
     "neutral": {},
     "happy": {
@@ -123,8 +123,8 @@ _FULL: dict[str, dict[str, float]] = {
     },
 }
 
-# Feelings seldom come pure: into each face mixes some of the one it is most easily taken for.
-_KIN = {
+# Expression that is mixed into each expression: the one it is most often confused with.
+_RELATED = {
     "neutral": "sad",
     "happy": "happy",
     "sad": "neutral",
@@ -136,16 +136,16 @@ _KIN = {
 
 
 def draw_expressions(seed: int, labels: npt.NDArray[np.int64]) -> Expressions:
-    """The movements of `labels` (n,), from subtle to full, each face a little in its own way."""
+    """Draw movements for `labels` (n,), from subtle to full intensity, with individual variation."""
     draws = Draws(seed, "expressions", len(labels))
-    intensity, kinship = draws.uniform(0.3, 1.0), draws.uniform(0, 0.35)
+    intensity, blend = draws.uniform(0.3, 1.0), draws.uniform(0, 0.35)
     shows = {name: (labels == index)[:, None, None] for index, name in enumerate(EXPRESSIONS)}
 
     moves = {}
     for name in (field.name for field in fields(Expressions)):
         pure = np.array([_FULL[label].get(name, 0) for label in EXPRESSIONS], dtype=np.float32)
-        kin = np.array([_FULL[_KIN[label]].get(name, 0) for label in EXPRESSIONS], dtype=np.float32)
-        mixed = pure[labels, None, None] * (1 - kinship) + kin[labels, None, None] * kinship
+        kin = np.array([_FULL[_RELATED[label]].get(name, 0) for label in EXPRESSIONS], dtype=np.float32)
+        mixed = pure[labels, None, None] * (1 - blend) + kin[labels, None, None] * blend
         moves[name] = mixed * intensity * draws.normal(1.0, 0.2)
     for name, restless in (("brow_inner", 0.012), ("brow_outer", 0.012), ("mouth_corner", 0.012), ("lid_upper", 0.008)):
         moves[name] += draws.normal(0, restless)

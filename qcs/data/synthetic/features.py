@@ -1,4 +1,4 @@
-"""All that carries the expression: brows, eyes, mouth and the wrinkles about the nose bridge."""
+"""Draw the parts that show the expression: brows, eyes, mouth and wrinkles around the nose bridge."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qcs.data.synthetic.shots import Shots
 
 Mask = npt.NDArray[np.bool_]
 
-_MARGIN = 0.02  # by which the mask reaches beyond the outlines, in face units
+_MARGIN = 0.02  # of the mask beyond the outlines, in face units
 
 
 def _color(red: float, green: float, blue: float) -> Array:
@@ -28,7 +28,7 @@ _TEETH = _color(0.97, 0.95, 0.91)
 
 
 def draw_features(canvas: Canvas, place: Place, person: People, move: Expressions, shot: Shots) -> Mask:
-    """Draws them and returns where they are, (B, 1, P)."""
+    """Draw the features and return their mask (B, 1, P)."""
     strength = 1 - move.skew * np.clip(4 * place.face_x, -1, 1)  # of this half of the face
     mask = _wrinkles(canvas, place, person, move)
     mask |= _eyes(canvas, place, person, move, shot)
@@ -38,7 +38,7 @@ def draw_features(canvas: Canvas, place: Place, person: People, move: Expression
 
 
 def _wrinkles(canvas: Canvas, place: Place, person: People, move: Expressions) -> Mask:
-    """Folds across the nose bridge, and upright ones between the brows."""
+    """Draw horizontal folds on the nose bridge and vertical folds between the brows."""
     y = place.face_y - person.eye_y
     bridge = move.wrinkle * bump(place.side / 0.17, (y - 0.07) / 0.19)
     folds = np.sin((y - 2.5 * np.square(place.side)) * (2 * np.pi / 0.08))
@@ -49,7 +49,7 @@ def _wrinkles(canvas: Canvas, place: Place, person: People, move: Expressions) -
 
 
 def _brows(canvas: Canvas, place: Place, person: People, move: Expressions, strength: Array) -> Mask:
-    """Tapering bows whose ends rise and fall on their own."""
+    """Draw tapered brows whose ends move separately."""
     length = 2 * person.brow_length + move.brow_pinch
     along = (place.side - person.eye_x + person.brow_length - 0.01 + move.brow_pinch) / length  # 0 inner, 1 outer end
     inner = person.brow_y + person.brow_slope - move.brow_inner * strength
@@ -63,7 +63,7 @@ def _brows(canvas: Canvas, place: Place, person: People, move: Expressions, stre
 
 
 def _eyes(canvas: Canvas, place: Place, person: People, move: Expressions, shot: Shots) -> Mask:
-    """Eyeballs between two lids, with lashes, lower rim and crease."""
+    """Draw eyeballs between two lids, with lashes, lower rim and crease."""
     x, y = place.side - person.eye_x, place.face_y - person.eye_y
     across = x / person.eye_width  # -1 to 1 from corner to corner
     ends = (np.abs(across - 0.04) - 1.04) * person.eye_width
@@ -83,7 +83,7 @@ def _eyes(canvas: Canvas, place: Place, person: People, move: Expressions, shot:
 
 
 def _eyeballs(canvas: Canvas, open_eye: Array, place: Place, person: People, shot: Shots, below_lid: Array) -> None:
-    """White, iris, pupil and a spark of light; both eyes look the same way and reflect the same lamp."""
+    """Draw sclera, iris, pupil and highlight; both eyes share gaze and light."""
     x, y = place.sign * (place.side - person.eye_x) - shot.gaze, place.face_y - person.eye_y + 0.018
     canvas.paint(_WHITE * (1 - 0.35 * np.clip(1 - below_lid / 0.05, 0, 1)), open_eye)
     outward = np.hypot(x, y) - person.iris_radius
@@ -96,7 +96,7 @@ def _eyeballs(canvas: Canvas, open_eye: Array, place: Place, person: People, sho
 
 
 def _mouth(canvas: Canvas, place: Place, person: People, move: Expressions, strength: Array) -> Mask:
-    """Four curves from corner to corner bound the lips (`outer`) and the opening between them (`inner`)."""
+    """Draw the mouth: four curves from corner to corner bound the lips (`outer`) and the opening (`inner`)."""
     width = person.mouth_width + move.mouth_width
     across = place.face_x / width  # -1 to 1 from corner to corner
     y = place.face_y - person.mouth_y
@@ -127,7 +127,7 @@ def _mouth(canvas: Canvas, place: Place, person: People, move: Expressions, stre
 def _inside_mouth(
     canvas: Canvas, inside: Array, from_top: Array, from_end: Array, across: Array, ends: Array, move: Expressions
 ) -> None:
-    """Throat, tongue and teeth, as far as the lips part."""
+    """Draw throat, tongue and teeth inside the opening."""
     canvas.paint(_THROAT, inside)
     tongue = ellipse(across, from_end + 0.01, 0.65, 0.07)
     canvas.paint(_TONGUE, inside * canvas.coverage(tongue) * np.clip(move.mouth_open / 0.06 - 0.6, 0, 1))

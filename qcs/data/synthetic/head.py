@@ -1,4 +1,4 @@
-"""All that says who and where, and nothing about the expression: background, hair, head, nose, beard, glasses."""
+"""Draw the parts that do not depend on the expression: background, hair, head, nose, beard, glasses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qcs.data.synthetic.shots import Shots
 
 
 def background(grid_x: Array, grid_y: Array, shot: Shots) -> Array:
-    """(B, 3, P): two colors shading into each other, and a soft blob of a third."""
+    """Return the background (B, 3, P): a gradient of two colors and a soft blob of a third."""
     along = 0.5 + 0.35 * (np.cos(shot.back_angle) * grid_x + np.sin(shot.back_angle) * grid_y)
     blob = bump((grid_x - shot.blob_x) / shot.blob_radius, (grid_y - shot.blob_y) / shot.blob_radius)
     color = shot.back + along * (shot.back_far - shot.back)
@@ -19,10 +19,10 @@ def background(grid_x: Array, grid_y: Array, shot: Shots) -> Array:
 
 
 def draw_head(canvas: Canvas, place: Place, person: People, shot: Shots) -> None:
-    """The person without brows, eyes and mouth, from back to front, and the light on head and hair."""
+    """Draw the person without brows, eyes and mouth, from back to front, and the shading of head and hair."""
     v = place.y / np.where(place.y < 0, person.head_top, person.chin)
     u = place.x / (person.head_width * (1 - person.taper * np.square(np.clip(v, 0, 1))))
-    radius = np.sqrt(u * u + v * v)  # 1 on the head's outline
+    radius = np.sqrt(u * u + v * v)  # 1 on the outline of the head
     strands = _strands(place, person)
     cap = _cap(place, person, strands)
 
@@ -46,7 +46,7 @@ def draw_head(canvas: Canvas, place: Place, person: People, shot: Shots) -> None
 
 
 def _strands(place: Place, person: People) -> Array:
-    """Waves from -1 to 1: locks that spread from the crown, or curls."""
+    """Return a wave pattern from -1 to 1: strands that spread from the crown, or curls."""
     x, y = place.x, place.y
     locks = np.sin(18 * x / np.maximum(y + 1.6, 0.3) + 3 * person.hair_tilt)
     curls = np.sin(27 * x + 2.5 * np.sin(9 * y)) * np.sin(27 * y + 2.5 * np.sin(8 * x))
@@ -54,18 +54,18 @@ def _strands(place: Place, person: People) -> Array:
 
 
 def _cap(place: Place, person: People, strands: Array) -> Array:
-    """Signed distance to the hair that sits close about the head; curls sit higher and are ragged."""
+    """Return the signed distance to the hair close to the head; curls are higher and irregular."""
     lift = 0.15 * person.hair_curl
     radius_x, radius_y = person.head_width + person.hair_side, person.head_top + person.hair_top - lift
     return ellipse(place.x, place.y + lift, radius_x, radius_y) + 0.03 * person.hair_curl * strands
 
 
 def _hair_behind(canvas: Canvas, place: Place, person: People, cap: Array, strands: Array) -> None:
-    """The back of the cap, the fall of long hair, and a bun."""
+    """Draw the hair behind the head: cap, long hair and bun."""
     half_x, half_y = person.head_width + person.hair_side, 0.5 * person.hair_length
     fall = rounded_box(place.x, place.y - half_y, half_x - 0.04 * np.square(place.y - 0.4), half_y, 0.12)
     cap = np.maximum(cap, place.y - np.maximum(person.hair_length, 0.7 * person.hair_curl))
-    # Who wears no bun has it far out of the picture.
+    # Without a bun, its ellipse lies far outside the image.
     bun = ellipse(place.x, place.y + person.head_top + 0.12 + 9 * (1 - person.hair_bun), 0.26, 0.22)
     behind = canvas.coverage(np.minimum(np.minimum(cap, fall), bun)) * person.hair_opacity
     canvas.paint(person.hair, behind)
@@ -73,7 +73,7 @@ def _hair_behind(canvas: Canvas, place: Place, person: People, cap: Array, stran
 
 
 def _neck(canvas: Canvas, place: Place, person: People, shot: Shots) -> None:
-    """Neck and clothes, which hide hair that falls behind the shoulders."""
+    """Draw neck and clothes, which cover the hair behind the shoulders."""
     neck = np.maximum(np.abs(place.x) - 0.34, 0.3 - place.y)
     canvas.cover(0.72 * person.skin, canvas.coverage(neck))
     shirt = ellipse(place.x, place.y - 1.6, 1.3, 0.8)
@@ -81,26 +81,26 @@ def _neck(canvas: Canvas, place: Place, person: People, shot: Shots) -> None:
 
 
 def _ears(canvas: Canvas, place: Place, person: People) -> None:
-    """One on each side, hollow within."""
+    """Draw an ear on each side, darker inside."""
     x, y = np.abs(place.x) - person.head_width - 0.01, place.y - 0.04
     canvas.cover(0.93 * person.skin, canvas.coverage(ellipse(x, y, 0.6 * person.ear, person.ear)))
     canvas.shade(0.25 * bump((x - 0.01) / 0.07, y / 0.11))
 
 
 def _shape_light(canvas: Canvas, u: Array, v: Array, head: Array, shot: Shots) -> None:
-    """Lambert's law on a flattened ball, brighter towards the light, darker away from it."""
+    """Shade the head by Lambert's law as a flattened sphere."""
     toward = u * shot.light_x + v * shot.light_y + np.sqrt(np.maximum(1.15 - u * u - v * v, 0.05)) * shot.light_z
     canvas.shade(head * shot.contrast * (0.70 - toward))
 
 
 def _cheeks_and_sockets(canvas: Canvas, place: Place, person: People) -> None:
-    """A blush, and the shade the brow bone casts."""
+    """Draw the blush of the cheeks and the shadow of the brow bone."""
     canvas.paint(person.lips, person.blush * bump((place.side - 0.40) / 0.26, (place.face_y - 0.24) / 0.22))
     canvas.shade(0.16 * bump((place.side - 0.24) / 0.30, (place.face_y + 0.14) / 0.24))
 
 
 def _nose(canvas: Canvas, place: Place, person: People, shot: Shots) -> None:
-    """A ridge lit from one side, a shiny tip, wings and nostrils."""
+    """Draw the nose: a ridge lit from one side, a highlight on the tip, wings and nostrils."""
     x, y = place.face_x - 0.6 * shot.yaw, place.face_y - person.nose_y
     wide = np.abs(x)
     across = x / (person.nose_width * np.maximum(0.75 + 0.4 * y, 0.3))
@@ -115,17 +115,17 @@ def _nose(canvas: Canvas, place: Place, person: People, shot: Shots) -> None:
 
 
 def _beard(canvas: Canvas, place: Place, person: People, head: Array, strands: Array) -> None:
-    """Along the jaw and, for some, above the lip."""
+    """Draw a beard along the jaw and, for some, a mustache."""
     line = person.mouth_y + 0.17 - 1.3 * np.square(place.face_x)
     soft = np.clip((place.face_y - line) / 0.10, 0, 1) * head
-    moustache = bump(place.side / 0.30, (place.face_y - person.mouth_y + 0.125 - 0.25 * place.side) / 0.075)
-    hair = np.maximum(soft, np.clip(2 * person.moustache * moustache, 0, 1)) * person.beard
+    mustache = bump(place.side / 0.30, (place.face_y - person.mouth_y + 0.125 - 0.25 * place.side) / 0.075)
+    hair = np.maximum(soft, np.clip(2 * person.mustache * mustache, 0, 1)) * person.beard
     canvas.paint(person.hair * 0.9, hair)
     canvas.shade(0.12 * hair * strands)
 
 
 def draw_glasses(canvas: Canvas, place: Place, person: People, shot: Shots) -> None:
-    """Frames, bridge and temples, and the sheen of the lenses; nothing where none are worn."""
+    """Draw frames, bridge, temples and reflections of glasses on faces that wear them."""
     x, y = place.side - person.eye_x - 0.01, place.face_y - person.eye_y - 0.01
     width, height = person.eye_width + 0.055, 0.165 + 0.06 * shot.lens_round
     lens = rounded_box(x, y, width, height, height * shot.lens_round)

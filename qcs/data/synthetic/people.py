@@ -1,4 +1,4 @@
-"""Who is drawn: what stays the same in all the faces of one person."""
+"""Draw the attributes of people, which all faces of a person share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from qcs.data.synthetic.canvas import Array
 from qcs.data.synthetic.draws import Draws
 
-# Red, green, blue from 0 to 1. Skin runs from the deepest to the palest human tones.
+# Red, green, blue from 0 to 1. Skin ranges from the darkest to the lightest human tones.
 _SKIN = np.array(
     [
         (0.36, 0.23, 0.17),
@@ -30,11 +30,11 @@ _HAIR = (
     (0.83, 0.66, 0.36),
     (0.62, 0.61, 0.61),
 )
-_HAIR_SHARE = (4, 4, 3, 1, 1, 2, 1.5)
+_HAIR_WEIGHTS = (4, 4, 3, 1, 1, 2, 1.5)
 _IRIS = ((0.26, 0.15, 0.08), (0.42, 0.26, 0.11), (0.28, 0.42, 0.26), (0.25, 0.45, 0.66), (0.42, 0.48, 0.52))
-_IRIS_SHARE = (4, 3, 1, 1.5, 1)
+_IRIS_WEIGHTS = (4, 3, 1, 1.5, 1)
 
-# Thickness on top and aside, end behind the head, hairline, its fall towards the ears and tilt, curl, bun, opacity.
+# Thickness on top and aside, end behind the head, hairline, its fall toward the ears and tilt, curl, bun, opacity.
 _STYLES = (
     (0.00, 0.00, -1.0, -0.95, 0.00, 0.00, 0.0, 0.0, 0.0),  # bald
     (0.03, 0.02, -1.0, -0.60, 0.50, 0.00, 0.0, 0.0, 0.7),  # cropped
@@ -46,7 +46,7 @@ _STYLES = (
     (0.20, 0.24, -1.0, -0.58, 0.50, 0.00, 1.0, 0.0, 1.0),  # curls
     (0.06, 0.02, -1.0, -0.60, 0.45, 0.00, 0.0, 1.0, 1.0),  # bun
 )
-_STYLE_SHARE = (1, 1.5, 2.5, 2, 2, 2, 2.5, 2, 1.5)
+_STYLE_WEIGHTS = (1, 1.5, 2.5, 2, 2, 2, 2.5, 2, 1.5)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class People:
     hair_bun: Array
     hair_opacity: Array
     beard: Array
-    moustache: Array
+    mustache: Array
     eye_x: Array
     eye_y: Array
     eye_width: Array
@@ -96,21 +96,21 @@ class People:
 
 
 def draw_people(seed: int, count: int) -> People:
-    """`count` persons; the first ones do not depend on how many follow."""
+    """Draw `count` people; each is independent of the number of people."""
     draws = Draws(seed, "people", count)
     tone = draws.uniform(0, len(_SKIN) - 1)
     skin = _interpolate(_SKIN, tone) * (1 + np.array([[1.0], [0.0], [-1.0]]) * draws.normal(0, 0.025))
     lips = skin * np.array([[0.86], [0.60], [0.60]]) + draws.uniform(0, 0.10) * np.array([[1.4], [0.1], [0.3]])
-    hair = draws.choice(_HAIR, _HAIR_SHARE)
-    # Pale hair on deep skin is rare, and would make brows lighter than the face.
+    hair = draws.choice(_HAIR, _HAIR_WEIGHTS)
+    # Light hair on dark skin is rare, and would make brows lighter than the face.
     hair = np.where(hair.max(axis=1, keepdims=True) > skin.max(axis=1, keepdims=True), 0.25 * hair, hair)
-    top, side, length, line, fall, tilt, curl, bun, opacity = np.split(draws.choice(_STYLES, _STYLE_SHARE), 9, axis=1)
+    top, side, length, line, fall, tilt, curl, bun, opacity = np.split(draws.choice(_STYLES, _STYLE_WEIGHTS), 9, axis=1)
     bearded = draws.chance(0.18) * (length < 0)
     columns = {
         "skin": np.clip(skin, 0, 1),
         "lips": np.clip(lips, 0, 1),
         "hair": np.clip(hair * draws.uniform(0.8, 1.2), 0, 1),
-        "iris": np.where(tone < 3 * draws.chance(0.95), np.array(_IRIS[:1]).T, draws.choice(_IRIS, _IRIS_SHARE)),
+        "iris": np.where(tone < 3 * draws.chance(0.95), np.array(_IRIS[:1]).T, draws.choice(_IRIS, _IRIS_WEIGHTS)),
         "blush": draws.uniform(0.0, 0.35),
         "head_width": draws.normal(0.70, 0.03),
         "head_top": draws.normal(0.86, 0.02),
@@ -127,7 +127,7 @@ def draw_people(seed: int, count: int) -> People:
         "hair_bun": bun,
         "hair_opacity": opacity,
         "beard": bearded * draws.uniform(0.35, 0.95),
-        "moustache": bearded * draws.chance(0.7),
+        "mustache": bearded * draws.chance(0.7),
         "eye_x": draws.normal(0.31, 0.015),
         "eye_y": draws.normal(-0.06, 0.015),
         "eye_width": draws.normal(0.200, 0.012),
@@ -152,6 +152,6 @@ def draw_people(seed: int, count: int) -> People:
 
 
 def _interpolate(palette: np.ndarray, position: Array) -> np.ndarray:
-    """(n, 3, 1): the color at `position` (n, 1, 1) along the `palette` (M, 3), neighbors blended."""
+    """Interpolate the `palette` (M, 3) at `position` (n, 1, 1); returns (n, 3, 1)."""
     steps = np.arange(len(palette))
     return np.stack([np.interp(position[:, 0], steps, channel) for channel in palette.T], axis=1)

@@ -1,4 +1,4 @@
-"""How a face is pictured: pose, glasses, light, background and camera, none of which depends on the expression."""
+"""Draw pose, glasses, light, background and camera of each image, independent of the expression."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from qcs.data.synthetic.draws import Draws
 
 @dataclass(frozen=True)
 class Shots:
-    """One row per face: numbers are (n, 1, 1), colors (n, 3, 1)."""
+    """One row per image: numbers are (n, 1, 1), colors (n, 3, 1)."""
 
     roll: Array  # radians
     scale: Array
-    shift_x: Array  # of the picture's half width
+    shift_x: Array  # fraction of half the image width
     shift_y: Array
     yaw: Array  # shift of the nearest part of the face
     pitch: Array
@@ -24,11 +24,11 @@ class Shots:
     glasses: Array  # one where worn
     lens_round: Array  # from 0, square, to 1, round
     frame: Array
-    light_x: Array  # unit vector towards the light
+    light_x: Array  # unit vector toward the light
     light_y: Array
     light_z: Array
-    contrast: Array  # share of the light that has a direction
-    lamp: Array  # color and strength of the light
+    contrast: Array  # fraction of directional light
+    lamp: Array  # color and intensity of the light
     back: Array
     back_far: Array
     back_angle: Array
@@ -37,8 +37,8 @@ class Shots:
     blob_y: Array
     blob_radius: Array
     shirt: Array
-    blur: Array  # of the picture's half width
-    noise: Array  # deviation, 0 to 1
+    blur: Array  # fraction of half the image width
+    noise: Array  # standard deviation, 0 to 1
 
 
 _FRAMES = ((0.06, 0.06, 0.07), (0.30, 0.18, 0.10), (0.55, 0.12, 0.14), (0.72, 0.60, 0.30), (0.16, 0.22, 0.40))
@@ -46,7 +46,7 @@ _WARM = np.array([[1], [0], [-1]], dtype=np.float32)
 
 
 def draw_shots(seed: int, count: int) -> Shots:
-    """`count` shots; the first ones do not depend on how many follow."""
+    """Draw `count` shots; each is independent of the number of shots."""
     draws = Draws(seed, "shots", count)
     across, down = draws.uniform(-0.75, 0.75), draws.uniform(-0.75, 0.20)
     length = np.sqrt(1 + across**2 + down**2)
@@ -80,7 +80,7 @@ def draw_shots(seed: int, count: int) -> Shots:
 
 
 def _color(draws: Draws) -> Array:
-    """(n, 3, 1): any hue, rather muted."""
+    """Draw muted colors of any hue, (n, 3, 1)."""
     hue, strength, value = draws.uniform(0, 1), draws.uniform(0.05, 0.35), draws.uniform(0.45, 0.95)
     distance = np.abs((6 * hue + np.array([[0], [4], [2]], dtype=np.float32)) % 6 - 3) - 1
     return value * (1 - strength * (1 - np.clip(distance, 0, 1)))

@@ -1,5 +1,5 @@
-// Takes images and keeps them in the page; each change of them asks for an answer. Nothing is uploaded as a file.
-// Given by Gradio: element (what drop.html became), props (the component's values), trigger (says that one changed).
+// Keeps the dropped images in the page and requests an answer after each change. No file is uploaded.
+// Gradio provides element (the rendered drop.html), props (the values of the component) and trigger (reports a change).
 const zone = element.querySelector(".qcs-drop");
 const input = zone.querySelector("input");
 const problem = element.querySelector(".qcs-problem");
@@ -43,7 +43,7 @@ function show(changed) {
   trigger("submit");
 }
 
-// Names are set as text: they come from files and may hold anything.
+// Names are set as text, not HTML: they come from files.
 function entry(image, at) {
   const item = document.createElement("li");
   const picture = Object.assign(document.createElement("img"), { src: image.data, alt: "" });
@@ -60,7 +60,7 @@ function entry(image, at) {
 
 input.addEventListener("change", async () => {
   await add([...input.files]);
-  input.value = ""; // so that the same file can be chosen again
+  input.value = ""; // allows choosing the same file again
 });
 for (const name of ["dragenter", "dragover"])
   zone.addEventListener(name, (event) => {

@@ -90,7 +90,7 @@ def test_a_vote_rule_labels_training_images_and_leaves_the_others_to_the_majorit
 
 def test_a_vote_rule_needs_votes(tmp_path: Path) -> None:
     toy.archive(tmp_path / "squares.npz")
-    with pytest.raises(InputError, match="holds labels, not votes; leave out the vote rule majority"):
+    with pytest.raises(InputError, match="holds labels, not votes; omit the vote rule majority"):
         sources(TrainConfig(data=str(tmp_path / "squares.npz"), votes="majority"))
     with pytest.raises(InputError, match="images in memory have labels, not votes; leave out votes='argmax'"):
         sources(toy.settings(votes="argmax"), toy.splits())

@@ -1,4 +1,4 @@
-"""What is seen in images is what prediction says of their files, and what is shown is what the network gets."""
+"""Analyzed images agree with predictions on their files, and show what the network gets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qcs.engine import predict, predict_faces
 from qcs.errors import InputError
 from qcs.faces import Picture
 from qcs.models import CrossSimilarityNetwork
-from qcs.serve.look import comparison, look
+from qcs.serve.analysis import analyze, compare_faces
 from qcs.serve.uploads import Upload
 
 
@@ -38,10 +38,10 @@ def test_faces_cut_out_already_are_read_as_prediction_reads_their_files(
     model: CrossSimilarityNetwork, tmp_path: Path
 ) -> None:
     files = toy.photos(tmp_path / "photos", 3)
-    seen = look(model, [Upload(file.name, Image.open(file)) for file in files], detector=None)
+    seen = analyze(model, [Upload(file.name, Image.open(file)) for file in files], detector=None)
     for one, expected in zip(seen, predict(model, files), strict=True):
         assert one.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
-        assert (one.label, one.found) == (expected.label, ())
+        assert (one.label, one.faces) == (expected.label, ())
 
 
 def test_faces_found_are_read_as_prediction_reads_them_and_the_largest_is_compared(
@@ -50,10 +50,10 @@ def test_faces_found_are_read_as_prediction_reads_them_and_the_largest_is_compar
     uploads = [noise(120), noise(320)]
     pictures = [Picture(upload.name, upload.image, Path(upload.name)) for upload in uploads]
     expected = list(predict_faces(model, pictures, detector=FixedFaces(), crop="arcface"))
-    seen = look(model, uploads, FixedFaces(), crop="arcface")
-    assert [len(one.found) for one in seen] == [1, 3]
+    seen = analyze(model, uploads, FixedFaces(), crop="arcface")
+    assert [len(one.faces) for one in seen] == [1, 3]
     for one, shown in zip(seen, expected, strict=True):
-        assert one.found == shown.faces
+        assert one.faces == shown.faces
         assert one.probabilities == shown.faces[0].probabilities
     with torch.inference_mode():
         again = model(torch.stack([one.pixels for one in seen])).softmax(-1)
@@ -67,7 +67,7 @@ def test_the_face_shown_is_the_part_that_the_network_gets(
 ) -> None:
     model.pretrained_cfg = {**model.pretrained_cfg, "crop_pct": 0.8}  # so that the edges are cut off
     gradient = Image.linear_gradient("L").resize((150, 120)).convert("RGB")
-    [seen] = look(model, [Upload("a", gradient)], detector)
+    [seen] = analyze(model, [Upload("a", gradient)], detector)
     config = resolve_model_data_config(model)
     mean, std = (torch.tensor(config[name])[:, None, None] for name in ("mean", "std"))
     given = (seen.pixels * std + mean).permute(1, 2, 0).numpy()
@@ -77,13 +77,13 @@ def test_the_face_shown_is_the_part_that_the_network_gets(
 
 def test_images_without_a_face_are_all_named(model: CrossSimilarityNetwork) -> None:
     with pytest.raises(InputError, match=r"^no face found in 50\.png, 90\.png; choose a photo"):
-        look(model, [noise(50), noise(150), noise(90)], FixedFaces())
+        analyze(model, [noise(50), noise(150), noise(90)], FixedFaces())
 
 
 def test_two_faces_and_more_are_compared_unless_by_a_base_network(model: CrossSimilarityNetwork) -> None:
-    seen = look(model, [noise(110), noise(120), noise(130)], FixedFaces())
-    assert comparison(model, seen[:1]) is None
-    compared = comparison(model, seen)
+    seen = analyze(model, [noise(110), noise(120), noise(130)], FixedFaces())
+    assert compare_faces(model, seen[:1]) is None
+    compared = compare_faces(model, seen)
     assert compared is not None and len(compared) == 3
     base: Any = qcs.create_model("base_nano", num_classes=3)
-    assert comparison(base, seen) is None
+    assert compare_faces(base, seen) is None
