@@ -1,4 +1,4 @@
-"""Weights from a repository on the Hub or its folder on disk, refused unless they are those its config describes."""
+"""Fetching weights from a repository on the Hub or its folder on disk; their checksum must match its configuration."""
 
 from __future__ import annotations
 
@@ -16,22 +16,19 @@ from qcs.version import __version__
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
-OURS = "qcs"  # the section of config.json that is this library's own
+OURS = "qcs"  # the section of this library in config.json
 
 
 def fetch(hub_id: str, filename: str, cache_dir: str | Path | None = None) -> Path:
-    """A file of a repository, downloaded into the cache unless it is there already.
+    """Return a file of a repository, downloaded into the cache unless it is there already.
 
     Args:
         hub_id: `ORG/NAME`, or `ORG/NAME@REVISION` for a branch, tag or commit.
         filename: The file.
-        cache_dir: The cache; None takes huggingface_hub's own.
-
-    Returns:
-        Its path on this machine.
+        cache_dir: The cache; None uses that of huggingface_hub.
 
     Raises:
-        InputError: If there is no such repository, revision or file, or no permission to read it.
+        InputError: If there is no such repository, revision or file, or the token may not read it.
         OSError: If the Hub cannot be reached or the file cannot be stored.
     """
     repository, _, revision = hub_id.partition("@")
@@ -50,13 +47,13 @@ def fetch(hub_id: str, filename: str, cache_dir: str | Path | None = None) -> Pa
 
 
 def fetch_config(hub_id: str, cache_dir: str | Path | None = None) -> tuple[dict[str, Any], str]:
-    """The configuration of a repository, and the repository's name with the commit that it was read from."""
+    """Return the configuration of a repository, and the name of the repository with the commit it was read from."""
     path = fetch(hub_id, CONFIG, cache_dir)
     return _parsed(path, f"{CONFIG} of {hub_id}"), f"{hub_id.partition('@')[0]}@{path.parent.name}"
 
 
 def fetch_weights(hub_id: str, filename: str = WEIGHTS, cache_dir: str | Path | None = None) -> Path:
-    """The weights of a repository, of the same commit as its configuration and with the checksum stated there.
+    """Return the weights of a repository, of the same commit as its configuration, after checking their checksum.
 
     Args:
         hub_id: As for `fetch`.
@@ -64,7 +61,7 @@ def fetch_weights(hub_id: str, filename: str = WEIGHTS, cache_dir: str | Path | 
         cache_dir: As for `fetch`.
 
     Raises:
-        InputError: As for `fetch`, or if the file is not the one described; it is then taken out of the cache.
+        InputError: As for `fetch`, or if the checksum differs; the file is then removed from the cache.
         OSError: As for `fetch`.
     """
     config, pinned = fetch_config(hub_id, cache_dir)
@@ -73,17 +70,17 @@ def fetch_weights(hub_id: str, filename: str = WEIGHTS, cache_dir: str | Path | 
         _check_sha256(path, config, f"{filename} of {hub_id}")
     except InputError:
         for file in (path.resolve(), path):
-            with contextlib.suppress(OSError):  # a cache that others own stays as it is
+            with contextlib.suppress(OSError):  # the cache may belong to another user
                 file.unlink(missing_ok=True)
         raise
     return path
 
 
 def folder_config(folder: Path) -> dict[str, Any]:
-    """The configuration in a repository's folder on disk.
+    """Return the configuration in the folder of a repository on disk.
 
     Raises:
-        InputError: If the folder is not one of a repository.
+        InputError: If it is not the folder of a repository.
     """
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
@@ -92,10 +89,10 @@ def folder_config(folder: Path) -> dict[str, Any]:
 
 
 def folder_weights(folder: Path) -> Path:
-    """The weights in a repository's folder on disk.
+    """Return the weights in the folder of a repository on disk, after checking their checksum.
 
     Raises:
-        InputError: If they are missing, or not those that the folder's configuration describes.
+        InputError: If they are missing, or the checksum differs.
     """
     _check_sha256(folder / WEIGHTS, folder_config(folder), str(folder / WEIGHTS))
     return folder / WEIGHTS
@@ -117,5 +114,5 @@ def _check_sha256(path: Path, config: dict[str, Any], where: str) -> None:
     if stated is not None and (found := sha256(path)) != stated:
         raise InputError(
             f"{where} is not the file that {CONFIG} describes: its SHA-256 is {found[:12]}…, expected "
-            f"{str(stated)[:12]}…; fetch it again, and if this comes back, do not use it"
+            f"{str(stated)[:12]}…; fetch it again, and do not use it if this error repeats"
         )

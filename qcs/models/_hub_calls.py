@@ -1,8 +1,8 @@
-"""Calls to the Hub: repeated while what failed may pass, and ending in one line that says what to do.
+"""Calls to the Hub: transient failures are retried, others end in one line that says what to do.
 
-huggingface_hub repeats some requests by itself: the first request of a download, parts of an upload, and downloads that
-break off, which it resumes. It does not repeat a file's download after a server error or a reset connection, nor the
-creation of repositories and commits; those are repeated here.
+huggingface_hub retries some requests by itself: the first request of a download, parts of an upload, and interrupted
+downloads, which it resumes. It does not retry the download of a file after a server error or a reset connection, nor
+the creation of repositories and commits; those are retried here.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from qcs.errors import InputError
 
 T = TypeVar("T")
 
-WAITS = (1.0, 2.0, 4.0)  # seconds before each further attempt
-LONGEST_WAIT = 60.0  # seconds that a server may ask us to wait
-PATIENCE = 30.0  # seconds after which no further attempt starts: huggingface_hub has then waited itself
+WAITS = (1.0, 2.0, 4.0)  # seconds before each retry
+LONGEST_WAIT = 60.0  # seconds that a server may ask to wait
+PATIENCE = 30.0  # seconds after which no retry starts: huggingface_hub has then waited itself
 BUSY = (408, 425, 429, *range(500, 600))
 LOG_IN = "run 'hf auth login' or set HF_TOKEN"
 # The HTTP library differs between versions of huggingface_hub; this is the base class of that library's errors.
@@ -30,15 +30,15 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errn
 
 
 def attempt(call: Callable[[], T], doing: str) -> T:
-    """The result of a call to the Hub, tried again after failures that may pass.
+    """Return the result of a call to the Hub, retried after transient failures.
 
     Args:
-        call: The call; repeating it must do no harm.
+        call: The call; it must be safe to repeat.
         doing: What it does, for messages: "fetch config.json of ORG/NAME".
 
     Raises:
-        InputError: If the user can put it right: name, token, permission.
-        OSError: If it lies with the network, the server or the disk.
+        InputError: If the user can correct it: name, token, permission.
+        OSError: If network, server or disk failed.
     """
     started, waits = time.monotonic(), iter(WAITS)
     while True:
@@ -56,7 +56,7 @@ def attempt(call: Callable[[], T], doing: str) -> T:
 
 
 def explain(error: Exception, doing: str) -> Exception:
-    """The error as one line for the user; errors that have nothing to do with the Hub come back as they are."""
+    """Return the error as one line for the user; errors unrelated to the Hub are returned unchanged."""
     for cause in _chain(error):
         if (explained := _explained(cause, f"cannot {doing}: ")) is not None:
             return explained
@@ -64,7 +64,7 @@ def explain(error: Exception, doing: str) -> Exception:
 
 
 def _explained(error: BaseException, cannot: str) -> Exception | None:
-    """One link of the chain of causes; None where it does not tell what happened."""
+    """Explain one cause of an error; None where it does not say what happened."""
     if isinstance(error, hub.OfflineModeIsEnabled):
         return OSError(
             f"{cannot}offline mode is on (HF_HUB_OFFLINE) and it is not in the cache, {constants.HF_HUB_CACHE}; "
@@ -87,7 +87,7 @@ def _explained(error: BaseException, cannot: str) -> Exception | None:
 
 
 def _refused(error: hub.HfHubHTTPError, cannot: str) -> Exception:
-    """What an answer of the server means."""
+    """Explain an error response of the server."""
     status, place = error.response.status_code, constants.ENDPOINT
     token = "your token may not see it" if get_token() else "no token is set"
     if isinstance(error, hub.GatedRepoError):
@@ -124,9 +124,9 @@ def _unconnected(error: BaseException, cannot: str) -> OSError:
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Whether trying again may help and huggingface_hub has not done so already."""
+    """Return whether a retry may help and huggingface_hub has not retried already."""
     if isinstance(error, (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled)):
-        return False  # it asked for the file's metadata several times
+        return False  # huggingface_hub retried the request for the metadata
     for cause in _chain(error):
         if isinstance(cause, hub.HfHubHTTPError):
             return cause.response.status_code in BUSY
@@ -136,7 +136,7 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def _asked_to_wait(error: BaseException) -> float:
-    """Seconds that the server asks us to wait."""
+    """Return the seconds that the server asks to wait."""
     for cause in _chain(error):
         response: Any = getattr(cause, "response", None)
         if response is not None:
@@ -146,7 +146,7 @@ def _asked_to_wait(error: BaseException) -> float:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what caused it."""
+    """Yield an error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

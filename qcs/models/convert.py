@@ -1,4 +1,4 @@
-"""Turning checkpoints of the original implementation into weights files of this library, with proof of arrival."""
+"""Converting checkpoints of the original implementation to weights files of this library, and verifying the result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from qcs.errors import InputError
 from qcs.models.checkpoint import IR_BACKBONE, Entries, Loaded, num_classes_in, read_entries
 from qcs.models.factory import create_model, fitting_names, list_models, load_entries, load_model
-from qcs.models.golden import GOLDEN_INPUT, check_golden, golden_logits
+from qcs.models.golden import GOLDEN_INPUT, check_golden, golden_logits, image_size
 from qcs.models.ir import IRNet
 from qcs.models.network import CrossSimilarityNetwork
 from qcs.models.original import BILINEAR
@@ -23,13 +23,13 @@ from qcs.models.weights import find_weights, save_model
 
 @dataclass(frozen=True)
 class Conversion:
-    """What `convert_checkpoint` did.
+    """Result of `convert_checkpoint`.
 
     Attributes:
         path: The file written.
         name: The network it is for.
-        loaded: What became of every entry of the checkpoint.
-        golden: Logits (2, classes) of the written network for the golden input, as they stand in the file.
+        loaded: Counts of the entries of the checkpoint, by what was done with them.
+        golden: Logits (2, classes) of the written network for the golden input, as in the file.
     """
 
     path: Path
@@ -42,13 +42,13 @@ def convert_checkpoint(source: str | Path, name: str | None = None, output: str 
     """Write a checkpoint of the original implementation as a weights file of this library.
 
     Every entry of the checkpoint fills one of the network's or is dropped for a stated reason; anything left over or
-    missing is an error. The file is written under a temporary name and read back: its tensors must be those of the
-    checkpoint bit by bit, and its network must give the logits of one filled from the checkpoint itself.
+    missing is an error. The file is written under a temporary name and read back: its tensors must equal those of the
+    checkpoint bit by bit, and its network must give the same logits as one filled from the checkpoint itself.
 
     Args:
         source: The checkpoint, see `load_checkpoint`.
-        name: The network with its tag, as `"qcs_ir50.raf_db"`; `"ir50"` for the backbone alone, wherever it lies.
-        output: The `.safetensors` file to write; by default named after the network, in the working folder.
+        name: The network with its tag, such as `"qcs_ir50.raf_db"`; `"ir50"` for the backbone alone.
+        output: The `.safetensors` file to write; None names it after the network, in the current folder.
 
     Returns:
         The counts, and the golden logits that the file states under `info["golden"]`.
@@ -83,12 +83,12 @@ def convert_checkpoint(source: str | Path, name: str | None = None, output: str 
 
 
 def _checked_name(name: str | None, entries: Entries) -> str:
-    """The name, if it leaves nothing open."""
+    """Return the name after checking that it determines the network."""
     architecture, _, tag = (name or "").partition(".")
     if name is None or (not tag and len(list_models(f"{architecture}.*", tags=True)) > 1):
         names = fitting_names(entries)
         raise InputError(
-            f"say which network {entries.where} is of (--to NAME, with its tag): "
+            f"state the network of {entries.where} (--to NAME, with its tag): "
             + (f"its shapes are those of {' or '.join(names)}" if names else "its shapes are those of none")
             + ", and the tag fixes residual stream, dropout and class order, which weights do not show"
         )
@@ -98,38 +98,32 @@ def _checked_name(name: str | None, entries: Entries) -> str:
 
 
 def _network(name: str, state: Mapping[str, Tensor], where: str) -> nn.Module:
-    """The network with fresh weights; what the name leaves open is as in the state dict."""
+    """Create the network, with the number of classes of the state dict where the name fixes none."""
     model = create_model(name)
     if isinstance(model, IRNet):
         model.reset_classifier(0)
-        said: Any = model
-        said.model_args = {"num_classes": 0}
-        said.pretrained_cfg = {**said.pretrained_cfg, "num_classes": 0, "tag": ""}  # its tag says that it is untrained
+        backbone: Any = model
+        backbone.model_args = {"num_classes": 0}
+        backbone.pretrained_cfg = {**backbone.pretrained_cfg, "num_classes": 0, "tag": ""}  # its tag is "untrained"
     elif isinstance(model, CrossSimilarityNetwork) and "label_names" not in model.pretrained_cfg:
         model.reset_classifier(num_classes_in(state, where))
     return model
 
 
 def _golden(model: nn.Module, where: str) -> list[list[float]]:
-    """Golden logits of a network as plain numbers."""
-    logits = golden_logits(model, *_image(model))
+    """Return the golden logits of a network as plain numbers."""
+    logits = golden_logits(model, *image_size(model))
     if not logits.isfinite().all():
-        raise InputError(f"the weights in {where} are damaged: they answer the golden input with NaN or infinity")
+        raise InputError(f"the weights in {where} are corrupt: their logits for the golden input are NaN or infinite")
     numbers: list[list[float]] = logits.tolist()
     return numbers
 
 
-def _image(model: Any) -> tuple[int, int]:
-    """Channels and side in pixels of a network's images."""
-    channels, side, _ = model.pretrained_cfg["input_size"]
-    return channels, side
-
-
 def _verify(path: Path, state: Mapping[str, Tensor], golden: list[list[float]]) -> None:
-    """Read a written file back: every tensor is that of the checkpoint, and the network answers as before."""
+    """Read a written file back and check that every tensor equals the checkpoint's and the logits are the same."""
     model = load_model(path)
     for key, value in model.state_dict().items():
         source = state[key] if key in state else state[IR_BACKBONE + key]
         if not torch.equal(value, source.to(value.dtype)):
-            raise OSError(f"{path} does not read back as it was written, from {key} on")
-    check_golden(model, golden, *_image(model))
+            raise OSError(f"{path} does not read back as it was written: {key} differs")
+    check_golden(model, golden, *image_size(model))

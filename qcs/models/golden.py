@@ -1,20 +1,21 @@
-"""Images that every machine can draw alike, and a network's answers to them: proof that weights arrived whole."""
+"""Images that every machine computes alike, and a network's logits for them, which verify its weights."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from qcs.errors import InputError
 
-GOLDEN_INPUT = "waves"  # the name under which files refer to `golden_images`
+GOLDEN_INPUT = "waves"  # the name of `golden_images` in files
 COUNT = 2
 
 
 def golden_images(channels: int, side: int) -> Tensor:
-    """The named input `"waves"`: two normalised images (2, channels, side, side), values in [-2, 2].
+    """Return the named input `"waves"`: two normalized images (2, channels, side, side), values in [-2, 2].
 
     Plane waves in closed form, computed in float64 and rounded once: no random numbers, no image files.
 
@@ -35,8 +36,14 @@ def golden_images(channels: int, side: int) -> Tensor:
     return waves.float()
 
 
+def image_size(model: Any) -> tuple[int, int]:
+    """Return the channels of a network's images and their side in pixels."""
+    channels, side, _ = model.pretrained_cfg["input_size"]
+    return channels, side
+
+
 def golden_logits(model: nn.Module, channels: int, side: int) -> Tensor:
-    """Logits (2, classes) of a network in evaluation mode for `golden_images`, in float32 on the CPU."""
+    """Return the logits (2, classes) of a network in evaluation mode for `golden_images`, in float32 on the CPU."""
     training = model.training
     weight = next(model.parameters())
     try:
@@ -49,7 +56,7 @@ def golden_logits(model: nn.Module, channels: int, side: int) -> Tensor:
 
 
 def check_golden(model: nn.Module, expected: Sequence[Sequence[float]], channels: int, side: int) -> float:
-    """Largest difference of a network's golden logits from the expected ones.
+    """Return the largest difference of a network's golden logits from the expected ones.
 
     Args:
         model: The network.
@@ -58,7 +65,7 @@ def check_golden(model: nn.Module, expected: Sequence[Sequence[float]], channels
         side: Side of its images in pixels.
 
     Raises:
-        InputError: If they differ by more than rounding: the weights or the code are not those that wrote them.
+        InputError: If they differ by more than rounding: other weights or other code wrote them.
     """
     wanted, got = torch.tensor(expected), golden_logits(model, channels, side)
     if got.shape != wanted.shape:

@@ -1,7 +1,7 @@
-"""The state-dict layout of the original implementation's checkpoints, in terms of ours.
+"""The state-dict layout of the original implementation's checkpoints, translated to ours.
 
-Also that of the face-recognition network IR-50, which the original's backbone was cut from: by itself or as part of
-any checkpoint, its units numbered in one sequence (`body.N`) or by stage (`body1.N` to `body3.N`).
+Also that of the face-recognition network IR-50, the source of the original's backbone: by itself or as part of any
+checkpoint, its units numbered in one sequence (`body.N`) or by stage (`body1.N` to `body3.N`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from qcs.errors import InputError
 IR50_DEPTHS = (3, 4, 14)
 BILINEAR = "bilinear-pooling head that only DCS for AffectNet-8 holds, unused"
 
-# Entries that no output and no gradient of the original networks uses, by what they are.
+# Entries that no output and no gradient of the original networks depends on, by what they are.
 DEAD = {
     "head of the face-recognition network, unused": r"ir_back\.output_layer\.",
     "fourth stage of the face-recognition network, unused": r"ir_back\.body(\.2[123]|4\.[012])\.",
@@ -28,7 +28,7 @@ DEAD = {
 
 
 def _stage(unit: re.Match[str]) -> str:
-    """Stage and unit, in our names, of a unit of the single sequence; other units keep their name."""
+    """Return stage and unit, in our names, of a unit of the single sequence; other units keep their name."""
     number = int(unit[1])
     for stage, depth in enumerate(IR50_DEPTHS):
         if number < depth:
@@ -37,7 +37,7 @@ def _stage(unit: re.Match[str]) -> str:
     return unit[0]
 
 
-# Applied in order, each to what the ones before made of the key.
+# Applied in order, each to the result of the ones before.
 RENAMES = (
     (r"^ir_back\.", "backbone.model."),
     (r"\.input_layer\.0\.", ".stem.conv."),
@@ -66,22 +66,22 @@ RENAMES = (
 
 
 def is_original(keys: Iterable[str]) -> bool:
-    """Whether state-dict keys are those of an original checkpoint, or an IR-50 in its layout is among them."""
+    """Return whether state-dict keys are those of an original checkpoint, or contain an IR-50 in its layout."""
     keys = list(keys)
     return any(key.startswith(("VIT_base.", "ir_back.")) for key in keys) or _backbone_prefix(keys) is not None
 
 
 def from_original(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """State dict in our layout, and how many dead entries were left out of it, by what they are.
+    """Translate a state dict to our layout, and count the unused entries left out, by what they are.
 
     Args:
         state: State dict of an original checkpoint, or one that holds an IR-50 in its layout.
 
     Returns:
-        The live entries under our names, where a key the original does not have keeps its name; and the counts.
+        The entries under our names, where keys that the original does not have are unchanged; and the counts.
 
     Raises:
-        InputError: If two entries come to one name.
+        InputError: If two entries get the same name.
 
     Example:
         >>> import torch
@@ -100,7 +100,7 @@ def from_original(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[
             dropped[reason] = dropped.get(reason, 0) + 1
         elif (name := rename(key)) in live:
             raise InputError(
-                f"two entries of the checkpoint are one of ours, {name}: its backbone is named in two ways"
+                f"two entries of the checkpoint translate to {name}: its backbone is stored under two names"
             )
         else:
             live[name] = value
@@ -108,14 +108,14 @@ def from_original(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[
 
 
 def rename(key: str) -> str:
-    """Our name of an original key."""
+    """Return our name of an original key."""
     for pattern, replacement in RENAMES:
         key = re.sub(pattern, replacement, key)
     return key
 
 
 def _backbone_prefix(keys: Iterable[str]) -> str | None:
-    """What stands before the names of the one IR-50 among the keys, nothing if it is by itself; None for none."""
+    """Return the prefix of the one IR-50 among the keys, empty if it is by itself; None without one."""
     units = (re.match(r"(.*\.)?body[123]?\.\d+\.res_layer\.\d\.", key) for key in keys)
     prefixes = {unit[1] or "" for unit in units if unit}
     return prefixes.pop() if len(prefixes) == 1 else None

@@ -1,4 +1,4 @@
-"""What the registered networks cost and which weights there are for them, in numbers."""
+"""Size, cost and weights of the registered networks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qcs.models.zoo import REPORTED_ACCURACY
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """One line about a network.
+    """Summary of a network.
 
     Attributes:
         name: `architecture.tag`.
@@ -27,9 +27,9 @@ class ModelSummary:
         inference: Parameters at inference, without the cross part.
         gmacs: Multiply-adds of its convolutions and matrix products for one image at inference, in 10⁹.
         input_size: Channels, height and width of its images, in pixels.
-        classes: Class names that the name fixes.
+        classes: Class names of the tag; empty if it has none.
         weights: `"embedded"`, the Hub repository, or None.
-        accuracy: Test accuracy that the paper reports for its own weights of the name, in [0, 1]; None for none.
+        accuracy: Test accuracy that the paper reports for its own weights of the name, in [0, 1]; None without one.
     """
 
     name: str
@@ -43,10 +43,8 @@ class ModelSummary:
 
 
 def describe_models(pattern: str = "*") -> list[ModelSummary]:
-    """Summaries of the networks whose `architecture.tag` matches a shell-style pattern; nothing is allocated."""
-    architectures = set(list_models(pattern))
-    names = {*list_models(pattern, tags=True), *(n for n in list_models(tags=True) if n.split(".")[0] in architectures)}
-    return [_describe(name) for name in sorted(names)]
+    """Return summaries of the networks whose name matches a shell-style pattern; no parameters are allocated."""
+    return [_describe(name) for name in list_models(pattern, tags=True)]
 
 
 def _describe(name: str) -> ModelSummary:
@@ -67,7 +65,7 @@ def _describe(name: str) -> ModelSummary:
 
 
 def gmacs(model: nn.Module, input_size: tuple[int, int, int]) -> float:
-    """Multiply-adds of one image's forward pass in 10⁹, those of convolutions and matrix products.
+    """Return the multiply-adds of the forward pass of one image, of convolutions and matrix products, in 10⁹.
 
     Args:
         model: The network, in evaluation mode; only its shapes are used, nothing is computed.
@@ -81,7 +79,7 @@ def gmacs(model: nn.Module, input_size: tuple[int, int, int]) -> float:
         >>> round(gmacs(model, (3, 224, 224)), 2)
         1.81
     """
-    # On the meta device attention is made of matrix products, which are counted; the processor's fused kernel is not.
+    # On the meta device attention is made of matrix products, which are counted; the fused kernel of the CPU is not.
     image = torch.empty(1, *input_size, device="meta")
     shapes = {name: value.to("meta") for name, value in (*model.named_parameters(), *model.named_buffers())}
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

@@ -1,4 +1,4 @@
-"""What a repository holds for a network, and writing it: all that is needed to use the weights and to trust them."""
+"""Writing the files of a repository: everything needed to use the weights and to verify them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qcs.errors import InputError
 from qcs.files import replacing, sha256, writing
 from qcs.models._hub import CONFIG, OURS, WEIGHTS
 from qcs.models.factory import create_model, load_model
-from qcs.models.golden import GOLDEN_INPUT, check_golden, golden_logits
+from qcs.models.golden import GOLDEN_INPUT, check_golden, golden_logits, image_size
 from qcs.models.network import CrossSimilarityNetwork
 from qcs.models.weights import WEIGHT_SOURCES
 from qcs.publish.card import model_card
@@ -38,8 +38,8 @@ class Publication:
     Attributes:
         repository: `ORG/NAME`.
         model: The network, in evaluation mode.
-        record: Its weights and what is known of them.
-        license: The license that its owner gives it; None if it is not stated.
+        record: Its weights, and what the files of the run state about them.
+        license: The license of the weights; None if it is not stated.
     """
 
     repository: str
@@ -49,11 +49,15 @@ class Publication:
 
     @classmethod
     def of(cls, source: str | Path, repository: str, license: str | None = None) -> Publication:
-        """The best weights of a run, or a weights file, to be published under a name.
+        """Read the weights to publish under a name.
+
+        Args:
+            source: What names the weights, see `qcs.models.find_weights`; a run folder also gives the results.
+            repository: `ORG/NAME`.
+            license: The license of the weights; None takes the one they state.
 
         Raises:
-            InputError: If there are no weights, they are damaged, or not those that the golden logits beside them
-                are of.
+            InputError: If there are no weights, they are corrupt, or they do not give their golden logits.
         """
         record = read_record(source)
         model = load_model(record.weights)
@@ -63,7 +67,7 @@ class Publication:
 
 
 def write_repository(publication: Publication, folder: Path) -> None:
-    """Write a repository's files into a new folder, which appears whole or not at all, and prove that they load.
+    """Write the files of a repository into a new folder, complete or not at all, and check that they load.
 
     Args:
         publication: What to publish.
@@ -82,7 +86,7 @@ def write_repository(publication: Publication, folder: Path) -> None:
 
 
 def check_repository(folder: Path) -> float:
-    """Load the network from a repository's folder and compare its answers with those written there.
+    """Load the network from the folder of a repository and compare its logits with the golden logits there.
 
     Args:
         folder: The folder, from `qcs push --dry-run` or downloaded.
@@ -91,14 +95,14 @@ def check_repository(folder: Path) -> float:
         The largest difference of the logits.
 
     Raises:
-        InputError: If the files do not belong together or are damaged.
+        InputError: If the files do not belong together or are corrupt.
     """
     model = create_model(f"local-dir:{folder}", pretrained=True)
     return check_golden(model, read_golden(folder / GOLDEN).tolist(), *image_size(model))
 
 
 def read_golden(path: Path) -> Tensor:
-    """Golden logits (2, classes) of a repository.
+    """Return the golden logits (2, classes) of a repository.
 
     Raises:
         InputError: If the file is for an input that this version does not know.
@@ -108,12 +112,6 @@ def read_golden(path: Path) -> Tensor:
     if named != GOLDEN_INPUT:
         raise InputError(f"{path} is for the input {named!r}, this version knows {GOLDEN_INPUT!r}")
     return load_file(path)["logits"]
-
-
-def image_size(model: Any) -> tuple[int, int]:
-    """Channels and side in pixels of a network's images."""
-    channels, side, _ = model.pretrained_cfg["input_size"]
-    return channels, side
 
 
 def _write_files(publication: Publication, folder: Path) -> None:
@@ -133,7 +131,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _config(publication: Publication, sums: dict[str, str]) -> dict[str, Any]:
-    """The configuration of a repository: timm's, with this library's own section."""
+    """Return the configuration of a repository: timm's, with a section of this library."""
     model, record = publication.model, publication.record
     elsewhere = (*WEIGHT_SOURCES, "architecture", "num_classes", "label_names", "license")
     cfg = {key: value for key, value in model.pretrained_cfg.items() if key not in elsewhere}
@@ -166,7 +164,7 @@ def _score(result: Evaluation) -> dict[str, Any]:
 
 
 def _preprocessor(model: CrossSimilarityNetwork) -> dict[str, Any]:
-    """How images are prepared, in the words of Hugging Face's image processors."""
+    """Return the preprocessing under the names of Hugging Face's image processors."""
     data = resolve_model_data_config(model)
     channels, *size = data["input_size"]
     height, width = (round(side / data["crop_pct"]) for side in size)

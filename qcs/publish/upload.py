@@ -1,4 +1,4 @@
-"""Publishing a network on the Hub, or writing what would be published."""
+"""Uploading a network to the Hub."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def push(
     """Publish the best weights of a run, or a weights file, in one commit.
 
     Args:
-        source: Run folder or weights file.
-        repository: `ORG/NAME` on the Hub; it is made if there is none.
-        private: Make a new repository private; one that exists stays as it is.
-        revision: Branch to commit to; it is made if there is none. None takes the main one.
-        license: License of the weights, by its identifier on the Hub, as `"mit"`.
+        source: What names the weights, see `qcs.models.find_weights`; a run folder also gives the results.
+        repository: `ORG/NAME` on the Hub; it is created if it does not exist.
+        private: Make a new repository private; an existing one stays as it is.
+        revision: Branch to commit to; it is created if it does not exist. None takes the main one.
+        license: License of the weights, by its identifier on the Hub: `"mit"`.
 
     Returns:
-        Address of the commit.
+        The URL of the commit.
 
     Raises:
-        InputError: If there is nothing to publish, or no permission to.
+        InputError: If there are no weights, or the token does not permit it.
         OSError: If the Hub cannot be reached; the repository is then unchanged.
     """
     check_name(repository)
@@ -51,7 +51,7 @@ def push(
             attempt(
                 lambda: api.create_branch(repository, branch=branch, exist_ok=True), f"make {revision} of {repository}"
             )
-        # Repeating it does no harm: the client leaves out files that the repository has already.
+        # Safe to repeat: the client skips files that the repository has already.
         commit = attempt(
             lambda: api.upload_folder(
                 repo_id=repository,
@@ -65,14 +65,14 @@ def push(
 
 
 def check_name(repository: str) -> None:
-    """That a repository's name is one, with its owner.
+    """Check that the name of a repository is valid and has an owner.
 
     Raises:
-        InputError: If it is not.
+        InputError: If it is not `ORG/NAME`.
     """
     try:
         validate_repo_id(repository)
     except HFValidationError as error:
         raise InputError(f"expected a repository as ORG/NAME, got {repository!r}") from error
     if "/" not in repository:
-        raise InputError(f"expected a repository as ORG/NAME, got {repository!r}: whose is it?")
+        raise InputError(f"expected a repository as ORG/NAME, got {repository!r}: the owner is missing")

@@ -114,7 +114,7 @@ def test_model_keeps_its_dtype(state: State) -> None:
     assert same(model, {k: v.double() if v.is_floating_point() else v for k, v in state.items()})
 
 
-class Stranger:
+class Unknown:
     """An object whose class the loader must not need."""
 
     def __init__(self) -> None:
@@ -123,7 +123,7 @@ class Stranger:
 
 @pytest.mark.parametrize(
     "beside",
-    [Stranger(), Stranger, argparse.Namespace(lr=0.1), np.float64(0.9), np.arange(3), Path("log"), {1: {Stranger()}}],
+    [Unknown(), Unknown, argparse.Namespace(lr=0.1), np.float64(0.9), np.arange(3), Path("log"), {1: {Unknown()}}],
     ids=lambda x: type(x).__name__,
 )
 def test_foreign_objects_beside_the_weights_do_no_harm(state: State, tmp_path: Path, beside: Any) -> None:
@@ -145,7 +145,7 @@ def truncated(save: Callable[[Any, Path], None]) -> Callable[[Path], object]:
     return write
 
 
-DAMAGED: dict[str, tuple[Callable[[Path], object], str]] = {
+CORRUPT: dict[str, tuple[Callable[[Path], object], str]] = {
     "text.pth": (lambda path: path.write_text("these are no weights"), "not a readable weights file"),
     "empty.pth": (lambda path: path.write_bytes(b""), "not a readable weights file"),
     "truncated.pth": (truncated(torch.save), "not a readable weights file"),
@@ -164,7 +164,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize(("name", "write", "message"), [(k, *v) for k, v in DAMAGED.items()], ids=DAMAGED)
+@pytest.mark.parametrize(("name", "write", "message"), [(k, *v) for k, v in CORRUPT.items()], ids=CORRUPT)
 def test_files_without_weights_are_refused_in_one_line(
     tmp_path: Path, name: str, write: Callable[[Path], object], message: str
 ) -> None:

@@ -80,7 +80,7 @@ def test_a_converted_file_holds_the_weights_the_configuration_and_the_counts(fol
     assert info["converted_from"] == "checkpoint.pth"
 
 
-def test_the_golden_logits_stand_in_the_file_and_the_network_gives_them(folder: Path) -> None:
+def test_the_golden_logits_are_in_the_file_and_the_network_gives_them(folder: Path) -> None:
     write_original(nano(), folder / "checkpoint.pth")
     done = convert_checkpoint("checkpoint.pth", "qcs_nano")
     golden = read_config(done.path)["info"]["golden"]
@@ -197,11 +197,11 @@ def test_a_converted_ir50_starts_networks_and_is_an_ordinary_timm_model(folder: 
     [
         (
             None,
-            r"say which network checkpoint.pth is of \(--to NAME, .*\): its shapes are those of qcs_nano, and the tag",
+            r"state the network of checkpoint.pth \(--to NAME, .*\): its shapes are those of qcs_nano, and the tag",
         ),
         (
             "qcs_ir50",
-            r"say which network checkpoint.pth is of \(--to NAME, .*\): its shapes are those of qcs_nano, and",
+            r"state the network of checkpoint.pth \(--to NAME, .*\): its shapes are those of qcs_nano, and",
         ),
         ("qcs_nan", r"unknown model 'qcs_nan'; did you mean qcs_nano"),
         ("qcs_ir50.rafdb", r"unknown tag 'rafdb' of qcs_ir50; expected one of raf_db, "),
@@ -234,7 +234,7 @@ def test_without_a_name_the_names_that_fit_are_listed(folder: Path, schema: str,
 
 
 @pytest.mark.parametrize("rename", [str, flat_name], ids=["body1-3.N", "body.N"])
-def test_a_backbone_without_a_name_is_recognised(folder: Path, rename: Callable[[str], str]) -> None:
+def test_a_backbone_without_a_name_is_recognized(folder: Path, rename: Callable[[str], str]) -> None:
     torch.save({rename(k): v for k, v in fake("qcs_raf_db").items() if k.startswith("ir_back.")}, folder / "ir50.pth")
     with pytest.raises(InputError, match=r"its shapes are those of ir50, and"):
         convert_checkpoint("ir50.pth")
@@ -273,14 +273,14 @@ def test_existing_and_strange_outputs_are_refused(folder: Path) -> None:
 def test_a_file_that_does_not_read_back_is_not_left_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_original(nano(), folder / "checkpoint.pth")
 
-    def damaged(path: Path) -> CrossSimilarityNetwork:
+    def corrupted(path: Path) -> CrossSimilarityNetwork:
         model = qcs.load_model(path)
         with torch.no_grad():
             model.tokens.reduce[0].bias[0].mul_(1.0001).add_(1e-6)
         return model
 
-    monkeypatch.setattr(convert_module, "load_model", damaged)
-    with pytest.raises(OSError, match=r"does not read back as it was written, from tokens.reduce.0.bias on"):
+    monkeypatch.setattr(convert_module, "load_model", corrupted)
+    with pytest.raises(OSError, match=r"does not read back as it was written: tokens.reduce.0.bias differs"):
         convert_checkpoint("checkpoint.pth", "qcs_nano")
     assert written(folder) == {"checkpoint.pth"}
 
@@ -289,7 +289,7 @@ def test_weights_that_answer_with_nan_are_refused(folder: Path) -> None:
     state = nano()
     state["conv1.bias"][0] = math.nan
     torch.save(state, folder / "checkpoint.pth")
-    with pytest.raises(InputError, match=r"the weights in checkpoint.pth are damaged: .* NaN or infinity"):
+    with pytest.raises(InputError, match=r"the weights in checkpoint.pth are corrupt: .* NaN or infinite"):
         convert_checkpoint("checkpoint.pth", "qcs_nano")
     assert written(folder) == {"checkpoint.pth"}
 

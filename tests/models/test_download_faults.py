@@ -278,7 +278,9 @@ def test_wrong_files_are_refused_and_the_right_ones_still_come(
     assert load()(FACES).shape == (2, 7)
 
 
-def test_damage_on_the_way_is_taken_out_of_the_cache(published: LocalHub, files: dict[str, bytes], cache: Path) -> None:
+def test_corrupt_downloads_are_removed_from_the_cache(
+    published: LocalHub, files: dict[str, bytes], cache: Path
+) -> None:
     load()
     (blob,) = (path for path in cache.rglob("blobs/*") if path.stat().st_size == len(files["model.safetensors"]))
     blob.write_bytes(other_weights(files)["model.safetensors"])

@@ -1,4 +1,4 @@
-"""The weights in the package: whole, small, known, used without a network, and told about as they are."""
+"""The weights in the package: whole, small, listed, used without a network, and described as they are."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def test_they_are_found_by_name_and_answer_as_when_they_were_measured(
 
 
 @embedded
-def test_what_they_say_of_themselves_names_no_machine(path: Path) -> None:
-    told = read_config(path)["info"]["trained_with"]
-    assert told["data"].endswith(".npz")
-    assert "/" not in json.dumps(told)
+def test_their_metadata_names_no_machine(path: Path) -> None:
+    settings = read_config(path)["info"]["trained_with"]
+    assert settings["data"].endswith(".npz")
+    assert "/" not in json.dumps(settings)
 
 
 @embedded

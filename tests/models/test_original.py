@@ -115,7 +115,7 @@ def test_the_fourth_stage_of_a_whole_ir50_is_left_out(units: tuple[str, ...]) ->
 
 
 def test_an_entry_in_both_namings_is_refused() -> None:
-    with pytest.raises(InputError, match=r"two entries of the checkpoint are one of ours, backbone.model.stages.0.0."):
+    with pytest.raises(InputError, match=r"two entries of the checkpoint translate to backbone.model.stages.0.0."):
         from_original(entries(SPLIT) | entries(FLAT))
 
 

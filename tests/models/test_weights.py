@@ -16,7 +16,7 @@ import qcs
 import qcs.models.weights as weights_module
 from qcs.errors import InputError
 from qcs.models import CrossSimilarityNetwork, load_model, save_model
-from qcs.models.weights import NESTED, SOURCES, read_class_names, read_config
+from qcs.models.weights import NESTED, WEIGHT_SOURCES, read_class_names, read_config
 
 FACES = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
 
@@ -87,7 +87,7 @@ def test_file_cannot_have_other_weights_loaded(tmp_path: Path) -> None:
     model = build()
     model.pretrained_cfg |= {"url": "https://example.org/other.pth", "hf_hub_id": "other/weights", "custom_load": True}
     again = load_model(save_model(model, tmp_path / "model.safetensors"))
-    assert not any(again.pretrained_cfg.get(source) for source in SOURCES)
+    assert not any(again.pretrained_cfg.get(source) for source in WEIGHT_SOURCES)
 
 
 def test_file_can_be_read_by_whom_any_new_file_can(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ UNREADABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     **{
         f"metadata {text}": (
             lambda path, text=text: save_file({"weight": torch.zeros(2)}, path, metadata={"qcs": text}),
-            "says damaged things of itself",
+            "has corrupt metadata",
         )
         for text in ("{", "[]", "{}", '{"architecture": "qcs_nano", "model_args": 3}')
     },
@@ -209,7 +209,7 @@ def restated(path: Path, **changes: Any) -> Path:
             {"model_args": {"backbone_args": {"pretrained_cfg_overlay": {"file": "/etc/passwd"}}}},
             "names other weights in its backbone_args, which is refused",
         ),
-        ({"model_args": {"embed_dim": "x"}}, "says damaged things of itself"),
+        ({"model_args": {"embed_dim": "x"}}, "has corrupt metadata"),
     ],
 )
 def test_a_file_cannot_have_anything_but_itself_loaded(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

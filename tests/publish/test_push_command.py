@@ -57,7 +57,11 @@ def test_push_prints_where_it_published(run: Run, hub: LocalHub) -> None:
 
 WRONG = {
     "no weights": (("nothing", "me/faces"), None, "no weights found for 'nothing': .*"),
-    "name": (("weights.safetensors", "faces"), None, "expected a repository as ORG/NAME, got 'faces': whose is it\\?"),
+    "name": (
+        ("weights.safetensors", "faces"),
+        None,
+        "expected a repository as ORG/NAME, got 'faces': the owner is missing",
+    ),
     "folder in use": (
         ("weights.safetensors", "me/faces", "--dry-run", "."),
         None,

@@ -176,7 +176,7 @@ def test_folder_that_cannot_be_finished_does_not_appear(tmp_path: Path, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["weights.safetensors"]
 
 
-def test_damaged_files_of_a_run_are_refused(run: Path, tmp_path: Path) -> None:
+def test_corrupt_files_of_a_run_are_refused(run: Path, tmp_path: Path) -> None:
     for name in ("best.safetensors", "config.json"):
         (tmp_path / name).write_bytes((run / name).read_bytes())
     assert read_record(tmp_path).scores == {}
