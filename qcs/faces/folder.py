@@ -1,4 +1,4 @@
-"""All faces of a folder of pictures, aligned into another one: in parallel, and resumable."""
+"""Align all faces of a folder of pictures into another folder, in parallel and resumable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from qcs.data.dataset import open_image
-from qcs.errors import InputError
+from qcs.errors import InputError, check_choice
 from qcs.faces.align_log import NAME, AlignLog
 from qcs.faces.alignment import DEFAULT, SIDE, align, template
 from qcs.faces.face import Face, FaceDetector
@@ -32,20 +32,20 @@ from qcs.faces.mtcnn import MTCNN
 
 WHICH = ("best", "all")
 
-CHUNK = 8  # pictures handed to a process at a time
+CHUNK = 8  # pictures sent to a process at a time
 
 
 @dataclass(frozen=True)
 class Aligned:
-    """What an alignment came to, in pictures.
+    """Counts of an alignment.
 
     Attributes:
-        pictures: In the folder.
-        before: Of these, done by an earlier run.
-        aligned: With at least one face.
-        faces: Cut out of those.
-        without: Without a face.
-        unreadable: That could not be read.
+        pictures: Pictures in the folder.
+        before: Pictures that an earlier run finished.
+        aligned: Pictures with at least one face.
+        faces: Faces cropped from them.
+        without: Pictures without a face.
+        unreadable: Unreadable pictures.
     """
 
     pictures: int
@@ -73,17 +73,17 @@ def align_folder(
     detector: Callable[[], FaceDetector] = MTCNN,
     console: Console | None = None,
 ) -> Aligned:
-    """Aligns the faces of every picture below a folder into another, which gets the same tree of folders.
+    """Align the faces of every picture below a folder into another folder with the same tree.
 
     A face has the name of its picture; with `faces="all"` the largest face of `a.jpg` is `a_1.jpg`, the next `a_2.jpg`.
-    `align.jsonl` in the target says what became of each picture and why it was skipped. A run that was stopped, at
-    whatever moment, goes on where it was when it is started again.
+    `align.jsonl` in the target records the faces of each picture or why it was skipped. An interrupted run resumes
+    when it is started again.
 
     Args:
-        source: The folder of pictures.
-        target: The folder of faces, made where it is missing.
+        source: Folder of pictures.
+        target: Folder of faces; created if missing.
         size: Side of the faces in pixels.
-        crop: Where in the frame the landmarks go, see `qcs.faces.template`.
+        crop: Crop template, see `qcs.faces.template`.
         faces: `"best"`, the largest face of a picture, or `"all"`.
         workers: Processes that work at the same time; 1 works in this one.
         detector: Makes the detector, in each process one.
@@ -98,8 +98,7 @@ def align_folder(
         OSError: If a face or the log cannot be written.
     """
     template(crop, size)
-    if faces not in WHICH:
-        raise InputError(f"unknown choice of faces {faces!r}; expected {' or '.join(WHICH)}")
+    check_choice("faces", faces, WHICH)
     if workers < 1:
         raise InputError(f"workers is {workers}; expected at least 1")
     source, target = Path(source), Path(target)
@@ -130,7 +129,7 @@ def align_folder(
 
 
 class _Aligner:
-    """From the path of a picture to faces on disk and the record of it."""
+    """Align the faces of a picture, write them and return its record."""
 
     def __init__(
         self, source: Path, target: Path, size: int, crop: str, faces: str, detector: Callable[[], FaceDetector]
@@ -140,7 +139,7 @@ class _Aligner:
 
     @cached_property
     def detector(self) -> FaceDetector:
-        """Made in the process that uses it."""
+        """Detector of this process."""
         return self.make_detector()
 
     def __call__(self, path: str) -> dict[str, Any]:
@@ -153,7 +152,7 @@ class _Aligner:
             return {"path": path, "skipped": "no face"}
         try:
             return self._cut_out(image, found, path)
-        except InputError as error:  # landmarks that no face has
+        except InputError as error:  # the landmarks are not those of a face
             return {"path": path, "skipped": str(error)}
 
     def _cut_out(self, image: Image.Image, found: Sequence[Face], path: str) -> dict[str, Any]:
@@ -191,15 +190,15 @@ def _outcomes(aligner: _Aligner, paths: list[str], workers: int) -> Iterator[dic
     if workers == 1 or not paths:
         yield from map(aligner, paths)
         return
-    # A forked process would inherit the locks of this one's threads, but not the threads.
+    # A forked process would inherit the locks held by threads, but not the threads.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(paths)), context, _start, (aligner,))
     try:
         yield from pool.map(_align, paths, chunksize=CHUNK)
     except BrokenProcessPool as error:
         raise InputError(
-            "a process that aligns faces was killed, perhaps for want of memory; run the command again to go on, "
-            "with fewer workers"
+            "a worker process was killed, perhaps by a lack of memory; run the command again with fewer workers to "
+            "continue"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
@@ -209,7 +208,7 @@ _mine: _Aligner
 
 
 def _start(aligner: _Aligner) -> None:
-    """In a new process, which leaves it to the main one to be interrupted, and ends when that one is killed."""
+    """Initialize a worker: ignore Ctrl-C, which the main process handles, and end with the main process."""
     global _mine
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _mine = aligner

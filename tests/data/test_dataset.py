@@ -76,7 +76,7 @@ def test_copies_share_the_pixels_and_leave_the_original_alone() -> None:
     assert (len(data), data.transform, data.classes) == (6, None, ("happy", "contempt", "anger"))
 
 
-def test_relabelling_goes_by_name_and_drops_what_the_target_lacks() -> None:
+def test_relabeling_goes_by_name_and_drops_what_the_target_lacks() -> None:
     data = faces().with_classes(["Anger", "fear", "Happiness"])
     assert data.classes == ("anger", "fear", "happy")
     assert data.labels.tolist() == [2, 0, 0, 0]
@@ -113,7 +113,7 @@ def test_soft_targets_follow_their_classes_by_name_and_stay_shares() -> None:
     assert several.soft is not None and np.allclose(several.soft, [[1, 0.001]] * 4)  # no shares, so left alone
 
 
-def test_relabelling_to_foreign_classes_names_both_lists() -> None:
+def test_relabeling_to_foreign_classes_names_both_lists() -> None:
     with pytest.raises(InputError, match=r"happy, contempt, anger; wanted cat, dog"):
         faces().with_classes(["cat", "dog"])
 
@@ -199,7 +199,7 @@ def _truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
 
 
-DAMAGE: dict[str, Callable[[Path], object]] = {
+CORRUPTION: dict[str, Callable[[Path], object]] = {
     "missing": lambda path: None,
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_text("no image\nat all"),
@@ -209,11 +209,11 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("corruption", CORRUPTION)
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_a_file_that_cannot_be_used_is_named_in_one_line(tmp_path: Path, damage: str, suffix: str) -> None:
+def test_a_file_that_cannot_be_used_is_named_in_one_line(tmp_path: Path, corruption: str, suffix: str) -> None:
     path = tmp_path / f"broken.{suffix}"
-    DAMAGE[damage](path)
+    CORRUPTION[corruption](path)
     with pytest.raises(InputError, match=r"cannot read image .*broken.*; replace the file or leave it out") as caught:
         LabeledImages([path], [0], ["happy"])[0]
     assert "\n" not in str(caught.value)

@@ -130,7 +130,7 @@ WRONG: dict[str, tuple[str, Changes, str]] = {
         r"annotation .*4_exp\.npy does not hold a single label code: int64 of shape \(2,\); "
         r"replace it, or remove it and its image",
     ),
-    "affectnet8 damaged annotation": (
+    "affectnet8 corrupt annotation": (
         "affectnet8 annotations",
         {"val_set/annotations/4_exp.npy": b"no array"},
         r"annotation .*4_exp\.npy does not hold a single label code: ",
@@ -254,7 +254,7 @@ def test_a_list_whose_name_does_not_tell_where_it_counts_from_is_not_guessed(tmp
         read(path, format="raf_db")
 
 
-def test_an_unknown_format_is_told_the_known_ones(tmp_path: Path) -> None:
+def test_an_unknown_format_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="format must be one of raf_db, ferplus, fer2013"):
         read(grow(tmp_path, "raf_db"), format="rafdb")
 

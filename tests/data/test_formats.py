@@ -87,7 +87,7 @@ CONTENT: dict[str, dict[str, list[tuple[str, str]]]] = {
         "test": [("fer0000004.png", "fear")],
     },
 }
-NAMED_ONLY = {  # told apart from others by the format's name alone
+NAMED_ONLY = {  # distinguished from others by the name of the format only
     "raf_db folders", "ferplus pixels", "affectnet8 annotations", "affectnet8 table", "affectnet7 folders",
     "sfew table", "ckplus table", "ckplus pixels",
 }  # fmt: skip

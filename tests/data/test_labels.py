@@ -63,7 +63,7 @@ def test_conversion_goes_by_name_and_marks_what_the_target_lacks() -> None:
 
 
 def test_importing_the_package_loads_no_image_library() -> None:
-    # the package above needs torch for reasons of its own, so an empty one stands in for it
+    # the parent package needs torch for other reasons, so an empty one replaces it
     code = (
         "import sys, types; package = types.ModuleType('qcs'); package.__path__ = [sys.argv[1]]; "
         "sys.modules['qcs'] = package; import qcs.data, qcs.data.labels; "

@@ -1,4 +1,4 @@
-"""Damaged files of every format end in an `InputError` or are read: nothing else, no hang, nothing executed."""
+"""Corrupt files of every format end in an `InputError` or are read: nothing else, no hang, nothing executed."""
 
 from __future__ import annotations
 

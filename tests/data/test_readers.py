@@ -136,7 +136,7 @@ def test_archives_that_do_not_fit_are_refused_with_the_reason(tmp_path: Path, ar
         read(archive(tmp_path, **arrays))
 
 
-def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
+def test_a_corrupt_archive_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read .*faces.npz as an .npz archive"):
         read(written(tmp_path / "faces.npz", "not a zip file"))
 
@@ -311,7 +311,7 @@ def test_a_list_that_is_no_text_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "problem"), [("absent.npz", "does not exist"), ("faces.json", "is of an unknown kind")]
 )
-def test_paths_of_no_accepted_kind_are_told_the_kinds(tmp_path: Path, name: str, problem: str) -> None:
+def test_paths_of_no_accepted_kind_list_the_kinds(tmp_path: Path, name: str, problem: str) -> None:
     written(tmp_path / "faces.json", "{}")
     with pytest.raises(InputError, match=rf"{name} {problem}; expected an .npz archive, a folder .* list"):
         read(tmp_path / name)

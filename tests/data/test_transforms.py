@@ -146,8 +146,8 @@ def test_rotation_crop_and_flip_in_one_pass_are_torchvisions_one_after_another(m
 
 def test_flip_mirrors_the_image() -> None:
     transform = train_transform(COLOR, replace(NOTHING, flip=1.0))
-    mirrored = eval_transform(COLOR)(picture("RGB")).flip(-1)
-    assert all(torch.equal(transform(picture("RGB")), mirrored) for _ in range(10))
+    flipped = eval_transform(COLOR)(picture("RGB")).flip(-1)
+    assert all(torch.equal(transform(picture("RGB")), flipped) for _ in range(10))
 
 
 def test_rotation_stays_within_its_angle() -> None:

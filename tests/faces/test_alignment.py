@@ -45,9 +45,9 @@ def test_noisy_points_are_matched_better_by_no_other_similarity() -> None:
         assert error(best) < error(best + np.array([[da, -db, dx], [db, da, dy]]))
 
 
-def test_mirrored_points_get_a_rotation_never_a_reflection() -> None:
-    mirrored = POINTS * (-1, 1)
-    assert np.linalg.det(similarity(POINTS, mirrored)[:, :2]) >= 0
+def test_flipped_points_get_a_rotation_never_a_reflection() -> None:
+    flipped = POINTS * (-1, 1)
+    assert np.linalg.det(similarity(POINTS, flipped)[:, :2]) >= 0
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_what_cannot_be_aligned_is_refused() -> None:
         align(picture, face, 0)
     centered = template() - template().mean(0)
     spread = (centered**2).sum(0)
-    for stretch in (1.0, 1.01):  # mirrored and stretched until no turn is better than another
+    for stretch in (1.0, 1.01):  # flipped and stretched until no turn is better than another
         landmarks = 50 + centered * (-stretch * spread[1] / spread[0], 1)
         with pytest.raises(InputError, match="are not those of a face"):
             align(picture, Face((0, 0, 1, 1), tuple(map(tuple, landmarks.tolist())), 1.0))

@@ -171,7 +171,7 @@ def test_what_cannot_be_aligned_is_refused_and_nothing_written(source: Path, tmp
         "in lies in ": (source, source, {}),
         "is not a log of aligned faces": (source, tmp_path / "strange", {}),
         "crop must be one of fer2013, arcface, loose; got 'tight'": (source, tmp_path / "out", {"crop": "tight"}),
-        "unknown choice of faces 'first'; expected best or all": (source, tmp_path / "out", {"faces": "first"}),
+        "faces must be one of best, all; got 'first'": (source, tmp_path / "out", {"faces": "first"}),
         "workers is 0; expected at least 1": (source, tmp_path / "out", {"workers": 0}),
         "size is -1; expected": (source, tmp_path / "out", {"size": -1}),
     }

@@ -76,7 +76,7 @@ def test_every_nth_frame_of_a_video_is_taken_with_its_time(tmp_path: Path, every
 
 @needs_extra
 @pytest.mark.parametrize("content", [b"", b"nonsense" * 100])
-def test_a_damaged_video_is_one_error(tmp_path: Path, content: bytes) -> None:
+def test_a_corrupt_video_is_one_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "clip.mp4").write_bytes(content)
     with pytest.raises(InputError, match=r"cannot read video .*clip\.mp4: it is corrupt or of an unknown format"):
         list(pictures([tmp_path / "clip.mp4"]))
@@ -106,7 +106,7 @@ def test_a_camera_gives_frames_without_a_time_and_its_end_is_an_error(
         next(stream)
 
 
-def test_cameras_are_told_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cameras_are_distinguished_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert [camera_number(source) for source in ("camera", "camera:1", "cameras", "c.png")] == [0, 1, None, None]
     with pytest.raises(InputError, match="unknown camera 'camera:front'; expected camera, or camera:1"):

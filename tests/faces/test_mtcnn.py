@@ -51,9 +51,9 @@ def test_the_landmarks_are_on_the_face_in_whatever_form_the_picture_comes(astron
 
 
 @needs_extra
-def test_a_mirrored_picture_has_mirrored_landmarks(astronaut: Image.Image) -> None:
-    (face,), (mirrored,) = detect(astronaut), detect(astronaut.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
-    back = np.array([mirrored.landmarks[number] for number in (1, 0, 2, 4, 3)]) * (-1, 1) + (511, 0)
+def test_a_flipped_picture_has_flipped_landmarks(astronaut: Image.Image) -> None:
+    (face,), (flipped,) = detect(astronaut), detect(astronaut.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    back = np.array([flipped.landmarks[number] for number in (1, 0, 2, 4, 3)]) * (-1, 1) + (511, 0)
     assert np.abs(np.array(face.landmarks) - back).max() < 4
 
 
@@ -72,7 +72,7 @@ def test_a_face_cut_by_the_border_is_found(astronaut: Image.Image) -> None:
 
 @needs_extra
 @pytest.mark.parametrize("scale", [1, 9])
-def test_a_face_that_fills_the_picture_is_found_at_the_second_look(
+def test_a_face_that_fills_the_picture_is_found_in_the_second_pass(
     astronaut: Image.Image, monkeypatch: pytest.MonkeyPatch, scale: int
 ) -> None:
     (face,) = detect(astronaut)

@@ -32,7 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def runs(trained: Path, tmp_path: Path) -> Path:
-    """A copy of that folder, to be damaged."""
+    """A copy of that folder, to be corrupted."""
     return Path(shutil.copytree(trained, tmp_path / "runs"))
 
 

@@ -96,7 +96,7 @@ def test_other_images_are_not_taken_for_those_tested(runs: Path, tmp_path: Path)
         (FILE, "PK", f"{FILE} is damaged: "),
     ],
 )
-def test_a_damaged_file_costs_its_part_and_a_line(runs: Path, file: str, content: str | None, message: str) -> None:
+def test_a_corrupt_file_costs_its_part_and_a_line(runs: Path, file: str, content: str | None, message: str) -> None:
     path = runs / "base" / file
     path.unlink()
     if content is not None:
@@ -173,7 +173,7 @@ def test_what_fails_alike_many_times_is_said_once(made: Callable[..., Run]) -> N
     assert run.missing == ["the disk is gone"]
 
 
-def test_runs_of_one_name_are_told_apart_by_the_folders_above(runs: Path, tmp_path: Path) -> None:
+def test_runs_of_one_name_are_distinguished_by_the_folders_above(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "base", tmp_path / "other" / "base")
     assert [run.name for run in gather([runs / "base", tmp_path / "other" / "base"], DataLocation())] == [
         "runs/base",
