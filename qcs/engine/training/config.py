@@ -27,12 +27,14 @@ _distillation = partial(setting, group="Distillation")
 _run = partial(setting, group="Run")
 
 
+@settings.documented
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of a training run; `qcs train --help` describes each of them.
+    """Settings of a training run, which are also the options of `qcs train`.
 
-    Args are the options of `qcs train`, with `_` for `-`. The default values are those of the published trainings
-    where these agree; a recipe (`from_recipe`) replaces some of them.
+    The defaults are those of the published trainings where these agree; a recipe (`from_recipe`) replaces some.
+
+    {settings}
 
     Raises:
         InputError: If a value is not of its type, out of range or not among its choices.

@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
-from typing import Any, ClassVar, Literal, Protocol, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from qcs.errors import InputError, check_choice
 
+C = TypeVar("C")
 KEY = "setting"  # of the metadata of a field
+SETTINGS_HERE = "{settings}"  # in the docstring of a documented dataclass
 
 Role = Literal["value", "data", "weights", "machine", "repetition"]
 """What a setting says about a training, which decides where it is shown.
@@ -160,6 +162,19 @@ def settings_of(cls: type[Settings]) -> tuple[Setting, ...]:
     """Return the settings that a dataclass declares, in the order of its fields."""
     hints = get_type_hints(cls)
     return tuple(_declared(each, hints[each.name]) for each in fields(cls) if KEY in each.metadata)
+
+
+def documented(cls: type[C]) -> type[C]:
+    """Add the help of every setting to the docstring of a dataclass, as a class decorator."""
+    lines = []
+    for each in settings_of(cast(type[Settings], cls)):
+        limits = [f"range: {each.range}"] if each.range else []
+        choices = [f"choices: {', '.join(map(str, each.choices))}"] if each.choices else []
+        unset = each.unset if each.default is None else setting_text(each.default)
+        default = [] if each.default is MISSING else [f"default: {unset}"]
+        lines.append(f"        {each.name}: {each.help} ({'; '.join([*limits, *choices, *default]) or 'required'})")
+    cls.__doc__ = (cls.__doc__ or "").replace(SETTINGS_HERE, "\n".join(["Args:", *lines]))
+    return cls
 
 
 def _declared(each: Any, hint: Any) -> Setting:

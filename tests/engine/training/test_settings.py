@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import qcs
 from qcs.cli.train import train_command
 from qcs.engine.training import TrainConfig
-from qcs.engine.training.settings import Range, compared, published, setting, settings_of
+from qcs.engine.training.settings import Range, compared, documented, published, setting, settings_of
 from qcs.errors import InputError
 from qcs.models import save_model
 from qcs.publish.card import model_card
@@ -29,7 +29,10 @@ GROUPS = ("Data", "Model", "Optimization", "Augmentation", "Distillation", "Run"
 
 @dataclasses.dataclass(frozen=True)
 class MoreConfig(TrainConfig):
-    """The settings with one more of each kind."""
+    """The settings with one more of each kind.
+
+    {settings}
+    """
 
     mix: float = setting(0.25, group="Augmentation", help="Strength of mixing.", range=Range(at_least=0, below=1))
     order: Literal["up", "down"] = setting("up", group="Data", help="Order of the images.")
@@ -69,6 +72,12 @@ def test_an_added_setting_is_read_from_its_option(monkeypatch: pytest.MonkeyPatc
     options = ["--data", "x", "--mix", "0.5", "--lists", "a", "--lists", "b"]
     assert CliRunner().invoke(app, options).exit_code == 0
     assert configs == [MoreConfig.from_recipe("nano", data="x", mix=0.5, lists=("a", "b"))]
+
+
+def test_an_added_setting_is_in_the_docstring() -> None:
+    assert "lr: Learning rate at the start. (range: above 0; default: 0.001)" in str(TrainConfig.__doc__)
+    added = "mix: Strength of mixing. (range: at least 0 and below 1; default: 0.25)"
+    assert added in str(documented(MoreConfig).__doc__)
 
 
 def test_an_added_setting_is_checked() -> None:
