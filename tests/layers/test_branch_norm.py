@@ -126,7 +126,7 @@ def test_over_processes_the_formula_is_that_of_the_norm(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("norm", [torch.nn.BatchNorm2d(3, affine=False), torch.nn.BatchNorm2d(3, momentum=None)])
-def test_norms_that_cannot_span_the_world_are_told_of(norm: torch.nn.Module) -> None:
+def test_norms_that_cannot_span_the_world_are_named(norm: torch.nn.Module) -> None:
     converted = convert_branch_batch_norm(norm, world=True)
     assert separates_branches(converted)
     assert not separates_branches(converted, world=True)

@@ -40,8 +40,8 @@ def draw(lengths: tuple[int, ...], batch: int = 3) -> list[Tensor]:
 
 
 def normed(x: Tensor, norm: Any) -> Tensor:
-    centred = x - x.mean(-1, keepdim=True)
-    return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * norm.weight + norm.bias
+    centered = x - x.mean(-1, keepdim=True)
+    return centered / (centered.square().mean(-1, keepdim=True) + 1e-5).sqrt() * norm.weight + norm.bias
 
 
 def feed_forward(x: Tensor, mlp: Any) -> Tensor:

@@ -66,10 +66,10 @@ def test_with_scope_world_two_processes_are_one_with_both_batches(tmp_path: Path
 def in_two_processes(folder: Path, given: dict[tuple[str, str], Any]) -> list[Any]:
     torch.save(given, folder / "given.pt")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    running = [
+    processes = [
         subprocess.Popen([sys.executable, "-c", PROCESS, str(folder), str(rank)], env=environment) for rank in range(2)
     ]
-    assert [process.wait(200) for process in running] == [0, 0]
+    assert [process.wait(200) for process in processes] == [0, 0]
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 

@@ -28,8 +28,8 @@ def build(**options: Any) -> TokenTransformer:
 
 
 def normed(x: Tensor, norm: Any) -> Tensor:
-    centred = x - x.mean(-1, keepdim=True)
-    return centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt() * norm.weight + norm.bias
+    centered = x - x.mean(-1, keepdim=True)
+    return centered / (centered.square().mean(-1, keepdim=True) + 1e-6).sqrt() * norm.weight + norm.bias
 
 
 def attended(x: Tensor, attention: Any) -> Tensor:
