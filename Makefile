@@ -11,7 +11,7 @@ demo: $(VENV)/.installed  ## train two small networks on synthetic faces and plo
 
 test: check  ## format, lint, types, all tests, coverage
 	TRITON_INTERPRET=1 $(BIN)/pytest -n 2 --dist worksteal tests/ops/triton tests/ops/test_dispatch.py
-	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90 --durations=10
+	$(BIN)/pytest -n 2 --dist worksteal --check-shapes --cov --cov-report=term --cov-fail-under=90 --durations=10
 
 check: $(VENV)/.installed  ## format, lint, types and the direction of imports only
 	$(BIN)/ruff format --check .

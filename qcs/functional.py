@@ -228,9 +228,3 @@ def check_tokens(**tokens: Tensor) -> None:
                 f"{first_name} and {name} must have one dtype and device, "
                 f"got {first.dtype} on {first.device} and {x.dtype} on {x.device}"
             )
-
-
-def check_option(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Refuse a value outside `allowed`, naming the choices."""
-    if value not in allowed:
-        raise InputError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import shapes
 import torch
 from browser import chromium
 
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--check-shapes", action="store_true", help="check the shapes that docstrings state in all calls")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--check-shapes"):
+        shapes.install()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from qcs.branches import BRANCHES, BranchLogits
 from qcs.errors import InputError
 from qcs.losses.distillation import kl_distillation, l2_distillation
+from qcs.typed_call import same_signature
 
 TERMS = ("kl", "l2")
 
@@ -102,7 +103,8 @@ class JointLoss(nn.Module):
 
     if TYPE_CHECKING:
 
-        def __call__(self, out: BranchLogits, labels: Tensor) -> dict[str, Tensor]: ...
+        @same_signature(forward)
+        def __call__(self) -> object: ...
 
     def _distill(self, term: str, out: BranchLogits) -> Tensor:
         if out.cross is None:

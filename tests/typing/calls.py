@@ -17,6 +17,7 @@ from qcs.layers import (
     ScaledDotProductCrossAttention,
     TokenTransformer,
 )
+from qcs.losses import JointLoss
 from qcs.models import CrossSimilarityNetwork, IRNet, fast_inference_model
 
 Pair = tuple[Tensor, Tensor]
@@ -40,6 +41,11 @@ def layers(x: Tensor, flag: bool) -> None:
     assert_type(TokenTransformer(8, 4, 3)(x), Tensor)
     assert_type(LevelTokens([8], [7], 7, 8)([x]), Tensor)
     assert_type(ChannelGate(8)(x), Tensor)
+
+
+def losses(out: BranchLogits, labels: Tensor) -> None:
+    """Scalars by name."""
+    assert_type(JointLoss()(out, labels), dict[str, Tensor])
 
 
 def networks(model: CrossSimilarityNetwork, x: Tensor, branches: list[Tensor], flag: bool) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SNIPPET = Path(__file__).with_name("calls.py")
-PUBLIC = [ROOT / "qcs" / "layers", ROOT / "qcs" / "models"]
+PUBLIC = [ROOT / "qcs" / name for name in ("layers", "losses", "models", "samplers")]
 
 
 def check(*command: str) -> str:
