@@ -1,4 +1,4 @@
-"""A training step and an inference step, optimisation by optimisation, as tables and as JSON.
+"""A training step and an inference step, optimization by optimization, as tables and as JSON.
 
 `python -m benchmarks.step --output step.json`, on a machine that does nothing else.
 """
