@@ -1,10 +1,13 @@
-"""Packages that only some installations have: a check that names the extra to install, and ONNX Runtime."""
+"""Import modules when they are first used, and say which extra installs a missing one."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import sys
+from collections.abc import Callable, Mapping
 from types import ModuleType
+from typing import Any
 
 from qcs.errors import InputError
 
@@ -62,3 +65,24 @@ def onnxruntime() -> ModuleType:
     import onnxruntime
 
     return onnxruntime
+
+
+def lazy(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return `__getattr__` and `__dir__` for a package that imports its names when they are first used (PEP 562).
+
+    Args:
+        package: The package, `__name__`.
+        homes: For each public name its module, relative to the package; a submodule is its own home.
+    """
+
+    def __getattr__(name: str) -> Any:  # noqa: N807
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module = importlib.import_module(f"{package}.{homes[name]}")
+        return module if name == homes[name] else getattr(module, name)
+
+    def __dir__() -> list[str]:  # noqa: N807
+        special = (name for name in vars(sys.modules[package]) if name.startswith("__"))
+        return sorted({*special, *homes})
+
+    return __getattr__, __dir__

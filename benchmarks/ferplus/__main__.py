@@ -18,7 +18,7 @@ from benchmarks.ferplus.partners import measure_partners
 from benchmarks.ferplus.plan import GROUPS, Budget, chosen, runs
 from benchmarks.ferplus.run import RESULTS, Experiment
 from benchmarks.ferplus.speed import speeds
-from qcs.cli.shared import fail, interruptible, report
+from qcs.cli.shared import fail, interruptible, notice
 from qcs.engine.training.hardware import keep_freed_memory
 from qcs.errors import InputError
 
@@ -117,7 +117,7 @@ def embed_weights(
 
 def main() -> None:
     """Run the command line; bad input prints one line and exits with a non-zero status."""
-    warnings.showwarning = lambda message, *place: report("yellow", "warning", str(message))
+    warnings.showwarning = lambda message, *place: notice("yellow", "warning", str(message))
     keep_freed_memory()  # as `qcs train` on a CPU
     try:
         app(prog_name="python -m benchmarks.ferplus")

@@ -37,10 +37,10 @@ def names_of(module_name: str) -> list[str]:
 
 
 def _exported(module: ModuleType) -> list[str]:
-    names: list[str] = []
-    for node in ast.parse(inspect.getsource(module)).body:
-        if isinstance(node, ast.ImportFrom):
-            names += [alias.name for alias in node.names if alias.name == alias.asname]
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
-            names.append(node.name)
-    return names
+    tree = ast.parse(inspect.getsource(module))
+    imports = [
+        node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+    ]  # also those for type checkers alone
+    names = [alias.name for node in imports for alias in node.names if alias.name == alias.asname]
+    defined = [node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    return names + [name for name in defined if not name.startswith("_")]

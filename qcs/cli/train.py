@@ -1,11 +1,11 @@
-"""The commands that train: `train` and `demo`."""
+"""The command `qcs train`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -77,19 +77,6 @@ def reuse_memory_on_cpu() -> None:
 
     if not torch.accelerator.is_available():
         keep_freed_memory()
-
-
-def demo(
-    output: Annotated[str, typer.Option(help="Folder to create.")] = "demo",
-    minutes: Annotated[float, typer.Option(help="Time limit of each of the two trainings, in minutes.")] = 2.25,
-) -> None:
-    """Train base_nano and qcs_nano on synthetic faces, compare them and draw their attention."""
-    require(*MODULES, extra="demo")
-    from qcs.cli.demo import run_demo
-
-    with interruptible():
-        reuse_memory_on_cpu()
-        run_demo(Path(output), minutes, console)
 
 
 def _model_argument(text: str) -> tuple[str, Any]:

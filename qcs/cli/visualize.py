@@ -1,4 +1,4 @@
-"""The command `visualize`."""
+"""The command `qcs visualize`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from qcs.cli.shared import DataFormat, ImageRoot, console, interruptible, setting
+from qcs.cli.shared import DataFormat, ImageRoot, Split, interruptible, option, say
 from qcs.imports import require
 
 
@@ -14,36 +14,36 @@ def visualize(
     kind: Annotated[
         str,
         typer.Argument(
-            help="similarity, classes, features, embedding, attention, cam, confusion, curves, or all of them."
+            help="Figure: similarity, classes, features, embedding, attention, cam, confusion, curves, or all."
         ),
     ],
     weights: Annotated[
-        list[str], typer.Argument(help="Run folders, .safetensors files or hf-hub:ORG/NAME; several are compared.")
+        list[str], typer.Argument(help="Trained weights: run folders, .safetensors files, names; several are compared.")
     ],
     data: Annotated[
-        str | None, setting("Faces: .npz archive, folder per class, or .txt/.lst/.csv list.", "none, for curves")
+        str | None,
+        option("Faces: .npz archive, folder per class, or .txt, .lst or .csv list.", "none; curves need none"),
     ] = None,
-    split: Annotated[str, typer.Option(help="train, validation, test, or all.")] = "test",
+    split: Split = "test",
     anchor: Annotated[
-        str | None, setting("Class of the face that others are compared with.", "the first with two images")
+        str | None, option("Class of the face that others are compared with.", "the first with two images")
     ] = None,
-    level: Annotated[int | None, setting("Feature level of matrices and heat maps, from 1.", "the deepest")] = None,
-    seed: Annotated[int, typer.Option(help="Decides which faces are shown.")] = 0,
+    level: Annotated[int | None, option("Feature level of matrices and heat maps, from 1.", "the deepest")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of faces.")] = 0,
     image_root: ImageRoot = None,
     data_format: DataFormat = None,
     output: Annotated[str, typer.Option(help="Folder to write to.")] = "pictures",
-    format: Annotated[str, typer.Option(help="png, pdf, svg, ...")] = "png",
+    format: Annotated[str, typer.Option(help="File format of the figures: png, pdf, svg, ...")] = "png",
 ) -> None:
-    """Pictures of what trained networks compare and see, each with its numbers beside it."""
+    """Draw what trained networks compare and attend to, with the numbers behind each figure."""
     require("accelerate", "torchmetrics", "matplotlib", extra="viz")
-    from qcs.cli.draw import draw_pictures
+    from qcs.report.drawing import draw_figures
 
     with interruptible():
-        draw_pictures(
+        for drawn in draw_figures(
             kind,
             weights,
             data,
-            console,
             output=output,
             format=format,
             split=split,
@@ -52,4 +52,5 @@ def visualize(
             seed=seed,
             image_root=image_root,
             data_format=data_format,
-        )
+        ):
+            say(drawn.note or f"wrote {drawn.path}")

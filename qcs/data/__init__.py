@@ -3,66 +3,48 @@
 `qcs.models` needs only the label table, so importing this package must not import the image libraries.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from qcs.imports import lazy
 
 if TYPE_CHECKING:
-    from qcs.data.dataset import LabeledImages, open_image
-    from qcs.data.labels import CLASSES, canonical, class_indices
-    from qcs.data.readers import FORMATS, read
-    from qcs.data.splits import hold_out, merge, subject_folds
-    from qcs.data.synthetic import SyntheticFaces, synthetic_faces
-    from qcs.data.transforms import Augmentation, eval_transform, train_transform
-    from qcs.data.votes import decide, majority
-
-_HOME = {
-    "CLASSES": "labels",
-    "canonical": "labels",
-    "class_indices": "labels",
-    "decide": "votes",
-    "majority": "votes",
-    "LabeledImages": "dataset",
-    "open_image": "dataset",
-    "read": "readers",
-    "FORMATS": "readers",
-    "hold_out": "splits",
-    "merge": "splits",
-    "subject_folds": "splits",
-    "Augmentation": "transforms",
-    "train_transform": "transforms",
-    "eval_transform": "transforms",
-    "SyntheticFaces": "synthetic",
-    "synthetic_faces": "synthetic",
-}
-
-__all__ = [
-    "CLASSES",
-    "FORMATS",
-    "Augmentation",
-    "LabeledImages",
-    "SyntheticFaces",
-    "canonical",
-    "class_indices",
-    "decide",
-    "eval_transform",
-    "hold_out",
-    "majority",
-    "merge",
-    "open_image",
-    "read",
-    "subject_folds",
-    "synthetic_faces",
-    "train_transform",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    from qcs.data.dataset import LabeledImages as LabeledImages
+    from qcs.data.dataset import open_image as open_image
+    from qcs.data.labels import CLASSES as CLASSES
+    from qcs.data.labels import canonical as canonical
+    from qcs.data.labels import class_indices as class_indices
+    from qcs.data.readers import FORMATS as FORMATS
+    from qcs.data.readers import read as read
+    from qcs.data.splits import hold_out as hold_out
+    from qcs.data.splits import merge as merge
+    from qcs.data.splits import subject_folds as subject_folds
+    from qcs.data.synthetic import SyntheticFaces as SyntheticFaces
+    from qcs.data.synthetic import synthetic_faces as synthetic_faces
+    from qcs.data.transforms import Augmentation as Augmentation
+    from qcs.data.transforms import eval_transform as eval_transform
+    from qcs.data.transforms import train_transform as train_transform
+    from qcs.data.votes import decide as decide
+    from qcs.data.votes import majority as majority
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "CLASSES": "labels",
+            "canonical": "labels",
+            "class_indices": "labels",
+            "decide": "votes",
+            "majority": "votes",
+            "LabeledImages": "dataset",
+            "open_image": "dataset",
+            "read": "readers",
+            "FORMATS": "readers",
+            "hold_out": "splits",
+            "merge": "splits",
+            "subject_folds": "splits",
+            "Augmentation": "transforms",
+            "train_transform": "transforms",
+            "eval_transform": "transforms",
+            "SyntheticFaces": "synthetic",
+            "synthetic_faces": "synthetic",
+        },
+    )

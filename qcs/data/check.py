@@ -8,11 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table as RichTable
-
 from qcs.data.dataset import LabeledImages
-from qcs.data.published import differences, published
+from qcs.data.published import differences
 from qcs.data.readers import load
 from qcs.data.readers.table import datasets
 from qcs.data.votes import DEFAULT
@@ -83,36 +80,6 @@ split, 1 under another label'])
     return Findings(str(path), name, table.dataset, rule, splits, sizes, remarks, unreadable)
 
 
-def show(found: Findings, console: Console) -> None:
-    """Prints a table of splits and classes, and a line for every remark."""
-    votes = f", votes by the rule {found.rule}" if found.rule else ""
-    _say(console, f"{found.source}: read as {found.format}{votes}")
-    console.print(_counts(found))
-    for split, sizes in found.sizes.items():
-        _say(console, f"{split}: {_sizes(sizes)}")
-    for remark in found.remarks:
-        _say(console, f"- {remark}")
-
-
-def _counts(found: Findings) -> RichTable:
-    """A row for each class; for each split its images and, where they are known, the published ones."""
-    known = published(found.dataset, found.rule or DEFAULT) if found.dataset else {}
-    table = RichTable("class", box=None)
-    columns: list[list[str]] = []
-    for split, images in found.splits.items():
-        table.add_column(split, justify="right")
-        counts = list(images.class_counts().values())
-        columns.append([f"{count:,}" for count in (*counts, sum(counts))])
-        for expected in known.get(split, ())[:1]:
-            table.add_column("published", justify="right")
-            each = [""] * len(counts) if isinstance(expected, int) else [f"{count:,}" for count in expected]
-            columns.append([*each, f"{expected if isinstance(expected, int) else sum(expected):,}"])
-    classes = next(iter(found.splits.values())).classes
-    for name, *cells in zip((*classes, "all"), *columns, strict=True):
-        table.add_row(name, *cells)
-    return table
-
-
 _Place = tuple[str, str, int]  # split, name, label
 
 
@@ -148,12 +115,3 @@ def _copies(groups: list[list[_Place]]) -> list[str]:
         f"{groups[0][1][1]} of {groups[0][0][1]}; of the {len(groups):,}, {across:,} have copies in another split, "
         f"{differently:,} under another label"
     ]
-
-
-def _sizes(sizes: Counter[tuple[int, int]]) -> str:
-    shown = ", ".join(f"{count:,} of {width}x{height}" for (width, height), count in sizes.most_common(3))
-    return f"{shown}, {len(sizes) - 3:,} more sizes" if len(sizes) > 3 else shown or "no image can be read"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

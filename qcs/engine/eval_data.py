@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from torch.utils.data import DataLoader
 
 from qcs.data import eval_transform, merge, read
 from qcs.data.dataset import LabeledImages
 from qcs.data.readers import SPLITS
-from qcs.errors import InputError
+from qcs.errors import InputError, check_choice
 from qcs.models import CrossSimilarityNetwork
 
 BATCH_SIZE = 256
@@ -35,57 +35,60 @@ def evaluation_batches(
     return DataLoader(part.with_transform(eval_transform(data_config)), BATCH_SIZE, num_workers=workers)
 
 
-def check_split(split: str) -> None:
-    """Refuse what names no split, before anything is read."""
-    if split not in (*SPLITS, "all"):
-        raise InputError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}, or all")
+class EvaluationSet(NamedTuple):
+    """Images to evaluate a network on, labeled in the order of its classes.
+
+    Attributes:
+        split: Name of the split, or `"all"`.
+        images: The images whose class the network knows.
+        note: How many images were left out and why; empty if none was.
+    """
+
+    split: str
+    images: LabeledImages
+    note: str
 
 
-def known_images(
+def evaluation_set(
     model: CrossSimilarityNetwork,
     data: str,
-    split: str,
-    image_root: str | None,
-    data_format: str | None,
-    say: Callable[[str], None],
-) -> tuple[str, LabeledImages]:
-    """The images of a split whose classes the network knows, in its class order.
+    split: str = "test",
+    image_root: str | None = None,
+    data_format: str | None = None,
+) -> EvaluationSet:
+    """Load a split of a dataset to evaluate a network on; classes are matched by name.
 
     Args:
         model: The network.
-        data: As for `qcs.data.read`.
-        split: One of its splits, or all; data without splits has only all.
-        image_root: As for `qcs.data.read`.
-        data_format: As for `qcs.data.read`.
-        say: Called with a line about images left out.
-
-    Returns:
-        The name of the split, and its images.
+        data: Archive, folder or list file, see `qcs.data.read`.
+        split: `"train"`, `"validation"`, `"test"` or `"all"`; data without splits is used whole.
+        image_root: Folder that the paths of a list file are relative to.
+        data_format: Format of the data; None detects it.
 
     Raises:
         InputError: If the data cannot be read, has no such split, or shares no class with the network.
     """
-    split, images = _chosen(_read(data, image_root, data_format, model), split, data)
+    check_choice("split", split, (*SPLITS, "all"))
+    split, images = _choose(_read(data, image_root, data_format, model), split, data)
     known = images.with_classes(model.class_names)
-    if len(known) < len(images):
-        say(
-            f"left out {len(images) - len(known):,} of {len(images):,} images: their classes are not among those of "
-            f"the network, {', '.join(model.class_names)}"
-        )
-    return split, known
+    note = (
+        f"left out {len(images) - len(known):,} of {len(images):,} images: their classes are not among those of the "
+        f"network, {', '.join(model.class_names)}"
+    )
+    return EvaluationSet(split, known, note if len(known) < len(images) else "")
 
 
 def _read(
     data: str, image_root: str | None, data_format: str | None, model: CrossSimilarityNetwork
 ) -> dict[str, LabeledImages]:
-    """The data; labels that are numbers without names stand for the network's classes."""
+    """Read the data; labels that are numbers without names are indices of the network's classes."""
     splits = read(data, image_root, format=data_format)
     nameless = all(name.isdecimal() for name in next(iter(splits.values())).classes)
     return read(data, image_root, model.class_names, format=data_format) if nameless else splits
 
 
-def _chosen(splits: dict[str, LabeledImages], name: str, data: str) -> tuple[str, LabeledImages]:
-    """The split of that name, or all images; data without splits has only those."""
+def _choose(splits: dict[str, LabeledImages], name: str, data: str) -> tuple[str, LabeledImages]:
+    """Return the split of that name, or all images if all are wanted or the data has no splits."""
     if name == "all" or list(splits) == ["all"]:
         return "all", merge(splits)
     if name not in splits:

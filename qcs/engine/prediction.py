@@ -1,4 +1,4 @@
-"""Classifying faces, in photographs or already cut out of them, with nothing but a weights file."""
+"""Classify faces, in photographs or already cropped."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network sees in one face.
+    """Class probabilities of one face.
 
     Attributes:
         path: The image file.
-        probabilities: Probability of every class by name, in [0, 1], summing to 1.
-        face: Where the face is; None if the whole image was taken as one.
+        probabilities: Probability of every class by name, in [0, 1]; they sum to 1.
+        face: The detected face; None if the whole image is one face.
     """
 
     path: str
@@ -43,26 +43,31 @@ class Prediction:
         """The most probable class."""
         return max(self.probabilities, key=self.probabilities.__getitem__)
 
+    @property
+    def summary(self) -> str:
+        """The most probable class and its probability, as in `happy 93.1%`."""
+        return f"{self.label} {self.probabilities[self.label]:.1%}"
+
     def to_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """Return all fields as plain values for JSON."""
         where = self.face.to_dict() if self.face else {}
         return {"path": self.path, **where, "label": self.label, "probabilities": self.probabilities}
 
 
 @dataclass(frozen=True)
 class PicturePrediction:
-    """The faces found in a picture.
+    """Predictions of all faces in a picture.
 
     Attributes:
-        picture: The picture and where it is from.
-        faces: A prediction per face, the largest face first; empty if there is none.
+        picture: The picture and its origin.
+        faces: A prediction per face, the largest face first; empty if there is no face.
     """
 
     picture: Picture
     faces: tuple[Prediction, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """Return all fields but the image as plain values for JSON."""
         faces = [{name: value for name, value in face.to_dict().items() if name != "path"} for face in self.faces]
         return {**self.picture.to_dict(), "faces": faces}
 
@@ -75,15 +80,15 @@ def predict(
     *,
     tta: bool = False,
 ) -> Iterator[Prediction]:
-    """Classify image files that each show one face, cut out already.
+    """Classify image files that each show one cropped face.
 
     Args:
-        model: The network; its `pretrained_cfg` says how images are prepared and what the classes are called.
+        model: The network; its `pretrained_cfg` holds the preprocessing and the class names.
         paths: Image files.
-        device: Where to compute.
-        on_unreadable: Called with the error of a file that is no readable image, which is then passed over; None
-            raises the error.
-        tta: Whether to average with the mirror images, see `FlipTTA`.
+        device: Device to compute on.
+        on_unreadable: Called with the error of a file that is not a readable image, which is then skipped; None raises
+            the error.
+        tta: Whether to use test-time augmentation, see `FlipTTA`.
 
     Yields:
         A prediction per readable file, in order.
@@ -108,16 +113,15 @@ def predict_faces(
     together: int = 8,
     tta: bool = False,
 ) -> Iterator[PicturePrediction]:
-    """Find the faces in pictures, align and classify them.
+    """Detect the faces in pictures, align and classify them.
 
     Args:
         model: As for `predict`.
-        pictures: What `qcs.faces.pictures` reads from photographs, folders, videos and cameras.
-        device: Where to compute.
-        detector: Finds the faces; None means `qcs.faces.MTCNN()`.
-        crop: How faces are cut out, see `qcs.faces.template`: like those that the network was trained with, see
-            `qcs.engine.trained_crop`.
-        together: Pictures whose faces are classified in one go; 1 answers after each.
+        pictures: Pictures, as `qcs.faces.pictures` reads them from photographs, folders, videos and cameras.
+        device: Device to compute on.
+        detector: Face detector; None is `qcs.faces.MTCNN()`.
+        crop: Crop template, see `qcs.faces.template`; use that of the training images, see `qcs.engine.trained_crop`.
+        together: Number of pictures whose faces are classified in one batch; 1 yields after each picture.
         tta: As for `predict`.
 
     Yields:
@@ -127,7 +131,7 @@ def predict_faces(
         InputError: If the crop is unknown, or a package is missing.
     """
     side = face_side(model)
-    template(crop)  # an unknown one is an error even where no face is found
+    template(crop)  # an unknown crop is an error even if no face is found
     detector = detector or MTCNN()
     pictures = iter(pictures)
     while group := list(itertools.islice(pictures, together)):
@@ -145,12 +149,12 @@ def classify(
     *,
     tta: bool = False,
 ) -> list[dict[str, float]]:
-    """Classify faces that are cut out already and in memory.
+    """Classify cropped faces in memory.
 
     Args:
         model: As for `predict`.
-        faces: Images that each show one face and nothing else.
-        device: Where to compute.
+        faces: Images that each show one cropped face.
+        device: Device to compute on.
         tta: As for `predict`.
 
     Returns:
@@ -164,24 +168,24 @@ def classify(
     """
     transform = eval_transform(resolve_model_data_config(model))
     model = model.to(device).eval()
-    look = FlipTTA(model) if tta else model
+    classifier = FlipTTA(model) if tta else model
     rows: list[dict[str, float]] = []
     for start in range(0, len(faces), BATCH):
         batch = torch.stack([transform(face) for face in faces[start : start + BATCH]]).to(device)
         with torch.inference_mode():
-            probabilities = look(batch).float().softmax(-1).tolist()
+            probabilities = classifier(batch).float().softmax(-1).tolist()
         rows += [dict(zip(model.class_names, row, strict=True)) for row in probabilities]
     return rows
 
 
 def face_side(model: CrossSimilarityNetwork) -> int:
-    """Side in pixels at which faces are cut out for a network: what its transform would resize them to anyway."""
+    """Return the side of face crops in pixels: the size to which the transform of the network resizes them anyway."""
     config = resolve_model_data_config(model)
     return round(min(config["input_size"][1:]) / config["crop_pct"])
 
 
 def _cut_out(picture: Picture, detector: FaceDetector, side: int, crop: str) -> list[tuple[Face, Image.Image]]:
-    """Faces and their crops, but for those whose landmarks no face has."""
+    """Return faces and their crops; faces with impossible landmarks are left out."""
     cut = []
     for face in detector(picture.image):
         with contextlib.suppress(InputError):

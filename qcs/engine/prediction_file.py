@@ -1,4 +1,4 @@
-"""What a network predicted of each image of a set, kept beside its evaluation."""
+"""Predicted probabilities of every image of a dataset, stored beside its evaluation."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ FILE = "test_predictions.npz"
 
 @dataclass(frozen=True)
 class Predictions:
-    """Probabilities of every class for the images of a set.
+    """Class probabilities of the images of a dataset.
 
     Attributes:
         probabilities: float32 in [0, 1], (n, K), each row summing to 1.
         labels: Index of the true class, (n,).
-        names: What each image is called in its data, (n,).
+        names: Name of each image in its dataset, (n,).
         classes: The K class names in index order.
-        subjects: Who is on each image, (n,); None where it is not known.
+        subjects: Person on each image, (n,); None if unknown.
 
     Example:
         >>> shown = Predictions(np.float32([[0.8, 0.2], [0.3, 0.7]]), np.array([0, 0]), ["a", "b"], ("happy", "sad"))
@@ -44,7 +44,7 @@ class Predictions:
 
     @classmethod
     def of(cls, images: LabeledImages, logits: Tensor) -> Predictions:
-        """Those behind the logits (n, K) of these images."""
+        """Return the predictions given by the logits (n, K) of these images."""
         probabilities = logits.float().softmax(-1).cpu().numpy()
         return cls(probabilities, images.labels, images.names, images.classes, images.subjects)
 
@@ -65,7 +65,7 @@ class Predictions:
         return self.predicted == self.labels
 
     def save(self, path: Path) -> Path:
-        """Write them as an .npz archive, whole or not at all.
+        """Write an .npz archive; it appears complete or not at all.
 
         Raises:
             OSError: If it cannot be written.
@@ -84,11 +84,11 @@ class Predictions:
 
     @classmethod
     def load(cls, path: Path) -> Predictions:
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises:
-            InputError: If the file is damaged.
-            FileNotFoundError: If there is none.
+            InputError: If the file is corrupt.
+            FileNotFoundError: If it does not exist.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -98,8 +98,8 @@ class Predictions:
             found._check()
         except FileNotFoundError:
             raise
-        except Exception as error:  # a damaged archive raises anything
-            raise InputError(f"{path} is damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
+        except Exception as error:  # a corrupt archive raises any exception
+            raise InputError(f"{path} is corrupt: {' '.join(str(error).split()) or type(error).__name__}") from error
         return found
 
     def _check(self) -> None:
@@ -113,7 +113,7 @@ class Predictions:
 
 
 def in_order(logits: list[Tensor]) -> Tensor:
-    """The logits of all images from the batches of each process, which has every n-th image."""
+    """Gather the logits of all images in order; each of n processes has batches of every n-th image."""
     parts: list[list[Tensor]] = gather_object([[batch.cpu() for batch in logits]])
     batches = [batch for part in parts for batch in part]
     whole = torch.empty(sum(map(len, batches)), batches[0].shape[1])

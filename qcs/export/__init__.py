@@ -1,4 +1,4 @@
-"""Export of the one-branch classifier to ONNX, OpenVINO, `torch.export` and TorchScript; every package loads on use."""
+"""Export the inference network to ONNX, OpenVINO and `torch.export`; optional packages load when they are used."""
 
 from qcs.export.formats import FORMATS as FORMATS
 from qcs.export.formats import PRECISIONS as PRECISIONS

@@ -1,4 +1,4 @@
-"""Exporting the one-branch classifier: fold, write, read back, compare, and only then let the file appear."""
+"""Export the inference network: fold batch norms, write, read back, compare; the file appears only if it is right."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import torch
 from timm.data import resolve_model_data_config
 from torch import Tensor
 
-from qcs.errors import InputError
-from qcs.export import onnx, openvino, torch_export, torchscript
+from qcs.errors import InputError, check_choice
+from qcs.export import onnx, openvino, torch_export
 from qcs.export.loaded import Loaded
 from qcs.export.tolerance import Difference, compare, require_close
 from qcs.imports import require
@@ -27,23 +27,22 @@ FORMATS: dict[str, Any] = {
     "onnx": onnx,
     "openvino": openvino,
     "torch-export": torch_export,
-    "torchscript": torchscript,
 }
-"""What a network can be written as, by name."""
+"""Modules that write and read a format, by its name."""
 
 PRECISIONS = ("fp32", "bf16", "int8")
-"""What numbers a file can hold; not every format takes every one."""
+"""Precisions of exported weights; not every format supports each."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """A file that was written and compared with its network.
+    """An exported file that was compared with its network.
 
     Attributes:
-        path: The file; an OpenVINO model has its weights beside it, in a `.bin` of the same name.
-        size: Bytes of all that was written.
-        difference: How far its logits are from the network's.
-        folded: How many batch norms were folded into convolutions.
+        path: The file; OpenVINO stores the weights beside it, in a `.bin` file of the same name.
+        size: Size of all written files in bytes.
+        difference: Difference between its logits and those of the network.
+        folded: Number of batch norms folded into convolutions.
     """
 
     path: Path
@@ -60,21 +59,21 @@ def export_model(
     precision: str = "fp32",
     calibration: Tensor | None = None,
 ) -> Export:
-    """Export the base classifier of a network, for batches of any size; the file appears checked or not at all.
+    """Export the base classifier of a network for batches of any size; the file appears checked or not at all.
 
     Args:
         model: The network; the cross part is left out.
-        path: The file to write, with the suffix of its format.
-        format: `"onnx"`, `"openvino"`, `"torch-export"` or `"torchscript"`.
-        precision: `"fp32"`, `"bf16"` (not ONNX) or `"int8"` (OpenVINO alone).
-        calibration: For `"int8"`, normalised images (N, C, H, W) like those it will see; some hundreds.
+        path: File to write, with the suffix of its format.
+        format: `"onnx"`, `"openvino"` or `"torch-export"`.
+        precision: `"fp32"`, `"bf16"` (not ONNX) or `"int8"` (OpenVINO only).
+        calibration: For `"int8"`, a few hundred normalized images (N, C, H, W) like those of the later use.
 
     Returns:
-        The file, and how far its logits are from the network's.
+        The file and the difference between its logits and those of the network.
 
     Raises:
-        InputError: If an option is unknown or does not go with the others, a package is missing, or the file computes
-            something else than the network.
+        InputError: If an option is unknown or incompatible with the others, a package is missing, or the logits of the
+            file differ too much from those of the network.
         OSError: If the file cannot be written.
 
     Example:
@@ -112,15 +111,15 @@ def export_model(
 
 
 def load_export(path: str | Path) -> Loaded:
-    """Read an exported file, to run it on the CPU.
+    """Load an exported file to run it on the CPU.
 
     Raises:
-        InputError: If there is none, its suffix is unknown, or a package is missing.
+        InputError: If it does not exist, its suffix is unknown, or a package is missing.
     """
     path = Path(path)
     found = [name for name, reader in FORMATS.items() if path.suffix == reader.SUFFIX]
     if not found:
-        raise InputError(f"{path} is no exported file: expected one of {_suffixes()}")
+        raise InputError(f"{path} is not an exported file; expected one of {_suffixes()}")
     if not path.exists():
         raise InputError(f"no exported file at {path}")
     require(*FORMATS[found[0]].PACKAGES, extra="export", purpose=found[0])
@@ -129,28 +128,26 @@ def load_export(path: str | Path) -> Loaded:
 
 
 def check_options(format: str, precision: str, calibrated: bool) -> None:
-    """Refuse what does not go together, before anything is read or computed.
+    """Check the options of an export before anything is read or computed.
 
     Raises:
-        InputError: If an option is unknown or does not go with the others, or a package is missing.
+        InputError: If an option is unknown or incompatible with the others, or a package is missing.
     """
-    if format not in FORMATS:
-        raise InputError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")
-    if precision not in PRECISIONS:
-        raise InputError(f"unknown precision {precision!r}; expected one of {', '.join(PRECISIONS)}")
+    check_choice("format", format, FORMATS)
+    check_choice("precision", precision, PRECISIONS)
     if precision not in FORMATS[format].PRECISIONS:
         able = ", ".join(name for name, writer in FORMATS.items() if precision in writer.PRECISIONS)
         raise InputError(f"{format} is not exported in {precision}; formats that are: {able}")
     if precision == "int8" and not calibrated:
-        raise InputError("int8 needs images like those it will see, some hundreds of them; give them as calibration")
+        raise InputError("int8 needs calibration images, a few hundred like those of the later use; give calibration")
     if precision != "int8" and calibrated:
-        raise InputError(f"calibration is for int8 alone, got it with {precision}")
+        raise InputError(f"calibration is for int8 only, got precision {precision}")
     packages = (*FORMATS[format].PACKAGES, *(["nncf"] if precision == "int8" else []))
     require(*packages, extra="export", purpose=format)
 
 
 def default_path(model: CrossSimilarityNetwork, format: str, precision: str) -> Path:
-    """Where to write unless told: named after architecture and precision, in the working folder."""
+    """Return the default path: named after architecture and precision, in the current folder."""
     name = model.pretrained_cfg.get("architecture", "model")
     return Path(f"{name}-{precision}{FORMATS[format].SUFFIX}")
 
@@ -160,7 +157,7 @@ def _suffixes() -> str:
 
 
 def _batches(model: CrossSimilarityNetwork, calibration: Tensor | None) -> list[Tensor]:
-    """What to compare on: the golden images, random ones in a batch of another size, calibration images."""
+    """Return the batches to compare on: golden images, random images in another batch size, calibration images."""
     channels, *size = resolve_model_data_config(model)["input_size"]
     noise = torch.randn(5, channels, *size, generator=torch.Generator().manual_seed(0))
     if calibration is None:

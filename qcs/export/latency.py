@@ -1,4 +1,4 @@
-"""How long an exported file takes beside the network in eager PyTorch."""
+"""Measure the latency of an exported file beside the network in eager PyTorch."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from qcs.export.loaded import Pixels, Run
 
 @dataclass(frozen=True)
 class Latency:
-    """Medians for one batch.
+    """Median latencies of one batch.
 
     Attributes:
         batch: Images per batch.
-        eager: Seconds of the network in eager float32.
+        eager: Seconds of the network in eager PyTorch, in float32.
         exported: Seconds of the exported file.
     """
 
@@ -29,25 +29,25 @@ class Latency:
 
     @property
     def ratio(self) -> float:
-        """How many times as fast the exported file is."""
+        """Speedup of the exported file over eager PyTorch."""
         return self.eager / self.exported
 
 
 def measure_latency(network: nn.Module, run: Run, images: Tensor, seconds: float = 2.0) -> Latency:
-    """Time an exported file and the network it comes from, on the threads that PyTorch has.
+    """Measure the latency of an exported file and of its network on the CPU, with the threads that PyTorch has.
 
     Args:
         network: The network in evaluation mode, in float32 on the CPU.
-        run: The exported one.
+        run: The exported network.
         images: Images (B, C, H, W).
-        seconds: How long to measure, about; three rounds at least.
+        seconds: Approximate duration of the measurement in seconds; at least three rounds are run.
     """
     medians = interleaved({"eager": eager(network), "exported": run}, images.numpy(), seconds)
     return Latency(len(images), medians["eager"], medians["exported"])
 
 
 def eager(network: nn.Module) -> Run:
-    """A network in eager PyTorch, called as an exported file is."""
+    """Return a function that calls a network in eager PyTorch as an exported file is called."""
 
     @torch.inference_mode()
     def run(images: Pixels) -> Pixels:
@@ -60,20 +60,20 @@ def eager(network: nn.Module) -> Run:
 def interleaved(
     runs: Mapping[str, Run], images: Pixels, seconds: float, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, float]:
-    """Median seconds of every run, each once per round, so that what slows the machine slows all of them.
+    """Return the median seconds of every run; runs take turns, so that a busy machine slows all of them alike.
 
     Args:
-        runs: By name.
+        runs: Functions to measure, by name.
         images: Images (B, C, H, W).
-        seconds: How long to measure, about; three rounds at least.
-        clock: Tells the time in seconds.
+        seconds: Approximate duration of the measurement in seconds; at least three rounds are run.
+        clock: Function that returns the time in seconds.
     """
     taken: dict[str, list[float]] = {name: [] for name in runs}
     end = clock() + seconds
     rounds = 0
     while rounds < 3 or clock() < end:
         for name, run in runs.items():
-            run(images)  # warms up, and outlasts the threads of the run before, which wait busily for a while
+            run(images)  # warm-up; it also outlasts the threads of the previous run, which spin for a while
             start = clock()
             run(images)
             taken[name].append(clock() - start)

@@ -1,4 +1,4 @@
-"""An exported file in use: what computes its logits, and what it says of itself."""
+"""An exported file in use: its forward pass and its metadata."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Run = Callable[[Pixels], Pixels]
 
 @dataclass(frozen=True)
 class Loaded:
-    """A classifier read from an exported file.
+    """A classifier loaded from an exported file.
 
     Attributes:
-        run: From normalised images (B, C, H, W) in float32 to logits (B, classes), any B.
-        metadata: `architecture`, `class_names` in index order, `precision`, and how images are prepared: `input_size`
+        run: Maps normalized images (B, C, H, W) in float32 to logits (B, classes), for any B.
+        metadata: `architecture`, `class_names` in index order, `precision`, and the preprocessing: `input_size`
             (C, H, W), `mean` and `std` of values in [0, 1], `interpolation`, `crop_pct`, `crop_mode`.
     """
 

@@ -1,4 +1,4 @@
-"""ONNX, for ONNX Runtime and everything else that reads it."""
+"""Write and read ONNX, for ONNX Runtime and other runtimes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def write(network: nn.Module, images: Tensor, path: Path, precision: str, description: str) -> None:
-    """Write a network with its description; the batch is dynamic."""
+    """Write a network with its metadata; the batch size is dynamic."""
     program: Any = torch.onnx.export(
         network,
         (images,),
@@ -33,7 +33,7 @@ def write(network: nn.Module, images: Tensor, path: Path, precision: str, descri
 
 
 def load(path: Path) -> Loaded:
-    """Read a file into ONNX Runtime on the CPU, with as many threads as PyTorch has."""
+    """Load a file into ONNX Runtime on the CPU, with as many threads as PyTorch has."""
     runtime = onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""OpenVINO, the fastest on CPUs: an .xml file with the graph and a .bin file with the weights beside it."""
+"""Write and read OpenVINO, the fastest runtime on CPUs: an .xml file with the graph, a .bin file with the weights."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def write(
     description: str,
     calibration: Tensor | None = None,
 ) -> None:
-    """Write a network with its description; the batch is dynamic.
+    """Write a network with its metadata; the batch size is dynamic.
 
     Raises:
         OSError: If the files cannot be written.
     """
     import openvino
 
-    # The converter loads NNCF where it is installed, which has PyTorch look for a CUDA compiler and complain of it.
+    # The converter imports NNCF if it is installed, which makes PyTorch look for a CUDA compiler and warn about it.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    # From a trace, not from `torch.export`, whose decomposition takes PReLU apart.
+    # By tracing, not by `torch.export`, which decomposes PReLU.
     model = openvino.convert_model(network, example_input=images, input=[-1, *images.shape[1:]])
     if calibration is not None:
         model = quantize(model, calibration)
@@ -42,14 +42,14 @@ def write(
     model.output(0).tensor.set_names({"logits"})
     model.set_rt_info(description, ["qcs"])
     try:
-        # A 16-bit float has more digits than the bfloat16 that they are rounded to when the file is read.
+        # float16 has more digits than bfloat16, to which the weights are rounded when the file is loaded.
         openvino.save_model(model, path, compress_to_fp16=precision == "bf16")
-    except RuntimeError as error:  # a full disk reaches us under this name
+    except RuntimeError as error:  # how OpenVINO reports a full disk
         raise OSError(f"cannot write {path}: {error}") from error
 
 
 def load(path: Path) -> Loaded:
-    """Compile a file for this CPU, with as many threads as PyTorch has, in the precision that it was exported for."""
+    """Compile a file for this CPU, with as many threads as PyTorch has, in the precision of its export."""
     import openvino
 
     core = openvino.Core()

@@ -1,4 +1,4 @@
-"""Half-width weights for the formats of PyTorch itself."""
+"""Run a network in bfloat16."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class InBfloat16(nn.Module):
-    """A network that computes in bfloat16 between images and logits in float32.
+    """Compute in bfloat16, with images and logits in float32.
 
     Args:
         network: The network; its weights are converted in place.
@@ -17,6 +17,6 @@ class InBfloat16(nn.Module):
         self.network = network.bfloat16()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) to logits (B, classes)."""
+        """Map images (B, C, H, W) to logits (B, classes)."""
         logits: Tensor = self.network(images.bfloat16())
         return logits.float()

@@ -1,11 +1,11 @@
-"""Quantisation to 8-bit integers after training, by NNCF, with images that show how large activations get."""
+"""Post-training quantization to 8-bit integers by NNCF, calibrated on images."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import logging
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from timm.data import resolve_model_data_config
@@ -15,18 +15,21 @@ from qcs.data import eval_transform, read
 from qcs.errors import InputError
 from qcs.models import CrossSimilarityNetwork
 
+if TYPE_CHECKING:
+    from openvino import Model
+
 CALIBRATION_IMAGES = 300
 
 
 def calibration_images(data: str, model: CrossSimilarityNetwork) -> Tensor:
-    """Training images (N, C, H, W) as the model takes them, at most 300 chosen at random.
+    """Load calibration images (N, C, H, W), preprocessed for a network: at most 300 random training images.
 
     Args:
-        data: Anything that `qcs.data.read` takes; labels do not matter.
-        model: The network; its `pretrained_cfg` says how images are prepared.
+        data: Archive, folder or list file, see `qcs.data.read`; labels are ignored.
+        model: The network; its `pretrained_cfg` holds the preprocessing.
 
     Raises:
-        InputError: If the data cannot be read or has no training images: test images must not shape what they test.
+        InputError: If the data cannot be read or has no training images: test images must not influence the network.
     """
     splits = read(data)
     images = splits.get("train", splits.get("all"))
@@ -37,12 +40,12 @@ def calibration_images(data: str, model: CrossSimilarityNetwork) -> Tensor:
     return torch.stack([images[index][0] for index in chosen.tolist()])
 
 
-def quantize(model: Any, calibration: Tensor) -> Any:
-    """An OpenVINO model with weights and activations of convolutions and linear layers in 8 bits.
+def quantize(model: Model, calibration: Tensor) -> Model:
+    """Quantize weights and activations of convolutions and linear layers to 8 bits.
 
     Args:
         model: The model in floating point.
-        calibration: Images (N, C, H, W).
+        calibration: Preprocessed images (N, C, H, W).
     """
     import nncf
 

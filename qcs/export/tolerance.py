@@ -1,4 +1,4 @@
-"""Whether an exported file computes what the network computes."""
+"""Compare the logits of an exported file with those of its network."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from qcs.errors import InputError
 from qcs.export.loaded import Run
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.05, "int8": 1 / 3}
-"""Largest difference of any logit that is accepted, as a share of the largest logit."""
+"""Largest accepted difference of a logit, relative to the largest logit."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far an export's logits are from the network's.
+    """Difference between the logits of an export and those of its network.
 
     Attributes:
-        largest: Largest difference of any logit.
-        scale: Largest logit of the network.
-        same_class: Share of the images that get the same class, in [0, 1].
+        largest: Largest absolute difference of a logit.
+        scale: Largest absolute logit of the network.
+        same_class: Fraction of the images with the same predicted class, in [0, 1].
     """
 
     largest: float
@@ -34,8 +34,8 @@ def compare(network: nn.Module, run: Run, batches: list[Tensor]) -> Difference:
 
     Args:
         network: The network in evaluation mode.
-        run: The exported one.
-        batches: Images (B, C, H, W), B as it comes.
+        run: The exported network.
+        batches: Images (B, C, H, W); B may differ between batches.
     """
     with torch.inference_mode():
         wanted = torch.cat([network(images) for images in batches])
@@ -45,10 +45,10 @@ def compare(network: nn.Module, run: Run, batches: list[Tensor]) -> Difference:
 
 
 def require_close(difference: Difference, precision: str, what: str) -> None:
-    """Refuse an export that differs by more than its precision explains.
+    """Check that the difference is within the tolerance of the precision.
 
     Raises:
-        InputError: If it does, or holds numbers that are none.
+        InputError: If it is larger or not a number.
     """
     allowed = TOLERANCE[precision] * difference.scale
     if not difference.largest <= allowed:

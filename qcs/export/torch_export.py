@@ -1,4 +1,4 @@
-"""`torch.export`, for PyTorch without this library, and the way to `torch.compile` and AOTInductor."""
+"""Write and read `torch.export`: for PyTorch without this library, `torch.compile` and AOTInductor."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ PACKAGES = ()
 
 
 def write(network: nn.Module, images: Tensor, path: Path, precision: str, description: str) -> None:
-    """Write a network with its description; the batch is dynamic."""
+    """Write a network with its metadata; the batch size is dynamic."""
     network = InBfloat16(network) if precision == "bf16" else network
     program = torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    content = io.BytesIO()  # a full disk is an OSError of Python's own file
+    content = io.BytesIO()  # written by Python, a full disk raises OSError
     torch.export.save(program, content, extra_files={"qcs": description})
     path.write_bytes(content.getvalue())
 
 
 def load(path: Path) -> Loaded:
-    """Read a file; it runs in eager mode."""
+    """Load a file; it runs in eager mode."""
     extra: dict[str, Any] = {"qcs": ""}
     network = torch.export.load(path, extra_files=extra).module()
 

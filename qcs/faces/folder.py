@@ -11,15 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from qcs.data.dataset import open_image
 from qcs.errors import InputError, check_choice
@@ -71,7 +68,7 @@ def align_folder(
     faces: str = "best",
     workers: int = 1,
     detector: Callable[[], FaceDetector] = MTCNN,
-    console: Console | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Aligned:
     """Align the faces of every picture below a folder into another folder with the same tree.
 
@@ -87,7 +84,8 @@ def align_folder(
         faces: `"best"`, the largest face of a picture, or `"all"`.
         workers: Processes that work at the same time; 1 works in this one.
         detector: Makes the detector, in each process one.
-        console: Where to show progress; None shows none.
+        on_progress: Called with the number of pictures that are done and the number of all pictures, at the start and
+            after each picture.
 
     Returns:
         Counts.
@@ -108,16 +106,18 @@ def align_folder(
     counts: Counter[str] = Counter()
     if target.is_dir() and any(target.iterdir()) and not (target / NAME).is_file():
         raise InputError(f"{target} holds other files; choose an empty folder, or one that an earlier run began")
-    with AlignLog(target, {"size": size, "crop": crop, "faces": faces}) as log, _progress(console) as progress:
+    with AlignLog(target, {"size": size, "crop": crop, "faces": faces}) as log:
         for unfinished in target.rglob(".*.tmp"):
             if re.fullmatch(r"\..+\.\d+\.tmp", unfinished.name):
                 unfinished.unlink()
         left = [path for path in paths if path not in log.done]
-        task = progress.add_task("", total=len(paths), completed=len(paths) - len(left))
-        for record in _outcomes(aligner, left, workers):
+        finished = len(paths) - len(left)
+        report = on_progress or (lambda finished, pictures: None)
+        report(finished, len(paths))
+        for number, record in enumerate(_outcomes(aligner, left, workers), finished + 1):
             log.add(record)
             counts.update(_outcome(record))
-            progress.advance(task)
+            report(number, len(paths))
     return Aligned(
         len(paths),
         len(paths) - len(left),
@@ -224,11 +224,3 @@ def _end_with_parent() -> None:
 
 def _align(path: str) -> dict[str, Any]:
     return _mine(path)
-
-
-@contextmanager
-def _progress(console: Console | None) -> Iterator[Progress]:
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    shown = console is not None and console.is_terminal
-    with Progress(TextColumn("aligning"), *columns, console=console, transient=True, disable=not shown) as progress:
-        yield progress

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -134,6 +135,31 @@ class MTCNN:
         net = self._nets[stage]
         found: list[Floats] = net.run(outputs, {net.get_inputs()[0].name: values.transpose(0, 2, 1, 3)})
         return found
+
+
+def detect(image: Image.Image, min_face: int | None = None) -> list[Face]:
+    """Detect the faces in an image with MTCNN.
+
+    Args:
+        image: The image, in any mode.
+        min_face: Side in pixels of the smallest face to detect, as for `MTCNN`.
+
+    Returns:
+        The faces, largest first; empty if there are none.
+
+    Raises:
+        InputError: If the packages of the extra are missing, or `min_face` is less than 12.
+
+    Example:
+        >>> detect(Image.new("RGB", (100, 100)))
+        []
+    """
+    return _detector(min_face)(image)
+
+
+@cache
+def _detector(min_face: int | None) -> MTCNN:
+    return MTCNN(min_face)
 
 
 def _session(path: Path) -> Any:

@@ -4,25 +4,12 @@
 needs the extra `report`.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from qcs.imports import lazy
 
 if TYPE_CHECKING:
-    from qcs.report.gather import DataLocation
-    from qcs.report.page import write_report
-
-_HOME = {"DataLocation": "gather", "write_report": "page"}
-
-__all__ = ["DataLocation", "write_report"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    from qcs.report.gather import DataLocation as DataLocation
+    from qcs.report.page import write_report as write_report
+else:
+    __getattr__, __dir__ = lazy(__name__, {"DataLocation": "gather", "write_report": "page"})

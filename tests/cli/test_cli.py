@@ -437,7 +437,7 @@ def test_weights_that_cannot_be_used(run: Run, tmp_path: Path, trained: Path, co
     ("arguments", "message"),
     [
         (("--data", "gone"), "gone does not exist; expected an .npz archive.*"),
-        (("--data", "faces", "--split", "dev"), "unknown split 'dev'; expected one of train, validation, test, or all"),
+        (("--data", "faces", "--split", "dev"), "split must be one of train, validation, test, all; got 'dev'"),
         (("--data", "faces", "--split", "train"), "faces has no train split; it has validation, test; choose with .*"),
         (("--data", "faces"), r"cannot read image faces/test/sad/1\.png: .*; replace the file or leave it out .*"),
         (("--data", "pets"), "none of the 2 images has a wanted class: they are labeled cat, dog; wanted happy, .*"),
@@ -498,7 +498,7 @@ def test_an_unreadable_image_does_not_keep_the_others_from_being_predicted(
         (("photos", "--min-face", 5), "min_face is 5; expected at least 12 pixels, .*"),
         (("photos", "--every", 0), "every is 0; expected at least 1, which takes each frame"),
         (("photos", "--output", "out.txt"), r"output must end in \.json or \.csv, got out\.txt"),
-        (("photos", "--no-detect", "--annotate", "drawn"), "there are no faces to mark with --no-detect; leave .*"),
+        (("photos", "--no-detect", "--annotate", "drawn"), "--no-detect finds no faces to mark; leave .*"),
     ],
 )
 @needs_extra

@@ -1,8 +1,7 @@
-"""Evaluating and predicting from a weights file: which images, under which names, and what is written."""
+"""Evaluating a weights file: which images, under which names, and what is printed and written."""
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import toy
-from rich.console import Console
 
 import qcs
-from qcs.cli.evaluate import evaluate_data
-from qcs.engine import Evaluation
+from qcs.cli.evaluate import evaluate
 from qcs.engine.training import RunResult, train
+from qcs.engine.weights_evaluation import WeightsEvaluation, evaluate_weights
 from qcs.errors import InputError
 from qcs.models.weights import EMBEDDED
 
@@ -31,23 +29,22 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     return result
 
 
-def evaluated(
-    run: RunResult, data: Path, split: str = "test", output: Path | None = None, tta: bool = False
-) -> tuple[Evaluation, str]:
-    text = io.StringIO()
-    into, console = str(output or data.parent / "report"), Console(file=text, width=200)
-    return evaluate_data(str(run.folder), str(data), split, None, into, console, tta=tta), text.getvalue()
+def evaluated(run: RunResult, data: Path, split: str = "test", **options: Any) -> WeightsEvaluation:
+    return evaluate_weights(str(run.folder), str(data), split, **options)
 
 
-def test_the_result_is_printed_and_written_beside_the_weights_by_default(run: RunResult, tmp_path: Path) -> None:
+def test_the_result_is_printed_and_written_beside_the_weights_by_default(
+    run: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = toy.archive(tmp_path / "faces.npz")
     weights = shutil.copy(run.folder / "best.safetensors", tmp_path)
-    text = io.StringIO()
-    result = evaluate_data(str(weights), str(data), "test", None, None, Console(file=text, width=200))
+    evaluate(str(weights), str(data))
+    text = capsys.readouterr().out
+    result = evaluate_weights(str(weights), str(data)).evaluation
     assert json.loads((tmp_path / "faces-test.json").read_text()) == result.to_dict()
     assert (tmp_path / "faces-test.png").stat().st_size > 1000
-    assert f"accuracy {result.accuracy:.2%}, balanced {result.balanced_accuracy:.2%}" in text.getvalue()
-    assert f"wrote {tmp_path / 'faces-test.json'} and {tmp_path / 'faces-test.png'}\n" in text.getvalue()
+    assert f"accuracy {result.accuracy:.2%}, balanced {result.balanced_accuracy:.2%}" in text
+    assert f"wrote {tmp_path / 'faces-test.json'} and {tmp_path / 'faces-test.png'}\n" in text
 
 
 def test_results_of_weights_in_the_package_are_written_where_one_is(
@@ -55,7 +52,7 @@ def test_results_of_weights_in_the_package_are_written_where_one_is(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = sorted(EMBEDDED.iterdir())
-    evaluate_data("qcs_small", str(toy.archive(tmp_path / "faces.npz")), "test", None, None, Console(quiet=True))
+    evaluate_weights("qcs_small", str(toy.archive(tmp_path / "faces.npz"))).save()
     assert (tmp_path / "faces-test.json").exists()
     assert sorted(EMBEDDED.iterdir()) == before
 
@@ -65,7 +62,7 @@ def test_weights_alone_give_the_result_of_the_run_after_run_and_data_are_gone(ru
     shutil.copytree(run.folder, trained)
     alone = shutil.copy(trained / "best.safetensors", tmp_path / "moved.safetensors")
     shutil.rmtree(trained)
-    result = evaluate_data(str(alone), str(toy.archive(tmp_path / "new.npz")), "test", None, None, Console(quiet=True))
+    result = evaluate_weights(str(alone), str(toy.archive(tmp_path / "new.npz"))).evaluation
     assert run.test is not None
     assert result.to_dict() == run.test.to_dict()
 
@@ -87,7 +84,7 @@ def test_labels_meet_the_network_s_classes_by_name(run: RunResult, tmp_path: Pat
         "bare numbers": {"labels": labels},
         "synonyms": {"labels": np.array(["Happiness", "sadness", "ANGRY"])[labels]},
     }
-    result, _ = evaluated(run, toy.archive(tmp_path / "faces.npz", "test", **changes[form]))
+    result = evaluated(run, toy.archive(tmp_path / "faces.npz", "test", **changes[form])).evaluation
     assert run.test is not None
     assert result.to_dict() == run.test.to_dict()
 
@@ -97,25 +94,30 @@ def test_a_missing_class_is_no_zero_in_the_balanced_accuracy(run: RunResult, tmp
     part = images.subset(images.labels != 0)
     data = tmp_path / "faces.npz"
     np.savez(data, images=np.stack(part.images), labels=np.array(toy.CLASSES)[part.labels])
-    result, _ = evaluated(run, data)
+    result = evaluated(run, data).evaluation
     assert result.confusion.sum(1).tolist() == [0, 5, 5]
     assert list(result.per_class) == ["sad", "anger"]
     assert result.balanced_accuracy > 0.9
 
 
-def test_images_of_classes_the_network_does_not_know_are_left_out_and_counted(run: RunResult, tmp_path: Path) -> None:
+def test_images_of_classes_the_network_does_not_know_are_left_out_and_counted(
+    run: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = np.array(["happy", "contempt", "anger"])[toy.splits("test")["test"].labels]
-    result, text = evaluated(run, toy.archive(tmp_path / "faces.npz", "test", labels=names))
+    data = str(toy.archive(tmp_path / "faces.npz", "test", labels=names))
+    result = evaluate_weights(str(run.folder), data).evaluation
     assert result.images == 10
     assert result.accuracy > 0.9
-    assert "left out 5 of 15 images: their classes are not among those of the network, happy, sad, anger" in text
+    evaluate(str(run.folder), data, output=str(tmp_path))
+    text = capsys.readouterr().out
+    assert "left out 5 of 15 images: their classes are not among those of the network, happy, sad, anger\n" in text
 
 
 def test_images_of_foreign_classes_alone_are_refused(run: RunResult, tmp_path: Path) -> None:
     names = np.array(["cat", "dog", "bird"])[toy.splits("test")["test"].labels]
     with pytest.raises(InputError, match=r"labeled bird, cat, dog; wanted happy, sad, anger"):
         evaluated(run, toy.archive(tmp_path / "faces.npz", "test", labels=names))
-    assert not (tmp_path / "report").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["faces.npz"]
 
 
 def test_numbers_beyond_the_network_s_classes_are_refused_with_the_place(run: RunResult, tmp_path: Path) -> None:
@@ -126,28 +128,37 @@ def test_numbers_beyond_the_network_s_classes_are_refused_with_the_place(run: Ru
 
 @pytest.mark.parametrize(("split", "images"), [("train", 36), ("validation", 12), ("test", 15), ("all", 63)])
 def test_the_split_is_chosen_by_name(run: RunResult, tmp_path: Path, split: str, images: int) -> None:
-    result, _ = evaluated(run, toy.archive(tmp_path / "faces.npz"), split)
-    assert result.images == images
-    assert (tmp_path / "report" / f"faces-{split}.json").exists()
+    done = evaluated(run, toy.archive(tmp_path / "faces.npz"), split)
+    assert done.evaluation.images == images
+    record, figure = done.save(tmp_path / "report")
+    assert (record, figure) == (tmp_path / "report" / f"faces-{split}.json", tmp_path / "report" / f"faces-{split}.png")
+    assert record.exists()
 
 
-def test_evaluation_with_tta_says_so_and_has_a_file_of_its_own(run: RunResult, tmp_path: Path) -> None:
-    result, text = evaluated(run, toy.archive(tmp_path / "faces.npz"), tta=True)
-    assert result.images == 15
+def test_evaluation_with_tta_says_so_and_has_a_file_of_its_own(
+    run: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(str(run.folder), str(toy.archive(tmp_path / "faces.npz")), output=str(tmp_path / "report"), tta=True)
+    text = capsys.readouterr().out
+    assert "(15 images)" in text
     assert "with test-time augmentation" in text
     assert (tmp_path / "report" / "faces-test-tta.json").exists()
 
 
-def test_data_without_splits_is_evaluated_whole_and_the_report_says_so(run: RunResult, tmp_path: Path) -> None:
-    result, text = evaluated(run, toy.archive(tmp_path / "faces.npz", "test", split=None), "test")
-    assert result.images == 15
+def test_data_without_splits_is_evaluated_whole_and_the_report_says_so(
+    run: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = toy.archive(tmp_path / "faces.npz", "test", split=None)
+    evaluate(str(run.folder), str(data), "test", output=str(tmp_path / "report"))
+    text = capsys.readouterr().out
+    assert "(15 images)" in text
     assert "on all of" in text
     assert (tmp_path / "report" / "faces-all.json").exists()
 
 
 def test_a_split_that_is_unknown_or_absent_is_refused(run: RunResult, tmp_path: Path) -> None:
     data = toy.archive(tmp_path / "faces.npz", "train", "test")
-    with pytest.raises(InputError, match="unknown split 'dev'; expected one of train, validation, test, or all"):
+    with pytest.raises(InputError, match="split must be one of train, validation, test, all; got 'dev'"):
         evaluated(run, data, "dev")
     with pytest.raises(InputError, match=r"has no validation split; it has train, test; choose with --split, or 'all'"):
         evaluated(run, data, "validation")

@@ -16,7 +16,7 @@ from qcs.errors import InputError
 
 CLASSES = ("happy", "sad", "fear", "anger")  # no image is of fear
 
-# Truth and prediction of ten images: 3 of 5 happy, 1 of 2 sad and 2 of 3 angry faces are recognised.
+# Truth and prediction of ten images: 3 of 5 happy, 1 of 2 sad and 2 of 3 angry faces are recognized.
 TRUTH = [0, 0, 0, 0, 0, 1, 1, 3, 3, 3]
 TAKEN_FOR = [0, 0, 0, 1, 2, 1, 0, 3, 3, 2]
 CONFUSION = [[3, 1, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 2]]

@@ -14,8 +14,9 @@ from PIL import Image
 import qcs
 from qcs.data import LabeledImages, read
 from qcs.engine import trained_crop
-from qcs.engine.face_crop import crop_of_images, crop_to_predict, warn_of_other_crop, with_crop
+from qcs.engine.face_crop import crop_of_images, crop_to_predict, warn_of_other_crop
 from qcs.engine.training import train
+from qcs.engine.training.data import with_crop
 from qcs.errors import InputError
 from qcs.faces.align_log import NAME, crop_of
 from qcs.models import save_model
@@ -79,7 +80,7 @@ def test_a_crop_that_is_set_wins_over_the_log_with_a_warning(tmp_path: Path) -> 
 def test_what_is_predicted_is_cut_out_as_trained_or_as_chosen_with_a_warning(tmp_path: Path) -> None:
     path = weights(tmp_path, crop="loose")
     assert trained_crop(path) == crop_to_predict(path, None) == crop_to_predict(path, "loose") == "loose"
-    with pytest.warns(UserWarning, match=r"weights\.safetensors was trained on faces cut out as loose, not as arcface"):
+    with pytest.warns(UserWarning, match=r"weights\.safetensors was trained with the crop loose, not arcface"):
         assert crop_to_predict(path, "arcface") == "arcface"
 
 
@@ -93,7 +94,7 @@ def test_weights_that_do_not_say_get_the_default(tmp_path: Path, info: dict[str,
 def test_evaluating_on_images_of_another_crop_is_warned_of(tmp_path: Path) -> None:
     path = weights(tmp_path, crop="loose")
     log(tmp_path / "a", "arcface")
-    with pytest.warns(UserWarning, match="trained on faces cut out as loose, those of a are cut out as arcface"):
+    with pytest.warns(UserWarning, match="trained with the crop loose, the faces of a have the crop arcface"):
         warn_of_other_crop(path, images(tmp_path / "a"), "a")
     log(tmp_path / "a", "loose")
     with warnings.catch_warnings():

@@ -54,7 +54,7 @@ def test_the_shares_of_several_processes_fall_into_place(images: int, monkeypatc
     assert torch.equal(in_order(shares[0]), whole)
 
 
-def damaged(**changes: Tensor | np.ndarray | list[int]) -> dict[str, object]:
+def corrupt(**changes: Tensor | np.ndarray | list[int]) -> dict[str, object]:
     shown = Predictions.of(IMAGES, LOGITS)
     columns = {name: getattr(shown, name) for name in ("probabilities", "labels", "names")}
     return {**columns, "classes": np.array(shown.classes), **changes}
@@ -71,7 +71,7 @@ def damaged(**changes: Tensor | np.ndarray | list[int]) -> dict[str, object]:
         {"other": np.zeros(3)},
     ],
 )
-def test_columns_that_do_not_fit_are_damage(tmp_path: Path, changes: dict[str, np.ndarray]) -> None:
-    np.savez(tmp_path / FILE, **damaged(**changes))
-    with pytest.raises(InputError, match=f"{FILE} is damaged: "):
+def test_columns_that_do_not_fit_are_corrupt(tmp_path: Path, changes: dict[str, np.ndarray]) -> None:
+    np.savez(tmp_path / FILE, **corrupt(**changes))
+    with pytest.raises(InputError, match=f"{FILE} is corrupt: "):
         Predictions.load(tmp_path / FILE)

@@ -18,7 +18,7 @@ def test_the_mean_of_both_probabilities() -> None:
         expected = ((model(images).softmax(-1) + model(images.flip(-1)).softmax(-1)) / 2).float()
         out = FlipTTA(model)(images)
     torch.testing.assert_close(out.exp(), expected, rtol=0, atol=1e-6)
-    torch.testing.assert_close(out.softmax(-1), expected, rtol=0, atol=1e-6)  # they are normalised already
+    torch.testing.assert_close(out.softmax(-1), expected, rtol=0, atol=1e-6)  # they are normalized already
 
 
 class Sides(nn.Module):
@@ -28,7 +28,7 @@ class Sides(nn.Module):
         return 10 * torch.stack([x[..., :1].mean((1, 2, 3)), x[..., -1:].mean((1, 2, 3))], dim=1)
 
 
-def test_two_looks_that_disagree_are_even() -> None:
+def test_predictions_of_image_and_flip_that_disagree_are_even() -> None:
     lighter_left = torch.zeros(1, 1, 4, 4)
     lighter_left[..., 0] = 1
     assert FlipTTA(Sides())(lighter_left).exp().flatten().tolist() == pytest.approx([0.5, 0.5])

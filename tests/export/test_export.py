@@ -25,7 +25,7 @@ from qcs.export.loaded import Pixels
 from qcs.export.tolerance import TOLERANCE, compare, require_close
 from qcs.models import CrossSimilarityNetwork
 
-QUICK = ("torchscript", "fp32")  # the others take seconds each to write
+QUICK = ("torch-export", "fp32")  # the others take seconds each to write
 CASES = [
     pytest.param(format, precision, marks=[] if (format, precision) == QUICK else [pytest.mark.slow])
     for format, writer in FORMATS.items()
@@ -133,7 +133,7 @@ def test_a_bfloat16_file_of_openvino_is_compiled_for_bfloat16(exported: Any, mod
 
 def test_the_network_is_left_as_it_was(model: CrossSimilarityNetwork, tmp_path: Path) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    export_model(model.train(), tmp_path / "a.torchscript", format="torchscript", precision="bf16")
+    export_model(model.train(), tmp_path / "a.pt2", format="torch-export", precision="bf16")
     assert model.training
     model.eval()
     assert before.keys() == model.state_dict().keys()
@@ -151,9 +151,9 @@ def test_a_timm_backbone_is_exported_too(tmp_path: Path, format: str) -> None:
     assert load_export(done.path).run(np.zeros((3, 3, 96, 96), np.float32)).shape == (3, 3)
 
 
-def test_a_grey_network_without_class_names_is_exported_too(tmp_path: Path) -> None:
+def test_a_grayscale_network_without_class_names_is_exported_too(tmp_path: Path) -> None:
     network = qcs.create_model("base_nano", in_chans=1, num_classes=3).eval()
-    done = export_model(network, tmp_path / "grey.torchscript", format="torchscript")
+    done = export_model(network, tmp_path / "gray.pt2", format="torch-export")
     about = load_export(done.path).metadata
     assert (about["class_names"], about["input_size"]) == (["0", "1", "2"], [1, 48, 48])
 
@@ -161,13 +161,13 @@ def test_a_grey_network_without_class_names_is_exported_too(tmp_path: Path) -> N
 # Refused
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    (dict(format="tflite"), "unknown format 'tflite'; expected one of onnx, openvino, torch-export, torchscript"),
-    (dict(precision="fp16"), "unknown precision 'fp16'; expected one of fp32, bf16, int8"),
-    (dict(format="onnx", precision="bf16"), "onnx is not exported in bf16; formats that are: openvino, torch-export, "),
-    (dict(format="torchscript", precision="int8"), "torchscript is not exported in int8; formats that are: openvino"),
-    (dict(format="openvino", precision="int8"), "int8 needs images like those it will see, .* calibration"),
-    (dict(format="openvino", calibration=torch.zeros(1)), "calibration is for int8 alone, got it with fp32"),
-    (dict(format="torchscript"), r"a file of format torchscript ends in \.torchscript, got .*model\.onnx"),
+    (dict(format="tflite"), "format must be one of onnx, openvino, torch-export; got 'tflite'"),
+    (dict(precision="fp16"), "precision must be one of fp32, bf16, int8; got 'fp16'"),
+    (dict(format="onnx", precision="bf16"), "onnx is not exported in bf16; formats that are: openvino, torch-export"),
+    (dict(format="torch-export", precision="int8"), "torch-export is not exported in int8; formats that are: openvino"),
+    (dict(format="openvino", precision="int8"), "int8 needs calibration images, a few hundred .*"),
+    (dict(format="openvino", calibration=torch.zeros(1)), "calibration is for int8 only, got precision fp32"),
+    (dict(format="torch-export"), r"a file of format torch-export ends in \.pt2, got .*model\.onnx"),
 ]
 
 
@@ -215,12 +215,12 @@ def test_exporting_to_torch_formats_needs_no_other_package(
         return imported(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", guarded)
-    export_model(model, tmp_path / "a.torchscript", format="torchscript")
+    export_model(model, tmp_path / "a.pt2", format="torch-export")
 
 
 @pytest.mark.parametrize("name", ["gone.onnx", "model.safetensors"])
 def test_reading_what_is_no_export_is_refused(tmp_path: Path, name: str) -> None:
-    message = "no exported file at" if name == "gone.onnx" else "is no exported file: expected one of .onnx, .xml"
+    message = "no exported file at" if name == "gone.onnx" else "is not an exported file; expected one of .onnx, .xml"
     with pytest.raises(InputError, match=re.escape(message)):
         load_export(tmp_path / name)
 
@@ -233,18 +233,18 @@ def wrong(run: Callable[[Pixels], Pixels], change: Callable[[Pixels], Pixels]) -
 def test_a_file_that_computes_something_else_never_appears(
     model: CrossSimilarityNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any
 ) -> None:
-    (tmp_path / "a.torchscript").write_text("older")
-    read = FORMATS["torchscript"].load
+    (tmp_path / "a.pt2").write_text("older")
+    read = FORMATS["torch-export"].load
 
     def load(path: Path) -> Any:
         loaded = read(path)
         return dataclasses.replace(loaded, run=wrong(loaded.run, change))
 
-    monkeypatch.setattr(FORMATS["torchscript"], "load", load)
+    monkeypatch.setattr(FORMATS["torch-export"], "load", load)
     with pytest.raises(
-        InputError, match=r"^the torchscript file in fp32 differs from the network by .*Nothing was wri"
+        InputError, match=r"^the torch-export file in fp32 differs from the network by .*Nothing was wri"
     ):
-        export_model(model, tmp_path / "a.torchscript", format="torchscript")
+        export_model(model, tmp_path / "a.pt2", format="torch-export")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["older"]
 
 
@@ -256,7 +256,7 @@ def test_a_full_disk_leaves_nothing(
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
-        export_model(model, tmp_path / "a.torchscript", format="torchscript")
+        export_model(model, tmp_path / "a.pt2", format="torch-export")
     assert not list(tmp_path.iterdir())
 
 
@@ -291,6 +291,6 @@ def test_latency_is_the_ratio_of_medians() -> None:
 
 
 def test_metadata_is_plain_json(exported: Any) -> None:
-    with zipfile.ZipFile(exported("torchscript", "fp32").path) as archive:
+    with zipfile.ZipFile(exported("torch-export", "fp32").path) as archive:
         name = next(name for name in archive.namelist() if name.endswith("/extra/qcs"))
         assert json.loads(archive.read(name))["class_names"][3] == "class 3"

@@ -102,7 +102,7 @@ def test_offline_prediction_from_the_hub_is_one_line(run: Run, hub: LocalHub, mo
 
 
 def test_models_are_listed_as_a_table_and_as_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qcs.cli.zoo.console", Console(width=200))
+    monkeypatch.setattr("qcs.cli.models.console", Console(width=200))
     status, out, _ = run("models", "qcs_ir50.ferplus")
     assert status == 0
     row = out.splitlines()[-1].split()

@@ -179,9 +179,7 @@ def test_faces_are_cut_out_as_the_weights_say_or_as_chosen(
         warnings.simplefilter("always")
         server.serve(str(weights), "127.0.0.1", 0, chosen, print)
     assert [answer.crop for answer in answers] == [used]
-    assert any("was trained on faces cut out as arcface, not as loose" in str(w.message) for w in warned) is bool(
-        chosen
-    )
+    assert any("was trained with the crop arcface, not loose" in str(w.message) for w in warned) is bool(chosen)
 
 
 def test_an_unknown_crop_is_refused_before_anything_is_loaded() -> None:
@@ -200,7 +198,7 @@ def test_a_host_that_others_reach_is_warned_of(
     monkeypatch.setattr("qcs.serve.server.serve", lambda *arguments: called.append(arguments[1]))
     cli.serve.serve(host=host)
     assert called == [host]
-    assert ("whoever reaches 0.0.0.0 can use the page" in capsys.readouterr().err) is warned
+    assert ("anyone who can reach 0.0.0.0 can use the page" in capsys.readouterr().err) is warned
 
 
 def test_without_the_extra_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,36 +1,29 @@
-"""Training: settings, recipes, the training loop, exact resume; each part loads when it is used."""
+"""Training: settings, recipes, the training loop, exact resume."""
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from qcs.imports import lazy
 
 if TYPE_CHECKING:
-    from qcs.engine.training.config import TrainConfig
-    from qcs.engine.training.progress import Progress
-    from qcs.engine.training.recipes import RECIPES, recipe
-    from qcs.engine.training.sam import SAM
-    from qcs.engine.training.trainer import RunResult, resume, train
-
-_HOME = {
-    "TrainConfig": "config",
-    "Progress": "progress",
-    "RECIPES": "recipes",
-    "recipe": "recipes",
-    "SAM": "sam",
-    "RunResult": "trainer",
-    "resume": "trainer",
-    "train": "trainer",
-}
-
-__all__ = ["RECIPES", "SAM", "Progress", "RunResult", "TrainConfig", "recipe", "resume", "train"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    from qcs.engine.training.config import TrainConfig as TrainConfig
+    from qcs.engine.training.progress import Progress as Progress
+    from qcs.engine.training.recipes import RECIPES as RECIPES
+    from qcs.engine.training.recipes import recipe as recipe
+    from qcs.engine.training.sam import SAM as SAM
+    from qcs.engine.training.trainer import RunResult as RunResult
+    from qcs.engine.training.trainer import resume as resume
+    from qcs.engine.training.trainer import train as train
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "TrainConfig": "config",
+            "Progress": "progress",
+            "RECIPES": "recipes",
+            "recipe": "recipes",
+            "RunResult": "trainer",
+            "SAM": "sam",
+            "resume": "trainer",
+            "train": "trainer",
+        },
+    )

@@ -191,14 +191,14 @@ def test_other_test_images_change_nothing_but_the_test_result(tmp_path: Path) ->
 
 
 def test_the_result_is_that_of_the_best_weights(tmp_path: Path) -> None:
-    from qcs.cli.evaluate import evaluate_data
+    from qcs.engine.weights_evaluation import evaluate_weights
 
     data = toy.archive(tmp_path / "squares.npz")
     result = train(toy.settings(data, output=str(tmp_path / "run"), resize=52))
     assert result.history[result.best_epoch - 1]["validation_accuracy"] == result.validation.accuracy
     assert result.history[result.best_epoch - 1]["validation_loss"] == pytest.approx(result.validation.loss, rel=1e-5)
     for split, expected in (("validation", result.validation), ("test", result.test)):
-        again = evaluate_data(str(tmp_path / "run"), str(data), split, None, None, Console(quiet=True))
+        again = evaluate_weights(str(tmp_path / "run"), str(data), split).evaluation
         assert expected is not None
         assert again.to_dict() == expected.to_dict()
 

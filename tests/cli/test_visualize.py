@@ -159,13 +159,13 @@ def test_curves_need_no_faces(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("portrait qcs", "unknown kind of picture 'portrait'; expected one of similarity, classes, .*, or all"),
+        ("portrait qcs", "kind must be one of similarity, classes, .*, all; got 'portrait'"),
         ("similarity gone --data faces.npz", "no weights found for 'gone': .*"),
-        ("similarity qcs", "the picture 'similarity' shows faces; say with --data which"),
+        ("similarity qcs", "the figure 'similarity' shows faces; choose them with --data"),
         ("similarity base --data faces.npz", "base_nano is a base network without a cross part and .*"),
         ("attention base --data faces.npz", "base_nano is a base network without a cross part and .*"),
         ("similarity qcs --data gone.npz", r"gone\.npz does not exist; .*"),
-        ("similarity qcs --data faces.npz --split best", "unknown split 'best'; .*"),
+        ("similarity qcs --data faces.npz --split best", "split must be one of .*; got 'best'"),
         (
             "classes qcs --data faces.npz --anchor fear",
             "the anchor class 'fear' has 0 images; expected at least 2: choose one of happy, sad, anger",
@@ -202,4 +202,4 @@ def test_weights_without_a_run_have_no_curves(run: Run) -> None:
 def test_networks_of_other_classes_are_drawn_apart(run: Run) -> None:
     save_model(qcs.create_model("base_nano", num_classes=2).eval(), "two.safetensors")
     status, _, err = run("confusion", "qcs", "two.safetensors", "--data", "faces.npz")
-    assert (status, err) == (1, "error: qcs knows the classes happy, sad, anger, two 0, 1; draw them apart\n")
+    assert (status, err) == (1, "error: qcs has the classes happy, sad, anger, two has 0, 1; draw them separately\n")

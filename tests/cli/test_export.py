@@ -40,15 +40,15 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 
 def test_it_writes_the_file_and_says_how_far_how_large_and_how_fast(run: Run) -> None:
-    status, out, err = run("nano.safetensors", "--format", "torchscript")
+    status, out, err = run("nano.safetensors", "--format", "torch-export")
     assert (status, err) == (0, "")
     wrote, difference, latency = out.splitlines()
-    assert re.fullmatch(r"wrote qcs_nano-fp32\.torchscript \(\d\.\d MB; 6 batch norms folded\)", wrote)
+    assert re.fullmatch(r"wrote qcs_nano-fp32\.pt2 \(\d\.\d MB; 6 batch norms folded\)", wrote)
     assert re.fullmatch(
         r"largest difference \S+ on logits up to \S+ \(accepted: \S+\), same class for 100\.0%", difference
     )
     assert re.fullmatch(r"batch 1: \S+ ms, eager PyTorch \S+ ms, \S+ times as fast", latency)
-    assert load_export("qcs_nano-fp32.torchscript").metadata["precision"] == "fp32"
+    assert load_export("qcs_nano-fp32.pt2").metadata["precision"] == "fp32"
 
 
 @pytest.mark.slow
@@ -66,14 +66,14 @@ def test_int8_is_calibrated_on_any_data_that_training_takes(run: Run, tmp_path: 
     ("arguments", "message"),
     [
         (("gone.safetensors",), r"no weights found for 'gone\.safetensors': .*"),
-        (("nano.safetensors", "--format", "coreml"), "unknown format 'coreml'; expected one of onnx, .*"),
+        (("nano.safetensors", "--format", "coreml"), "format must be one of onnx, .*; got 'coreml'"),
         (("nano.safetensors", "--precision", "int8"), "onnx is not exported in int8; formats that are: openvino"),
         (("nano.safetensors", "--format", "torch-export", "--output", "a.onnx"), r"a file of format torch-export .*"),
         (
             ("nano.safetensors", "--format", "openvino", "--precision", "int8", "--calibration", "gone.npz"),
             r"gone\.npz does not exist; .*",
         ),
-        (("nano.safetensors", "--format", "torchscript", "--output", "nano.safetensors/a.torchscript"), ".*nano.*"),
+        (("nano.safetensors", "--format", "torch-export", "--output", "nano.safetensors/a.pt2"), ".*nano.*"),
     ],
     ids=lambda value: " ".join(value[1:]) if isinstance(value, tuple) else "",
 )
