@@ -14,9 +14,7 @@ import numpy as np
 from qcs.data.readers import load
 from qcs.data.readers.table import datasets
 from qcs.errors import InputError
-from qcs.files import replacing
-
-_BLOCK = 1 << 20  # bytes read at once
+from qcs.files import replacing, sha256
 
 
 def manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -44,7 +42,7 @@ def manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; expected a folder or a file")
-    files = {name: _of_file(file) for name, file in sorted(_files(path))}
+    files = {name: sha256(file) for name, file in sorted(_files(path))}
     if not files:
         raise InputError(f"{path} holds no file")
     whole = hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in files.items()).encode())
@@ -93,14 +91,6 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
             if not name.startswith("."):
                 file = Path(folder, name)
                 yield file.relative_to(path).as_posix(), file
-
-
-def _of_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _of_splits(path: Path) -> dict[str, str]:

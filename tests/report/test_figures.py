@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,11 @@ from qcs import visualize
 from qcs.models import save_model
 from qcs.report import figures
 from qcs.report.sample_faces import SampleFaces
+
+
+def test_figures_need_neither_the_extra_of_the_report_nor_matplotlib_before_they_are_drawn() -> None:
+    code = "import sys, qcs.report.figures; print({'jinja2', 'markupsafe', 'scipy', 'matplotlib'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
 def networks(folder: Path, name: str) -> list[figures.Network]:

@@ -111,7 +111,7 @@ def test_the_page_reads_and_compares_faces_refuses_what_is_too_much_and_leaves_n
         assert page.locator(".qcs-matrix:visible").count() == 3
 
         add(blank)
-        see("no face found in blank.png; choose a photo with an upright face")
+        see("no face found in blank.png; choose a photo with an upright, fully visible face")
         assert page.locator(".qcs-shares").count() == 0
         page.get_by_label("Each image is a cropped face").check()
         see("Drop 1 more to see it")
