@@ -146,12 +146,12 @@ def test_preprocessing_is_that_of_the_backbone() -> None:
     own = {key: model.pretrained_cfg[key] for key in ("input_size", "mean", "std", "interpolation")}
     assert own == dict(input_size=(3, SIDE, SIDE), mean=cfg.mean, std=cfg.std, interpolation=cfg.interpolation)
     assert cfg.mean == (0.5, 0.5, 0.5)
-    grey = build(backbone="vit_tiny_patch16_224", in_chans=1).pretrained_cfg
-    assert (grey["input_size"], grey["mean"]) == ((1, SIDE, SIDE), (0.5,))
+    grayscale = build(backbone="vit_tiny_patch16_224", in_chans=1).pretrained_cfg
+    assert (grayscale["input_size"], grayscale["mean"]) == ((1, SIDE, SIDE), (0.5,))
 
 
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_vit", "mobilenetv3_small_050"])
-def test_grey_images_pass(backbone: str) -> None:
+def test_grayscale_images_pass(backbone: str) -> None:
     model = build(backbone=backbone, in_chans=1)
     assert model(*faces(channels=1)).cross.shape == (4, 2, 3)
 
@@ -219,10 +219,10 @@ def test_weights_of_the_backbone_are_loaded_and_where_from_is_not_saved(weights:
     assert torch.equal(qcs.load_model(path)(faces()[0]), model.eval()(faces()[0]))
 
 
-def test_weights_of_colour_images_fit_a_grey_network(weights: Path) -> None:
+def test_weights_of_color_images_fit_a_grayscale_network(weights: Path) -> None:
     model = build(backbone="test_resnet", in_chans=1, **from_file(weights))
-    colour = build(backbone="test_resnet", **from_file(weights))
-    assert_close(model.backbone.conv1[0].weight, colour.backbone.conv1[0].weight.sum(1, keepdim=True))
+    color = build(backbone="test_resnet", **from_file(weights))
+    assert_close(model.backbone.conv1[0].weight, color.backbone.conv1[0].weight.sum(1, keepdim=True))
 
 
 def test_weights_of_another_model_are_refused(weights: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Damaged weights files load or end in an `InputError`: nothing else, no hang, nothing executed."""
+"""Corrupt weights files load or end in an `InputError`: nothing else, no hang, nothing executed."""
 
 from __future__ import annotations
 

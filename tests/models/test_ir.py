@@ -125,7 +125,7 @@ def test_head_follows_timm() -> None:
     assert nano(num_classes=0)(FACES).shape == (2, model.num_features)
 
 
-def test_grey_images_pass() -> None:
+def test_grayscale_images_pass() -> None:
     assert nano(in_chans=1)(FACES[:, :1]).shape == (2, 7)
 
 

@@ -241,7 +241,7 @@ def test_new_classes_drop_the_names_of_the_old_ones() -> None:
         model.name_classes(["x", "y"])
 
 
-def test_grey_images_pass() -> None:
+def test_grayscale_images_pass() -> None:
     model = build("qcs_nano", in_chans=1)
     assert model(*torch.randn(4, 2, 1, 48, 48)).cross.shape == (4, 2, 7)
 

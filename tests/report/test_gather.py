@@ -93,7 +93,7 @@ def test_other_images_are_not_taken_for_those_tested(runs: Path, tmp_path: Path)
         ),
         ("test.json", '{"confusion": [["a"]], "loss": 1, "classes": ["a"]}', "test.json was not written by a run"),
         ("validation.json", "\x00", "validation.json is corrupt: "),
-        (FILE, "PK", f"{FILE} is damaged: "),
+        (FILE, "PK", f"{FILE} is corrupt: "),
     ],
 )
 def test_a_corrupt_file_costs_its_part_and_a_line(runs: Path, file: str, content: str | None, message: str) -> None:
