@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and their checksum."""
+"""Write files and folders that appear complete or not at all; compute checksums."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, in the same folder, that takes the name wanted at the end; after an error nothing is left.
+    """Yield a temporary path in the same folder; what is written to it is renamed at the end, or removed on an error.
 
     Args:
-        path: The name wanted; a file or an empty folder of that name is replaced.
+        path: The final path; an existing file or empty folder there is replaced.
 
     Yields:
-        A hidden path where nothing is so far, for a file or a folder.
+        A hidden path that does not exist yet, for a file or a folder.
 
     Raises:
-        OSError: If what was written cannot take the name.
+        OSError: If it cannot be renamed.
 
     Example:
         >>> import tempfile
@@ -52,7 +52,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a text file, whole or not at all.
+    """Write a text file; it appears complete or not at all.
 
     Raises:
         OSError: If it cannot be written.

