@@ -74,7 +74,7 @@ BAD_WEIGHTS: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
         lambda trained, folder: written(folder / "x.safetensors", b""),
         r".*x\.safetensors is not a safetensors .*",
     ),
-    "truncated": (truncated, r".*cut\.safetensors is not a safetensors file \(damaged, or of another format\): .*"),
+    "truncated": (truncated, r".*cut\.safetensors is not a safetensors file \(corrupt, or of another format\): .*"),
     "of another format": (
         lambda trained, folder: trained / "config.json",
         r".*config\.json is not a safetensors file .*",

@@ -315,7 +315,7 @@ def test_an_unreadable_image_does_not_keep_the_others_from_being_predicted(
         (("camera:87",), "cannot open camera 87; check that it is connected and that this user may open it"),
         (("photos", "--crop", "tight"), "crop must be one of fer2013, arcface, loose; got 'tight'"),
         (("photos", "--min-face", 5), "min_face is 5; expected at least 12 pixels, .*"),
-        (("photos", "--every", 0), "every is 0; expected at least 1, which takes each frame"),
+        (("photos", "--every", 0), "every is 0; expected at least 1, which reads each frame"),
         (("photos", "--output", "out.txt"), r"output must end in \.json or \.csv, got out\.txt"),
         (("photos", "--no-detect", "--annotate", "drawn"), "--no-detect finds no faces to mark; leave .*"),
     ],

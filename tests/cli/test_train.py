@@ -126,7 +126,7 @@ BAD_DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "list of missing images": (
         lambda folder: text_list(folder, "a.png happy", "gone.png sad"),
-        r"1 of 2 images missing under .*, first: .*gone\.png; give the folder that the paths in .* start .*",
+        r"1 of 2 images missing under .*, first: .*gone\.png; give the folder that the paths in .* are relative to as .*",
     ),
     "list without labels": (
         lambda folder: text_list(folder, "a.png happy", "b.png"),
@@ -138,7 +138,7 @@ BAD_DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "labels from 1": (
         lambda folder: small_archive(folder, labels=np.arange(36) % 3 + 1),
-        r".*faces\.npz: labels are numbers from 1 to 3 without 0; expected every number from 0 up: .*",
+        r".*faces\.npz: labels are numbers from 1 to 3 without 0; expected every number from 0: .*",
     ),
     "label out of range": (
         lambda folder: small_archive(folder, labels=np.arange(36) % 4, classes=toy.CLASSES),
@@ -154,7 +154,7 @@ BAD_DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "one image of each class": (
         lambda folder: images(folder, "happy/a.png", "sad/b.png"),
-        "no class has two images, so none can be held out for validation; give a validation split",
+        "no class has two images to hold one out for validation; give a validation split",
     ),
 }
 
