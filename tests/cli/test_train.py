@@ -126,7 +126,7 @@ BAD_DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "list of missing images": (
         lambda folder: text_list(folder, "a.png happy", "gone.png sad"),
-        r"1 of 2 images missing under .*, first: .*gone\.png; give the folder that the paths in .* are relative to as .*",
+        r"1 of 2 images missing under .*, first: .*gone\.png; give the folder that the paths in .* are relative to.*",
     ),
     "list without labels": (
         lambda folder: text_list(folder, "a.png happy", "b.png"),
