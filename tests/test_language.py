@@ -68,10 +68,12 @@ def test_spelling_is_checked_everywhere() -> None:
     assert all(rule.kinds == {"name", "text", "docstring", "comment", "page"} and not rule.under for rule in SPELLING)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exemption", EXEMPTIONS, ids=lambda exemption: f"{exemption.path}: {exemption.word}")
 def test_every_exemption_is_needed(exemption: Exemption) -> None:
     assert any(covers(exemption, hit) for hit in everything())
 
 
+@pytest.mark.slow
 def test_no_forbidden_word() -> None:
     assert [str(hit) for hit in everything() if not allowed(hit)] == []
