@@ -98,7 +98,7 @@ def test_the_command_says_what_became_of_every_entry(folder: Path) -> None:
         "145 of 148 entries matched",
         "1 dropped: head of the face-recognition network, unused",
         "2 dropped: layers of the transformers, unused",
-        "read back: equal tensors, equal answers to the golden input",
+        "read back: equal tensors, equal logits of the golden input",
         "wrote new.safetensors",
     ]
 

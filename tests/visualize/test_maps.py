@@ -43,8 +43,8 @@ def compared() -> Comparison:
         ("qcs_nano", {"matrices": "d", "residual": "identity"}),
         ("qcs_nano", {"scope": "sample", "backend": "reference"}),
         ("dcs_nano", {}),
-        ("qcs", ON_TIMM),
-        ("dcs", ON_TIMM),
+        ("qcs_any", ON_TIMM),
+        ("dcs_any", ON_TIMM),
     ],
 )
 def test_attention_is_what_the_network_returns(name: str, arguments: dict[str, Any]) -> None:
@@ -159,7 +159,7 @@ def test_the_network_stays_in_its_mode() -> None:
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize(("name", "arguments"), [("base_nano", {}), ("base", ON_TIMM)])
+@pytest.mark.parametrize(("name", "arguments"), [("base_nano", {}), ("base_any", ON_TIMM)])
 def test_a_base_network_compares_nothing(name: str, arguments: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"{name} is a base network .* give the weights of a qcs or dcs network"):
         compare(network(name, **arguments), images(2))
