@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from qcs.cli.shared import DataFormat, ImageRoot, MinFace, console, interruptible, notice, option, say
+from qcs.cli.shared import DataFormat, ImageRoot, MinFace, cell, console, interruptible, notice, option, say
 from qcs.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ def check_data(
     try:
         found = check(path, image_root, format=format, votes=votes)
     except LayoutError as error:
-        say("\n  ".join(("expected:", *error.layout)))
+        say("expected:")
+        for line in error.layout:
+            say(f"  {line}")
         raise
     _show(found)
     for unreadable in found.unreadable:
@@ -133,7 +135,7 @@ def _counts(found: Findings) -> Table:
             columns.append([*each, f"{expected if isinstance(expected, int) else sum(expected):,}"])
     classes = next(iter(found.splits.values())).classes
     for name, *cells in zip((*classes, "all"), *columns, strict=True):
-        table.add_row(name, *cells)
+        table.add_row(cell(name), *cells)
     return table
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from rich.table import Table
 
-from qcs.cli.shared import Data, DataFormat, ImageRoot, Split, Tta, Weights, console, option, say
+from qcs.cli.shared import Data, DataFormat, ImageRoot, Split, Tta, Weights, cell, console, option, say
 from qcs.imports import require
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def _show(done: WeightsEvaluation) -> None:
     say(f"{done.weights} on {done.split} of {done.data}{', with test-time augmentation' if done.tta else ''}")
     table = Table("class", "images", "accuracy", box=None)
     for name, (correct, images) in result.per_class_counts.items():
-        table.add_row(name, f"{images:,}", f"{correct / images:.2%}")
+        table.add_row(cell(name), f"{images:,}", f"{correct / images:.2%}")
     console.print(table)
     say(
         f"accuracy {result.accuracy:.2%}, balanced {result.balanced_accuracy:.2%}, loss {result.loss:.4f} "

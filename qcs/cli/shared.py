@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -10,9 +11,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 from typer.models import OptionInfo
 
 console = Console()
+
+_REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # of right-to-left text
 
 
 def option(help: str, default: str) -> OptionInfo:
@@ -46,14 +50,39 @@ Crop = Annotated[
 MinFace = Annotated[int | None, option("Smallest face to detect, in pixels.", "1/40 of the shorter side, at least 20")]
 
 
+def printable(text: str) -> str:
+    r"""Escape what a terminal would obey or cannot print: control characters, line breaks and lone surrogates.
+
+    Names of files and classes come from elsewhere; one with an escape sequence could erase or fake lines.
+
+    Example:
+        >>> print(printable("sad\n\x1b[2J"))
+        sad\n\x1b[2J
+    """
+    return "".join(_escaped(character) if _is_control(character) else character for character in text)
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _REORDERING
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def cell(text: str) -> Text:
+    """Return a name as a cell of a table, without markup and control characters."""
+    return Text(printable(text))
+
+
 def say(text: str) -> None:
-    """Print a line as it is: no markup, no highlighting, no wrapping."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Print one line as it is: no markup, no highlighting, no wrapping, control characters escaped."""
+    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def notice(color: str, kind: str, message: str) -> None:
     """Print a message as one line on the error stream."""
-    line = " ".join(message.splitlines())
+    line = printable(" ".join(message.splitlines()))
     Console(stderr=True, soft_wrap=True).print(f"[{color}]{kind}:[/{color}] {escape(line)}", highlight=False)
 
 

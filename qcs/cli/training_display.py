@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from qcs.cli.shared import printable
 from qcs.engine.training.progress import Progress
 
 
@@ -44,7 +45,7 @@ class TrainingDisplay(Progress):
 
     def say(self, line: str) -> None:
         """Print a line as it is."""
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
     def start_epoch(self, epoch: int, epochs: int, batches: int, done: int) -> None:
         """Start a bar, `done` of its batches filled."""

@@ -9,7 +9,7 @@ from qcs.imports import lazy
 
 if TYPE_CHECKING:
     from qcs.data.dataset import LabeledImages as LabeledImages
-    from qcs.data.dataset import open_image as open_image
+    from qcs.data.images import open_image as open_image
     from qcs.data.labels import CLASSES as CLASSES
     from qcs.data.labels import canonical as canonical
     from qcs.data.labels import class_indices as class_indices
@@ -35,7 +35,7 @@ else:
             "decide": "votes",
             "majority": "votes",
             "LabeledImages": "dataset",
-            "open_image": "dataset",
+            "open_image": "images",
             "read": "readers",
             "FORMATS": "readers",
             "hold_out": "splits",

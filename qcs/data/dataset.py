@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from qcs.data.images import open_image
 from qcs.data.labels import canonical, class_indices
 from qcs.errors import InputError
 
@@ -154,52 +155,6 @@ class LabeledImages(Dataset[tuple[Any, int]]):
         if relabeled.soft is not None:
             relabeled.soft = _renamed(relabeled.soft, class_indices(target, self.classes))
         return relabeled
-
-
-def open_image(path: str | os.PathLike[str]) -> Image.Image:
-    """Read an image file upright, as grayscale ("L") or color ("RGB").
-
-    The EXIF orientation is applied, palettes become RGB, transparency is dropped and 16-bit grayscale is scaled to 8
-    bits.
-
-    Args:
-        path: Image file of any format Pillow reads.
-
-    Returns:
-        The decoded image, mode "L" or "RGB".
-
-    Raises:
-        InputError: The file is missing, truncated, empty, not an image, or holds floating-point pixels.
-
-    Example:
-        >>> import os, tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = os.path.join(folder, "face.png")
-        ...     Image.new("RGBA", (4, 2), "red").save(path)
-        ...     open_image(path).mode
-        'RGB'
-    """
-    try:
-        with Image.open(path) as file:
-            file.load()  # before it is closed
-            ImageOps.exif_transpose(file, in_place=True)
-            return eight_bit(file)
-    except Exception as error:  # decoders raise many kinds of errors on corrupt files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"cannot read image {os.fspath(path)}: {reason}; replace the file or leave it out of the data"
-        ) from error
-
-
-def eight_bit(image: Image.Image) -> Image.Image:
-    """Convert an opened image to grayscale ("L") or color ("RGB"), see `open_image`."""
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers without a known range, expected 8 or 16 bits")
-    if image.mode.startswith("I"):  # 16-bit grayscale; a plain conversion would clip nearly everything to white
-        pixels = np.asarray(image, dtype=np.int64).clip(0, 65535)
-        return Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
-    # An image in the right mode is returned as it is: `convert` would copy it.
-    return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode in ("1", "LA") else "RGB")
 
 
 def _cropped(image: Image.Image, box: tuple[int, int, int, int], name: str) -> Image.Image:

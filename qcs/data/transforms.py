@@ -17,6 +17,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from qcs.data.dataset import Transform
+from qcs.data.images import eight_bit
 from qcs.errors import InputError
 
 
@@ -191,8 +192,8 @@ class ModelInput:
             raise InputError(f"{error} in the data config; expected one of {known}") from error
 
     def convert(self, image: Image.Image) -> Image.Image:
-        wanted = "L" if self.grayscale else "RGB"
-        return image if image.mode in ("L", wanted) else image.convert(wanted)
+        image = eight_bit(image)
+        return image.convert("L") if self.grayscale and image.mode == "RGB" else image
 
     def resize(self, side: int | None) -> v2.Resize:
         """Return a resize to a shorter side of `side` pixels in the aspect ratio of the input; None: input size."""

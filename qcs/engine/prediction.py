@@ -14,7 +14,7 @@ from PIL import Image
 from timm.data import resolve_model_data_config
 
 from qcs.data import eval_transform
-from qcs.data.dataset import open_image
+from qcs.data.images import open_image
 from qcs.engine.tta import FlipTTA
 from qcs.errors import InputError
 from qcs.faces import MTCNN, Face, FaceDetector, Picture, align, template

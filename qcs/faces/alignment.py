@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from qcs.data.images import eight_bit
 from qcs.errors import InputError, check_choice
 from qcs.faces.face import Face
 
@@ -127,7 +128,8 @@ def align(image: Image.Image, face: Face, size: int = SIDE, crop: str = DEFAULT)
     back = np.linalg.inv(matrix[:, :2])
     # Pillow counts from the edge of a pixel, this module from its center.
     corner = back @ (-0.5 - matrix[:, 2]) + 0.5
-    part, origin = _around(image if image.mode == "L" else image.convert("RGB"), corner, size * back)
+    image = eight_bit(image)
+    part, origin = _around(image, corner, size * back)
     # A pixel of the result may cover several pixels of the image: average enough samples per side to use all of them.
     samples = max(1, math.ceil(1 / scale))
     (a, b), (c, d) = (back / samples).tolist()

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from PIL import Image, ImageDraw, ImageFont
 
+from qcs.data.images import eight_bit
 from qcs.faces.face import Face
 
 BOX, TEXT = "#56B4E9", "#000000"  # light blue of Okabe and Ito, visible on skin, safe for color blindness
@@ -30,7 +31,7 @@ def annotate(image: Image.Image, labels: Iterable[tuple[Face, str]]) -> Image.Im
         >>> annotate(Image.new("L", (100, 100)), [(face, "happy 93%")]).getpixel((20, 55))
         (86, 180, 233)
     """
-    drawn = image.convert("RGB")
+    drawn = eight_bit(image).convert("RGB")
     draw = ImageDraw.Draw(drawn)
     line = max(2, round(max(image.size) / 400))
     font = ImageFont.load_default(max(LEAST_TEXT, max(image.size) / 50))

@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image
 
-from qcs.data.dataset import open_image
+from qcs.data.images import open_image
 from qcs.errors import InputError, check_choice
 from qcs.faces.align_log import NAME, AlignLog
 from qcs.faces.alignment import DEFAULT, SIDE, align, template

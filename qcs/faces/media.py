@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import Any
 
 from PIL import Image
 
-from qcs.data.dataset import open_image
-from qcs.data.readers import IMAGE_SUFFIXES
+from qcs.data.images import count_suffixes, image_suffixes, is_image, open_image
 from qcs.errors import InputError
 from qcs.imports import require
 
+_COMMON = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 
 Unreadable = Callable[[InputError], None]
@@ -72,8 +73,23 @@ def pictures(
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Return the image files below a folder at any depth, sorted by path."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    """Return the image files below a folder at any depth, sorted by path; warn of other files, hidden ones excepted."""
+    images: list[Path] = []
+    others: list[Path] = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if path.suffix.lower() in image_suffixes() or (not path.name.startswith(".") and is_image(path)):
+            images.append(path)
+        elif not path.name.startswith("."):
+            others.append(path)
+    if others:
+        videos = any(path.suffix.lower() in VIDEO_SUFFIXES for path in others)
+        warnings.warn(
+            f"{folder}: left out {len(others):,} files that are no images or of a kind that is not read: "
+            f"{count_suffixes(path.name for path in others)}; first: {others[0].relative_to(folder)}"
+            f"{'; give the path of a video itself to read it' if videos else ''}",
+            stacklevel=1,  # one place for all callers: Python shows a warning once per place
+        )
+    return images
 
 
 def camera_number(source: str) -> int | None:
@@ -93,7 +109,7 @@ def camera_number(source: str) -> int | None:
 def no_images(sources: Sequence[str | Path]) -> InputError:
     """Return the error for folders without images."""
     names = ", ".join(str(source) for source in sources)
-    return InputError(f"no images in {names}; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return InputError(f"no images in {names}; expected files ending in {', '.join(_COMMON)}")
 
 
 def _entries(source: str) -> list[tuple[str, Path]]:

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, ImageStat
 
+from qcs.data.images import eight_bit
 from qcs.errors import InputError
 from qcs.faces.face import Face, Point
 from qcs.imports import onnxruntime, require
@@ -63,12 +64,12 @@ class MTCNN:
         """Detect the faces in an image.
 
         Args:
-            image: The image, in any mode.
+            image: The image, in any mode but floating-point.
 
         Returns:
             The faces, largest first; empty if there are none.
         """
-        image = image.convert("RGB")
+        image = eight_bit(image).convert("RGB")
         smallest = max(20, min(image.size) / 40) if self.min_face is None else self.min_face
         return self._find(image, smallest) or self._find_filling(image, smallest)
 

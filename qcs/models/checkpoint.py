@@ -141,7 +141,7 @@ def read_entries(source: str | Path | Mapping[str, Any]) -> Entries:
 
     Args:
         source: A `.safetensors` or PyTorch file, or a state dict; in our layout or the original's, whose unused entries
-            are dropped; also with `module.` prefixes, or inside a training checkpoint.
+            are dropped; also with `module.` or `_orig_mod.` in its names, or inside a training checkpoint.
 
     Raises:
         InputError: If the source cannot be read or holds no state dict.
@@ -149,6 +149,21 @@ def read_entries(source: str | Path | Mapping[str, Any]) -> Entries:
     where = "the state dict" if isinstance(source, Mapping) else str(source)
     state = _unwrap(source if isinstance(source, Mapping) else _read(Path(source)), where)
     return Entries(where, *(from_original(state) if is_original(state) else (state, {})))
+
+
+def unwrapped_name(name: str) -> str:
+    """Return the name of an entry without what wrappers add: torch.compile anywhere, data-parallel modules in front.
+
+    Example:
+        >>> unwrapped_name("module._orig_mod.base.head.weight"), unwrapped_name("backbone._orig_mod.stem.weight")
+        ('base.head.weight', 'backbone.stem.weight')
+    """
+    name = "." + name
+    while "._orig_mod." in name:
+        name = name.replace("._orig_mod.", ".")
+    while name.startswith(".module."):
+        name = name.removeprefix(".module")
+    return name[1:]
 
 
 def num_classes_in(state: Mapping[str, Tensor], where: str | Path) -> int:
@@ -234,7 +249,10 @@ def _unwrap(content: Mapping[str, Any], where: str) -> dict[str, Tensor]:
             f"{where} holds no state dict: expected tensors by name, or such a dict under "
             f"{', '.join(map(repr, WRAPPERS))}; found {_some(list(map(str, content))) or 'nothing'}"
         )
-    return {key.removeprefix("module."): value for key, value in content.items()}
+    state = {unwrapped_name(key): value for key, value in content.items()}
+    if len(state) < len(content):
+        raise InputError(f"{where} holds entries both with and without module. or _orig_mod. in their names; keep one")
+    return state
 
 
 def _choose(model: nn.Module, entries: Entries, part: Part | None) -> tuple[dict[str, Tensor], str]:

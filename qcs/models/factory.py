@@ -146,10 +146,10 @@ def load_checkpoint(model: nn.Module, source: str | Path | Mapping[str, Any], *,
     """Load weights into a model strictly: every parameter is filled, nothing is left over.
 
     Takes our own layout or that of the original's checkpoints, whose unused entries are left out; also with `module.`
-    prefixes or inside a training checkpoint. A base network takes a full checkpoint and leaves out its cross part, an
-    `ir50` takes any with such a backbone. Pickled files are read without running what they name: objects of unknown
-    classes beside the weights, as in the original's files, are replaced by inert placeholders; files that name what
-    runs programs, or that cannot be read so, are refused.
+    or `_orig_mod.` in its names, or inside a training checkpoint. A base network takes a full checkpoint and leaves out
+    its cross part, an `ir50` takes any with such a backbone. Pickled files are read without running what they name:
+    objects of unknown classes beside the weights, as in the original's files, are replaced by inert placeholders; files
+    that name what runs programs, or that cannot be read so, are refused.
 
     Args:
         model: The network to fill; it keeps its dtype and device.

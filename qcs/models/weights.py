@@ -9,15 +9,17 @@ import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from timm.models import get_pretrained_cfg
+from torch import nn
 
 from qcs.errors import InputError
 from qcs.files import replacing
 from qcs.models._hub import fetch_weights, folder_weights
+from qcs.models.checkpoint import unwrapped_name
 
 BEST = "best.safetensors"  # the weights of a run folder
 EMBEDDED = Path(__file__).parents[1] / "weights"  # architecture.tag.safetensors, shipped with the package
@@ -117,11 +119,12 @@ class SavableModel(Protocol):
         ...
 
 
-def save_model(model: SavableModel, path: str | Path, *, info: Mapping[str, Any] | None = None) -> Path:
+def save_model(model: SavableModel | nn.Module, path: str | Path, *, info: Mapping[str, Any] | None = None) -> Path:
     """Write the weights of a network with everything needed to use them; the file appears whole or not at all.
 
     Args:
-        model: The network; class names and preprocessing are taken from its `pretrained_cfg`.
+        model: The network; class names and preprocessing are taken from its `pretrained_cfg`. Of a network wrapped by
+            `torch.compile`, `DataParallel` or `DistributedDataParallel`, the network inside is written.
         path: The `.safetensors` file to write.
         info: Further metadata, for JSON: accuracy, epoch, ...
 
@@ -141,7 +144,8 @@ def save_model(model: SavableModel, path: str | Path, *, info: Mapping[str, Any]
         7
     """
     path = Path(path)
-    if "architecture" not in model.pretrained_cfg:
+    model = _network_inside(model)
+    if "architecture" not in getattr(model, "pretrained_cfg", {}):
         raise InputError("only a network created by name can be saved: create it with qcs.create_model")
     config = {
         "architecture": model.pretrained_cfg["architecture"],
@@ -149,7 +153,8 @@ def save_model(model: SavableModel, path: str | Path, *, info: Mapping[str, Any]
         "pretrained_cfg": model.pretrained_cfg,
         "info": dict(info or {}),
     }
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    state = {unwrapped_name(key): value for key, value in model.state_dict().items()}  # parts may be compiled
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with replacing(path) as unfinished:
@@ -160,6 +165,15 @@ def save_model(model: SavableModel, path: str | Path, *, info: Mapping[str, Any]
     except SafetensorError as error:  # how safetensors reports a full disk or a read-only folder
         raise OSError(f"cannot write {path}: {error}") from error
     return path
+
+
+def _network_inside(model: SavableModel | nn.Module) -> SavableModel:
+    """Return the network that wrappers such as `torch.compile` and `DistributedDataParallel` hold."""
+    if isinstance(compiled := getattr(model, "_orig_mod", None), nn.Module):
+        return _network_inside(compiled)
+    if not hasattr(model, "pretrained_cfg") and isinstance(wrapped := getattr(model, "module", None), nn.Module):
+        return _network_inside(wrapped)
+    return cast(SavableModel, model)
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import warnings
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, NoReturn, TypeAlias, get_args
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -41,6 +41,17 @@ class BranchSampler(Sampler[list[int]], ABC):
     is ahead of the batches that a training loop has consumed; a loop with workers saves its own count and passes
     `{"epoch": e, "batch": k}`. The state is the same on all ranks.
 
+    **Epochs.** Call `set_epoch` before each one. Without it a second pass yields the same batches, and a warning says
+    so once.
+
+    **Other libraries.** Either this sampler splits the epoch over the processes (`rank` and `world_size`), or the
+    library does. `Accelerator.prepare` gives whole batches to the processes: leave `rank` and `world_size` at their
+    defaults, because both together raise `InputError`. The sampler has no attribute `batch_size`, by which Accelerate
+    would cut or fill up batches and mix the branches: it refuses `split_batches=True` and, before version 1.14,
+    `even_batches=True`. Do not set `dispatch_batches=True`, which cuts batches too. Call `set_epoch` of the sampler and
+    of the prepared loader. For Lightning, give `rank` and `world_size`, and `Trainer(use_distributed_sampler=False)`. A
+    `DistributedSampler` around this sampler would split it a second time.
+
     Args:
         labels: One class per image of the dataset: all integers, or all names (strings), (N,).
         batch_size: Anchors per batch and rank; a batch holds `branches` times as many images.
@@ -71,7 +82,7 @@ class BranchSampler(Sampler[list[int]], ABC):
         drop_last: bool = True,
     ) -> None:
         self.classes = ClassIndex(labels)
-        self.batch_size = check_integer("batch_size", batch_size, low=1)
+        self._anchors_per_batch = check_integer("batch_size", batch_size, low=1)
         self.balance = check_choice("balance", balance, get_args(Balance))
         self.fraction = check_fraction(fraction)
         self.seed = check_integer("seed", seed, low=0)
@@ -81,6 +92,7 @@ class BranchSampler(Sampler[list[int]], ABC):
         self.epoch = 0
         self._yielded = 0
         self._resume_at = 0
+        self._may_repeat = True  # until the warning that batches repeat was given
         if len(self) == 0:
             raise InputError(self._why_no_batch())
         if self.branches > 1:
@@ -100,6 +112,8 @@ class BranchSampler(Sampler[list[int]], ABC):
         # A generator consumes a loaded position with its first batch, not with `iter` alone: a DataLoader with
         # workers calls `iter` twice and discards the first iterator.
         first, self._resume_at = self._resume_at, 0
+        if not first:
+            self._warn_about_repetition()
         indices = self._draw_epoch()
         for batch in range(first, len(self)):
             self._yielded = batch + 1
@@ -110,6 +124,8 @@ class BranchSampler(Sampler[list[int]], ABC):
         epoch = check_integer("epoch", epoch, low=0)
         if epoch != self.epoch:
             self._move_to(epoch, batch=0)
+        elif not self._resume_at:
+            self._yielded = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch, the batches yielded in it, and the configuration; plain values that JSON can hold."""
@@ -134,13 +150,28 @@ class BranchSampler(Sampler[list[int]], ABC):
         self._move_to(epoch, batch)
 
     @property
+    def batch_size(self) -> NoReturn:
+        """Missing, so that no other library cuts or fills up batches by their size.
+
+        Raises:
+            InputError: If a library such as Accelerate asks although this sampler splits the epoch over ranks already.
+            AttributeError: Else.
+        """
+        if self.world_size > 1:
+            raise InputError(
+                f"this {type(self).__name__} splits each epoch over world_size {self.world_size} itself, and another "
+                "library would split it again: create it without rank and world_size, or do not prepare its loader"
+            )
+        raise AttributeError(f"{type(self).__name__} has no attribute 'batch_size': batches hold whole branches")
+
+    @property
     def _num_anchors(self) -> int:
         # The small addend compensates rounding: 1/49 * 49 is just below 1.
         return max(1, math.floor(self.fraction * len(self.classes) + 1e-9))
 
     @property
     def _global_batch_size(self) -> int:
-        return self.world_size * self.batch_size
+        return self.world_size * self._anchors_per_batch
 
     def _draw_epoch(self) -> Indices:
         """Return the indices of the epoch over all ranks, (branches, anchors)."""
@@ -169,7 +200,7 @@ class BranchSampler(Sampler[list[int]], ABC):
             "sampler": type(self).__name__,
             "length": len(self.classes),
             "labels_crc32": zlib.crc32(self.classes.codes.tobytes()),
-            "batch_size": self.batch_size,
+            "batch_size": self._anchors_per_batch,
             "balance": self.balance,
             "fraction": self.fraction,
             "seed": self.seed,
@@ -194,9 +225,19 @@ class BranchSampler(Sampler[list[int]], ABC):
         needed = self._global_batch_size if self.drop_last else self.world_size
         return (
             f"no batch in an epoch: {self._num_anchors} anchors (fraction {self.fraction:g} of {len(self.classes)} "
-            f"images), but batch_size {self.batch_size} x world_size {self.world_size} with "
+            f"images), but batch_size {self._anchors_per_batch} x world_size {self.world_size} with "
             f"drop_last={self.drop_last} needs {needed}; lower batch_size or world_size, or raise fraction"
         )
+
+    def _warn_about_repetition(self) -> None:
+        """Warn once if the same epoch begins again after more than a look at its first batch."""
+        if self._may_repeat and self._yielded > 1:
+            self._may_repeat = False
+            warnings.warn(
+                f"{type(self).__name__} yields the batches of epoch {self.epoch} again; call sampler.set_epoch(epoch) "
+                "before each epoch to draw others",
+                stacklevel=3,
+            )
 
     def _warn_about_single_images(self) -> None:
         alone = self.classes.names[self.classes.counts == 1].tolist()

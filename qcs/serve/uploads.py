@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from qcs.data.dataset import eight_bit
+from qcs.data.images import eight_bit
 from qcs.errors import InputError
 
 MOST_IMAGES = 4

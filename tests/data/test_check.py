@@ -142,3 +142,41 @@ def test_a_list_under_another_root_is_checked(tmp_path: Path) -> None:
         check(path)
     assert check(path, tmp_path / "images").sizes["all"].total() == 2
     assert text("b.png sad") in path.read_bytes()
+
+
+HOSTILE = {
+    "brackets": ("[posed]", "[posed]"),
+    "a closing tag": ("[/x]", "[/x]"),
+    "an escape sequence": ("sad\x1b[2Jx", r"sad\x1b[2jx"),
+    "a line break": ("sad\nhappy", r"sad\nhappy"),
+    "text from right to left": ("sad\u202ex", r"sad\u202ex"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_names_of_classes_are_shown_as_they_are_and_obeyed_by_no_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    name, shown = HOSTILE[kind]
+    images = np.random.default_rng(0).integers(0, 255, (4, 9, 9), dtype=np.uint8)
+    np.savez(tmp_path / "faces.npz", images=images, labels=np.array([name, "neutral"] * 2))
+    status, out, err = command(monkeypatch, capsys, tmp_path / "faces.npz")
+    assert (status, err) == (0, "")
+    assert any(line.split() == [shown.lower(), "2"] for line in out.splitlines())
+    assert name.lower() in out or name not in ("[posed]", "[/x]")
+    assert not {"\x1b", "\u202e"} & {*out}
+
+
+@pytest.mark.parametrize("name", ["[red]face.png", "face\x1b[2J.png", "face\nerror: none.png"])
+def test_names_of_files_are_shown_on_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / "sad").mkdir()
+    (tmp_path / "sad" / name).write_text("no image")
+    status, out, err = command(monkeypatch, capsys, tmp_path)
+    assert status == 1
+    assert err.count("\n") == 1
+    assert err.startswith("error: cannot read image")
+    assert "\x1b" not in out + err
+    if name.startswith("["):
+        assert name in err

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from qcs.data.dataset import LabeledImages, open_image
+from qcs.data.dataset import LabeledImages
+from qcs.data.images import open_image
 from qcs.errors import InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 10), dtype=np.uint8)

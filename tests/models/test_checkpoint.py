@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 from conversion import SCHEMAS, network
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import qcs
 from qcs.errors import InputError
+from qcs.models import save_model
 from qcs.models.checkpoint import num_classes_in
 
 State = dict[str, Tensor]
@@ -313,3 +314,51 @@ def test_what_has_no_backbone_is_refused(state: State) -> None:
         qcs.load_checkpoint(qcs.create_model("qcs_nano"), state, part=cast(Any, "head"))
     with pytest.raises(InputError, match=r"does not fit qcs_nano: \d+ missing: backbone"):
         qcs.load_checkpoint(qcs.create_model("qcs_nano"), {"fc.weight": torch.zeros(1)}, part="backbone")
+
+
+# ---- names that wrappers add
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module.module."]
+)
+def test_names_of_wrappers_are_accepted_in_any_order(prefix: str) -> None:
+    model, fresh = qcs.create_model("base_nano"), qcs.create_model("base_nano")
+    qcs.load_checkpoint(fresh, {f"{prefix}{name}": value for name, value in model.state_dict().items()})
+    assert all(torch.equal(value, fresh.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_the_same_entry_with_and_without_a_wrapper_is_refused() -> None:
+    model = qcs.create_model("base_nano")
+    state = model.state_dict()
+    with pytest.raises(InputError, match="entries both with and without"):
+        qcs.load_checkpoint(model, {**state, **{f"module.{name}": value for name, value in state.items()}})
+
+
+def compiled_backbone(model: Any) -> Any:
+    model.backbone = torch.compile(model.backbone)
+    return model
+
+
+WRAPPERS: dict[str, Callable[[Any], Any]] = {
+    "compiled": torch.compile,
+    "data-parallel": torch.nn.DataParallel,
+    "compiled around data-parallel": lambda model: torch.compile(torch.nn.DataParallel(model)),
+    "data-parallel around compiled": lambda model: torch.nn.DataParallel(torch.compile(model)),
+    "averaged": torch.optim.swa_utils.AveragedModel,
+    "a compiled part": compiled_backbone,
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_a_wrapped_network_is_saved_as_the_network_inside(tmp_path: Path, wrapper: str) -> None:
+    model = qcs.create_model("base_nano")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    path = save_model(WRAPPERS[wrapper](model), tmp_path / "model.safetensors")
+    assert load_file(path).keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in qcs.load_model(path).state_dict().items())
+
+
+def test_a_module_that_is_no_network_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="only a network created by name can be saved"):
+        save_model(torch.nn.Linear(2, 2), tmp_path / "model.safetensors")

@@ -15,7 +15,6 @@ from qcs.data.readers.ckplus import CKPLUS
 from qcs.data.readers.expw import EXPW
 from qcs.data.readers.fer2013 import FER2013
 from qcs.data.readers.ferplus import FERPLUS
-from qcs.data.readers.files import IMAGE_SUFFIXES
 from qcs.data.readers.layout import LayoutError
 from qcs.data.readers.options import Format, Options
 from qcs.data.readers.raf_db import RAF_DB
@@ -24,7 +23,7 @@ from qcs.data.readers.table import SPLITS, Table, datasets
 from qcs.data.votes import DEFAULT, RULES
 from qcs.errors import InputError, check_choice
 
-__all__ = ["FORMATS", "IMAGE_SUFFIXES", "SPLITS", "load", "read"]
+__all__ = ["FORMATS", "SPLITS", "load", "read"]
 
 _LISTS = (".txt", ".lst", ".csv")
 
@@ -68,7 +67,8 @@ def read(
       rule `votes` (images without a label are left out), or `labels` (n,), integers or names. Optional: `split` (n,),
       0, 1, 2 or names; `names` (n,); `subjects` (n,); `classes`, the names of integer labels.
     * Folder: `FOLDER/<class>/<image>.jpg` or `FOLDER/{train,validation,test}/<class>/<image>.jpg`; `val` and `valid`
-      mean `validation`. Images are directly in their class folder; hidden files are ignored.
+      mean `validation`. Images are directly in their class folder, in any format of `qcs.data.images.image_formats`
+      and under any name; hidden files are ignored. A single folder `images` around the classes or splits may be there.
     * List, `.txt` or `.lst`: lines of `path label`. The path may contain spaces, the label may not.
     * List, `.csv`: a header with the columns `path`, `label` and optionally `split` and `subject`; other columns are
       ignored.
@@ -79,8 +79,8 @@ def read(
     `qcs.data.labels.CANONICAL` if it contains all of them, else alphabetical. Integer labels count from 0; without
     `classes` their names are "0", "1", ... The codes of a dataset become names by its own table.
 
-    Warns if counts differ from the published ones, if images are listed more than once, and if images are left out
-    because their class is not among `classes`.
+    Warns if counts differ from the published ones, if images are listed more than once, if files or folders are left
+    out, and if images are left out because their class is not among `classes`.
 
     Args:
         path: The archive, folder or list file.
@@ -160,6 +160,5 @@ def _check_kind(path: Path, format: str) -> None:
     if not path.exists() or not fits or not (path.is_dir() or path.suffix.lower() in (*_LISTS, ".npz")):
         raise InputError(
             f"{path} {'is of an unknown kind' if path.exists() else 'does not exist'}; expected an .npz archive, a "
-            "folder "
-            f"of one folder per class, or a .txt, .lst or .csv list"
+            "folder of one folder per class, or a .txt, .lst or .csv list"
         )

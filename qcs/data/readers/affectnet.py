@@ -39,7 +39,13 @@ def _annotated(path: Path) -> dict[str, Path]:
 
 
 def _recognizes(path: Path, dataset: str) -> bool:
-    return has_lists(path, dataset) or bool(_annotated(path))
+    # Other datasets have folders of annotations too.
+    return has_lists(path, dataset) or any(map(_has_labels, _annotated(path).values()))
+
+
+def _has_labels(folder: Path) -> bool:
+    with os.scandir(folder / "annotations") as entries:
+        return any(_is_label(entry.name) for entry in entries)
 
 
 def _read(path: Path, options: Options, dataset: str) -> Table:

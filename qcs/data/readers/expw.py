@@ -12,6 +12,7 @@ import numpy as np
 from qcs.data.labels import CODES
 from qcs.data.readers.coded import coded, read_coded
 from qcs.data.readers.files import check_present, first_of, repeated, text_errors
+from qcs.data.readers.list_file import columns_after
 from qcs.data.readers.options import Format, Options
 from qcs.data.readers.table import Table
 from qcs.errors import InputError
@@ -71,7 +72,7 @@ def _faces(path: Path) -> Iterator[_Face]:
             if not columns:
                 continue
             numbers = [text for text in columns[1:6] if text.removeprefix("-").isdecimal() and len(text) < 10]
-            if len(columns) != 8 or len(numbers) != 5:
+            if len(columns) != 8 or len(numbers) != 5 or columns_after(columns[0]):
                 raise InputError(f"{path} line {number} is {line.strip()[:200]!r}; expected {_COLUMNS}")
             top, left, right, bottom = map(int, numbers[1:])
             if left >= right or top >= bottom:

@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from qcs.data.images import is_image
 from qcs.data.readers.layout import LayoutError
 from qcs.errors import InputError
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
 @contextmanager
@@ -53,11 +52,17 @@ def file_names(folder: str | Path) -> set[str]:
 
 def images_in(folder: Path) -> list[str]:
     """Return the sorted names of the images directly in a folder, without hidden files."""
-    return sorted(
-        name
-        for name in file_names(folder)
-        if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
-    )
+    return images_and_others(folder)[0]
+
+
+def images_and_others(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the sorted names of the images and of the other files directly in a folder, without hidden files."""
+    images: list[str] = []
+    others: list[str] = []
+    for name in sorted(file_names(folder)):
+        if not name.startswith("."):
+            (images if is_image(f"{folder}/{name}") else others).append(name)
+    return images, others
 
 
 def subfolders(folder: Path) -> list[Path]:

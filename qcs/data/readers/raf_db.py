@@ -7,8 +7,8 @@ from pathlib import Path
 
 from qcs.data.labels import CODES
 from qcs.data.readers.coded import coded, has_lists, read_coded
-from qcs.data.readers.files import check_present, first_of, repeated
-from qcs.data.readers.list_file import text_rows
+from qcs.data.readers.files import check_present, first_of, repeated, text_errors
+from qcs.data.readers.list_file import Rows
 from qcs.data.readers.options import Format, Options
 from qcs.data.readers.table import Table
 from qcs.errors import InputError
@@ -38,7 +38,7 @@ def _read(path: Path, options: Options) -> Table:
 
 
 def _official(source: Path, root: Path, options: Options) -> Table:
-    rows = text_rows(source)
+    rows, remarks = _official_rows(source)
     folder = options.image_root or first_of(root, _IMAGES, _LAYOUT)
     names, splits = rows.paths, [path.partition("_")[0] for path in rows.paths]
     if strays := {*splits} - {"train", "test"}:
@@ -46,8 +46,26 @@ def _official(source: Path, root: Path, options: Options) -> Table:
         raise InputError(f"{source}: image {names[row]} (row {row}) has no split; expected train_... or test_...")
     images = [os.path.join(folder, f"{os.path.splitext(name)[0]}_aligned.jpg") for name in names]
     check_present(images, folder, source)
-    table = Table(source, images, rows.labels, names, splits, remarks=repeated(names))
+    table = Table(source, images, rows.labels, names, splits, remarks=(*remarks, *repeated(names)))
     return coded(table, "raf_db", CODES["raf_db"])
+
+
+def _official_rows(source: Path) -> tuple[Rows, tuple[str, ...]]:
+    """Read name and label; some copies of the list have further columns, which are not the label."""
+    names: list[str] = []
+    labels: list[str] = []
+    longer = 0
+    with text_errors(source), source.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            columns = line.split()
+            if len(columns) == 1:
+                raise InputError(f"{source} line {number} is {line.strip()!r}; expected a path, a space and a label")
+            if columns:
+                names.append(columns[0])
+                labels.append(columns[1])
+                longer += len(columns) > 2
+    ignored = (f"{longer:,} lines have more than two columns; the second is read as the label",) if longer else ()
+    return Rows(names, labels), ignored
 
 
 RAF_DB = Format(_LAYOUT, _recognizes, _read)

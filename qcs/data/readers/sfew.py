@@ -42,7 +42,7 @@ def _read(path: Path, options: Options) -> Table:
     labeled = {folder: split for folder, split in splits.items() if split != "test" or subfolders(folder)}
     table = of_splits(path, labeled)
     if len(labeled) < len(splits):
-        table = replace(table, remarks=("the test split has no labels and is skipped",))
+        table = replace(table, remarks=(*table.remarks, "the test split has no labels and is skipped"))
     return coded(table, "sfew", CODES["sfew"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ SPLIT_OF = {
     "validation": "validation",
     "test": "test",
 }
-_SPLIT_CODES = dict(zip("012", SPLITS, strict=True))
+_SPLIT_CODES: dict[int | None, str] = dict(enumerate(SPLITS))
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def datasets(table: Table, classes: Sequence[str] | None) -> dict[str, LabeledIm
     if not len(table.labels):
         raise InputError(f"{table.source} holds no labeled images")
     known = table.classes
-    if known is None and classes is not None and all(map(_is_number, set(table.labels))):
+    if known is None and classes is not None and None not in map(_number, set(table.labels)):
         known, classes = tuple(classes), None
     indices, order = _indices(table, known)
     optional: dict[str, Any] = {
@@ -130,8 +131,9 @@ def named(table: Table, meaning: Mapping[int, str]) -> list[str]:
 
 
 def _meaning(label: str, meaning: Mapping[int, str]) -> str | None:
-    if _is_number(label):
-        return meaning.get(int(label))
+    number = _number(label)
+    if number is not None:
+        return meaning.get(number)
     name = canonical(label)
     return name if name in meaning.values() else None
 
@@ -144,7 +146,7 @@ def _rows(column: Any, rows: npt.NDArray[np.int64]) -> Any:
 
 def _splits(table: Table, whole: LabeledImages) -> npt.NDArray[np.str_]:
     stored = table.splits or []
-    meaning = {split: SPLIT_OF.get(split.lower(), _SPLIT_CODES.get(split, "")) for split in set(stored)}
+    meaning = {split: SPLIT_OF.get(split.lower(), _SPLIT_CODES.get(_number(split), "")) for split in set(stored)}
     found = np.array([meaning[split] for split in stored])
     if not found.all():
         row = int(np.flatnonzero(found == "")[0])
@@ -171,8 +173,8 @@ def _chosen(whole: LabeledImages, classes: Sequence[str], source: Path) -> Label
 def _indices(table: Table, classes: Sequence[str] | None) -> tuple[list[int], Sequence[str]]:
     """Return the class index of each label and the class names; labels are all integers or all names."""
     present = set(table.labels)
-    if all(map(_is_number, present)):
-        numbers = {label: int(label) for label in present}
+    numbers = {label: number for label in present if (number := _number(label)) is not None}
+    if len(numbers) == len(present):
         if classes is None:
             classes = _numbered(table.source, set(numbers.values()))
         return [numbers[label] for label in table.labels], classes
@@ -187,8 +189,10 @@ def _indices(table: Table, classes: Sequence[str] | None) -> tuple[list[int], Se
     return [position[label] for label in table.labels], order
 
 
-def _is_number(label: str) -> bool:
-    return label.removeprefix("-").isdecimal() and len(label) < 19  # longer ones do not fit an int64
+def _number(label: str) -> int | None:
+    """Return the integer that a label is, also as pandas writes it in a column with gaps (3.0); None for a name."""
+    digits = re.fullmatch(r"(-?\d{1,18})(?:\.0*)?", label)  # longer ones do not fit an int64
+    return int(digits[1]) if digits else None
 
 
 def _numbered(source: Path, numbers: set[int]) -> list[str]:
@@ -196,10 +200,16 @@ def _numbered(source: Path, numbers: set[int]) -> list[str]:
     if absent:
         raise InputError(
             f"{source}: labels are numbers from {min(numbers)} to {max(numbers)} without {absent[0]}; expected every "
-            f"number from 0: renumber them and give the class names, or use names as labels"
+            f"number from 0: renumber them, give the names of all classes in index order, or use names as labels"
         )
     return [str(number) for number in range(len(numbers))]
 
 
 def _order(found: set[str]) -> list[str]:
-    return [name for name in CANONICAL if name in found] if found <= set(CANONICAL) else sorted(found)
+    return [name for name in CANONICAL if name in found] if found <= set(CANONICAL) else sorted(found, key=_in_order)
+
+
+def _in_order(name: str) -> tuple[bool, int, str]:
+    """Sort numbers by value, before names."""
+    number = _number(name)
+    return number is None, number or 0, name
