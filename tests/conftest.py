@@ -1,16 +1,19 @@
-"""Shared fixtures: threads, seeds, a browser, and the optional research data beside the repository."""
+"""Shared fixtures: threads, seeds, a browser, a Hub, and the optional research data beside the repository."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import local_hub
 import pytest
 import shapes
 import torch
 from browser import chromium
+from huggingface_hub import close_session, constants
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -53,3 +56,38 @@ def browser() -> Iterator[Browser]:
     """Chromium for `browser.opened`; closed after each module, for while it is open no other event loop can run."""
     with chromium() as started:
         yield started
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Pauses between attempts, recorded instead of waited."""
+    recorded: list[float] = []
+    monkeypatch.setattr(time, "sleep", recorded.append)
+    return recorded
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """The cache of downloads."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, cache: Path, waits: list[float]) -> Iterator[local_hub.LocalHub]:
+    """A Hub on this machine that huggingface_hub in this process uses, with a token that may write to it."""
+    with local_hub.running_hub() as server:
+        _point_to(monkeypatch, server.url)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", local_hub.TOKEN)
+        yield server
+    close_session()
+
+
+def _point_to(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Do what the environment variable HF_ENDPOINT does before huggingface_hub is imported."""
+    from huggingface_hub import hf_api
+
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(hf_api.api, "endpoint", url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")

@@ -228,11 +228,11 @@ WRONG = {
     ),
     "cut short, no checksum": (
         lambda files: without_checksum(files) | {"model.safetensors": files["model.safetensors"][:-1000]},
-        "is not a whole safetensors file",
+        "is not a complete safetensors file",
     ),
     "no safetensors, no checksum": (
         lambda files: without_checksum(files) | {"model.safetensors": b"<html>log in first</html>"},
-        "is not a whole safetensors file",
+        "is not a complete safetensors file",
     ),
     "no weights": (
         lambda files: {k: v for k, v in files.items() if k != "model.safetensors"},
