@@ -106,7 +106,7 @@ def test_a_recipe_s_resize_fits_its_own_networks_only() -> None:
 
 @pytest.mark.parametrize("value", [0.0, 1.1])
 def test_layer_decay_has_a_range(value: float) -> None:
-    with pytest.raises(InputError, match=f"layer_decay must be from 1e-12 to 1, got {value}"):
+    with pytest.raises(InputError, match=f"layer_decay must be above 0 and at most 1, got {value}"):
         settings(layer_decay=value)
 
 
