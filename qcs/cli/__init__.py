@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from typing import Annotated
 
 import typer
 
@@ -23,6 +24,8 @@ from qcs.cli import (
     visualize,
 )
 from qcs.errors import InputError
+from qcs.imports import DISTRIBUTION
+from qcs.version import __version__
 
 app = typer.Typer(
     add_completion=False,
@@ -30,6 +33,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Quadruplet Cross Similarity for facial expression recognition.",
 )
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end, before a command is asked for."""
+    if wanted:
+        typer.echo(f"{DISTRIBUTION} {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Quadruplet Cross Similarity for facial expression recognition."""
+
+
 for command in (
     train.train,
     evaluate.evaluate,

@@ -1,6 +1,6 @@
 """Detect faces, align and crop them, also in whole folders, and annotate pictures.
 
-Face detection and reading videos need the extra: `pip install 'qcs[faces]'`. The rest works without it.
+Face detection and reading videos need the extra: `pip install 'qcs-fer[faces]'`. The rest works without it.
 """
 
 from typing import TYPE_CHECKING

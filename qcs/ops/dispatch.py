@@ -6,6 +6,7 @@ reason why it cannot.
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -15,7 +16,22 @@ from qcs.errors import InputError
 from qcs.ops import analytic, reference
 
 BACKENDS: tuple[str, ...] = ("reference", "analytic", "triton")
-TRITON_INSTALLED = find_spec("triton") is not None
+TRITON_FLOOR = (3, 3)
+"""Oldest release of Triton, major and minor, that compiles the kernels."""
+
+
+def _is_triton_installed() -> bool:
+    """Return whether a Triton is installed that compiles the kernels; reads metadata, imports nothing."""
+    if find_spec("triton") is None:
+        return False
+    try:
+        release = version("triton").split(".")[:2]
+    except PackageNotFoundError:  # a build without metadata, or under another name
+        return True
+    return tuple(map(int, release)) >= TRITON_FLOOR
+
+
+TRITON_INSTALLED = _is_triton_installed()
 
 
 def choose(backend: str | None, tokens: Tensor | None = None) -> ModuleType:
@@ -48,7 +64,7 @@ def choose(backend: str | None, tokens: Tensor | None = None) -> ModuleType:
 
 def _why_not_triton(tokens: Tensor | None) -> str | None:
     if not TRITON_INSTALLED:
-        return "the package triton is not installed"
+        return f"the package triton is not installed, or is older than {TRITON_FLOOR[0]}.{TRITON_FLOOR[1]}"
     return None if tokens is None else _triton().reason(tokens)
 
 

@@ -130,7 +130,7 @@ def _usage(repository: str, model: CrossSimilarityNetwork) -> str:
 ## How to use
 
 ```bash
-pip install 'qcs[train]'
+pip install 'qcs-fer[train]'
 qcs predict hf-hub:{repository} face.jpg
 ```
 

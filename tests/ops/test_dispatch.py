@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,8 +21,23 @@ def test_backends_for_any_device_are_there_by_name_and_by_default(backend: str |
 
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "TRITON_INSTALLED", False)
-    with pytest.raises(InputError, match="backend 'triton' cannot run: the package triton is not installed; use"):
+    with pytest.raises(
+        InputError, match=r"backend 'triton' cannot run: the package triton is not installed, or is older .*; use"
+    ):
         choose("triton")
+
+
+@pytest.mark.parametrize(("release", "usable"), [("3.2.0", False), ("2.3.1", False), ("3.3.0", True), ("3.10.1", True)])
+def test_a_triton_that_cannot_compile_the_kernels_counts_as_not_installed(
+    monkeypatch: pytest.MonkeyPatch, release: str, usable: bool
+) -> None:
+    monkeypatch.setattr(dispatch, "find_spec", lambda name: object())
+    monkeypatch.setattr(dispatch, "version", lambda name: release)
+    assert dispatch._is_triton_installed() is usable
+    monkeypatch.setattr(dispatch, "TRITON_INSTALLED", dispatch._is_triton_installed())
+    monkeypatch.setattr(dispatch, "_triton", lambda: SimpleNamespace(reason=lambda tokens: None))
+    chosen = choose(None, torch.zeros(1).as_subclass(OnDevice))
+    assert (chosen is analytic) is not usable
 
 
 def test_tokens_that_triton_cannot_take_are_refused_with_the_reason() -> None:

@@ -31,7 +31,9 @@ from qcs.serve.uploads import MEGABYTES
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-needs_gradio = pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="needs pip install 'qcs[serve]'")
+needs_gradio = pytest.mark.skipif(
+    importlib.util.find_spec("gradio") is None, reason="needs pip install 'qcs-fer[serve]'"
+)
 
 
 class Served(NamedTuple):
@@ -204,5 +206,5 @@ def test_a_host_that_others_reach_is_warned_of(
 def test_without_the_extra_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     known = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gradio" else known(name))
-    with pytest.raises(InputError, match=r"^this command needs gradio; run: pip install 'qcs\[serve\]'$"):
+    with pytest.raises(InputError, match=r"^this command needs gradio; run: pip install 'qcs-fer\[serve\]'$"):
         cli.serve.serve()

@@ -60,5 +60,5 @@ def test_what_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(InputError, match="expected one class index from 0 to 6 for each"):
             activation_maps(model, images, targets)
     monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
-    with pytest.raises(InputError, match=r"Grad-CAM needs grad-cam; run: pip install 'qcs\[viz\]'"):
+    with pytest.raises(InputError, match=r"Grad-CAM needs grad-cam; run: pip install 'qcs-fer\[viz\]'"):
         activation_maps(model, images, [0, 1])

@@ -157,7 +157,7 @@ def test_save_passes_on_that_a_folder_cannot_be_made(tmp_path: Path) -> None:
 
 def test_without_matplotlib_drawing_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(InputError, match=r"drawing needs matplotlib; run: pip install 'qcs\[viz\]'"):
+    with pytest.raises(InputError, match=r"drawing needs matplotlib; run: pip install 'qcs-fer\[viz\]'"):
         loss_curves({"base": BASE})
 
 

@@ -56,5 +56,5 @@ def test_what_cannot_be_drawn_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="'class' has 3 groups for 40 points"):
         embedding(FEATURES[:, :2], {"class": GROUPS[:3]})
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(InputError, match=r"t-SNE needs scikit-learn; run: pip install 'qcs\[viz\]'"):
+    with pytest.raises(InputError, match=r"t-SNE needs scikit-learn; run: pip install 'qcs-fer\[viz\]'"):
         project(FEATURES)
