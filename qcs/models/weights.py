@@ -34,7 +34,7 @@ METADATA_KEY = "qcs"
 NESTED = ("model_args", "pretrained_cfg", "info")
 
 
-def find_weights(source: str | Path, *, cache_dir: str | Path | None = None, repositories: bool = True) -> Path:
+def find_weights(source: str | Path, *, cache_dir: str | Path | None = None) -> Path:
     """Return the weights file that a source names.
 
     A path that exists goes before a name.
@@ -44,7 +44,6 @@ def find_weights(source: str | Path, *, cache_dir: str | Path | None = None, rep
             `hf-hub:ORG/NAME[@REVISION]` for the weights of a repository on the Hub, or `local-dir:FOLDER` for those of
             its folder on disk.
         cache_dir: Cache of downloads; None uses that of huggingface_hub.
-        repositories: Accept `hf-hub:` and `local-dir:`.
 
     Raises:
         InputError: If there are no such weights, or they are not those that their repository describes.
@@ -56,14 +55,9 @@ def find_weights(source: str | Path, *, cache_dir: str | Path | None = None, rep
         'qcs_small.ferplus.safetensors'
     """
     text = str(source)
-    if text.startswith((HUB_PREFIX, FOLDER_PREFIX)):
-        if not repositories:
-            raise InputError(
-                f"{text} names a repository, expected weights on this machine: give a run folder, a weights file or "
-                "the name of shipped weights"
-            )
-        if text.startswith(HUB_PREFIX):
-            return fetch_weights(text.removeprefix(HUB_PREFIX), cache_dir=cache_dir)
+    if text.startswith(HUB_PREFIX):
+        return fetch_weights(text.removeprefix(HUB_PREFIX), cache_dir=cache_dir)
+    if text.startswith(FOLDER_PREFIX):
         return folder_weights(Path(text.removeprefix(FOLDER_PREFIX)))
     path = Path(source)
     if path.is_dir():

@@ -30,7 +30,7 @@ def serve(weights: str, host: str, port: int, crop: str | None, on_start: Callab
     """Serve the page until Ctrl-C.
 
     Args:
-        weights: A run folder, a weights file, or the name of a network with weights in the package.
+        weights: Whatever names weights, see `qcs.models.weights.find_weights`.
         host: Host name or address to listen on.
         port: Port to listen on; 0 chooses a free one.
         crop: Crop of the faces, see `qcs.faces.template`; None for the crop of the training data.
@@ -42,7 +42,7 @@ def serve(weights: str, host: str, port: int, crop: str | None, on_start: Callab
     if crop is not None:
         template(crop)
     with suppress(KeyboardInterrupt), _interrupted_by_signals():  # Ctrl-C is the normal end
-        file = find_weights(weights, repositories=False)
+        file = find_weights(weights)
         model = load_model(file)
         answer = Answer(model, MTCNN(), crop_to_predict(file, crop), Accelerator().device)
         with _listening(host, port) as listener, _scratch():

@@ -98,12 +98,6 @@ def test_folders_without_weights_are_refused(tmp_path: Path) -> None:
         find_weights(f"local-dir:{tmp_path}")
 
 
-@pytest.mark.parametrize("source", ["hf-hub:org/name", "local-dir:folder"])
-def test_repositories_are_refused_where_only_weights_of_this_machine_are_accepted(source: str) -> None:
-    with pytest.raises(InputError, match=f"^{source} names a repository, expected weights on this machine"):
-        find_weights(source, repositories=False)
-
-
 def test_a_name_that_climbs_out_of_the_package_names_nothing() -> None:
     assert weights.embedded_weights("../weights/qcs_small.ferplus") is None
     assert weights.embedded_weights("") is None
