@@ -134,7 +134,7 @@ class Budget:
         )
         if condition.warm:
             common |= dict(init=start, lr=WARM_LR)
-        return TrainConfig.from_recipe("nano", **{**common, **condition.settings})
+        return TrainConfig.from_recipe("scratch", **{**common, **condition.settings})
 
 
 def _warm(

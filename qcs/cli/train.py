@@ -10,8 +10,10 @@ from typing import Any
 import typer
 
 from qcs.cli.shared import console, interruptible
-from qcs.cli.train_options import DEFAULT_RECIPE, OWN, signature
-from qcs.engine.training.config import TrainConfig
+from qcs.cli.train_options import OWN, signature
+from qcs.engine.training.config import TrainConfig, recipe_for
+from qcs.engine.training.recipes import RECIPES
+from qcs.engine.training.settings import setting_text, settings_of
 from qcs.errors import InputError
 from qcs.imports import require
 
@@ -46,10 +48,28 @@ def run_training(config: type[TrainConfig], options: dict[str, Any]) -> None:
         if "resume" in options:
             training.resume(options["resume"], progress=progress)
             return
-        recipe, settings = options.get("recipe", DEFAULT_RECIPE), settings_given(options)
+        settings = settings_given(options)
         if "data" not in settings:
             raise typer.BadParameter("no images to train on: give --data, or --resume a run")
-        training.train(config.from_recipe(recipe, **settings), progress=progress)
+        chosen = config.from_recipe(options.get("recipe"), **settings)
+        progress.say(settings_line(chosen, options.get("recipe") or recipe_for(settings)))
+        training.train(chosen, progress=progress)
+
+
+def settings_line(config: TrainConfig, recipe: str) -> str:
+    """Return the settings of a run as a line: those that differ from its recipe.
+
+    Example:
+        >>> settings_line(TrainConfig.from_recipe("scratch", data="faces", epochs=3), "scratch")
+        'settings: recipe scratch with data faces, epochs 3; config.json in the run folder lists all'
+    """
+    of_recipe = {**RECIPES[recipe]}
+    differing = [
+        f"{each.name} {setting_text(value)}"
+        for each in settings_of(type(config))
+        if (value := getattr(config, each.name)) != of_recipe.get(each.name, each.default)
+    ]
+    return f"settings: recipe {recipe} with {', '.join(differing)}; config.json in the run folder lists all"
 
 
 def settings_given(options: dict[str, Any]) -> dict[str, Any]:

@@ -9,15 +9,16 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from qcs.engine.training import RECIPES
+from qcs.engine.training.recipes import FINETUNE, SCRATCH
 from qcs.engine.training.settings import Setting, Settings, setting_text, settings_of
 
-DEFAULT_RECIPE = "nano"
+IMPLIED = ("model", "in_chans", "resize")  # by the weights that a run starts from
 GROUPS = ("Data", "Model", "Optimization", "Augmentation", "Distillation", "Run")
 
 OWN = {
     "kl": ("Distillation", float | None, "Weight of KL distillation, cross to base classifier.", "0"),
     "l2": ("Distillation", float | None, "Weight of L2 distillation of the logits, cross to base classifier.", "0"),
-    "recipe": ("Run", str | None, "Settings to start from; other options replace its values.", DEFAULT_RECIPE),
+    "recipe": ("Run", str | None, "Settings to start from; other options replace its values.", f"{FINETUNE} with --init, else {SCRATCH}"),
     "settings": ("Run", str | None, "JSON file of settings, such as config.json of a run folder.", "none"),
     "resume": ("Run", str | None, "Run folder to resume; takes no other options.", "none"),
 }
@@ -70,9 +71,15 @@ def _default(each: Setting) -> str:
     """What holds where an option is not given: a value of the recipe, or the default."""
     if each.default is MISSING:
         return "the resumed run's"
-    if not any(each.name in recipe for recipe in RECIPES.values()):
+    if each.name not in IMPLIED and not any(each.name in recipe for recipe in RECIPES.values()):
         return _shown(each, each.default)
-    return f"the recipe's; {DEFAULT_RECIPE}: {_shown(each, RECIPES[DEFAULT_RECIPE].get(each.name, each.default))}"
+    return "the recipe's; " + ", ".join(f"{name}: {_of_recipe(each, name)}" for name in (FINETUNE, SCRATCH))
+
+
+def _of_recipe(each: Setting, name: str) -> str:
+    if name == FINETUNE and each.name in IMPLIED:
+        return "the weights'"
+    return _shown(each, RECIPES[name].get(each.name, each.default))
 
 
 def _shown(each: Setting, value: Any) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 from qcs.cli.shared import printable
-from qcs.engine.training.progress import Progress
+from qcs.engine.training.progress import Progress, TimeLeft
 
 
 class TrainingDisplay(Progress):
@@ -27,13 +28,14 @@ class TrainingDisplay(Progress):
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             TextColumn("{task.fields[now]}"),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("", now="")
+        self._task = self._bar.add_task("", now="", left="")
+        self._left = ""
 
     def __enter__(self) -> TrainingDisplay:
         return self
@@ -52,19 +54,34 @@ class TrainingDisplay(Progress):
         self._bar.start()  # in the main process alone; a second start does nothing
         self._bar.reset(self._task, total=batches, completed=done, description=f"epoch {epoch}/{epochs}", now="")
 
-    def step(self, batches: int, means: Mapping[str, float]) -> None:
-        """Advance the bar; show the means of the epoch so far."""
-        self._bar.update(self._task, advance=batches, now=_training(means, ""))
+    def step(self, batches: int, means: Mapping[str, float], left: TimeLeft) -> None:
+        """Advance the bar; show the time left of the whole run and the means of the epoch so far."""
+        self._left = time_left(left)
+        self._bar.update(self._task, advance=batches, now=_training(means, ""), left=self._left)
 
     def end_epoch(self, epochs: int, record: Mapping[str, float], best: bool) -> None:
         """Print the line of an epoch."""
         self.console.print(
             f"epoch {record['epoch']:>3.0f}/{epochs}  {_training(record, 'train_')}  "
             f"validation {record['validation_accuracy']:.2%} (balanced {record['validation_balanced_accuracy']:.2%})  "
-            f"{record['images_per_second']:.0f} images/s{'  [bold]best[/bold]' if best else ''}",
+            f"{record['images_per_second']:.0f} images/s  "
+            f"{self._left}{'  [bold]best[/bold]' if best else ''}",
             highlight=False,
             soft_wrap=True,
         )
+
+
+def time_left(left: TimeLeft) -> str:
+    """Return the time left of a run as text.
+
+    Example:
+        >>> time_left(TimeLeft(3723.0)), time_left(TimeLeft(50.0, budget=60.0))
+        ('ETA 1:02:03', 'ETA 0:00:50, 0:01:00 of the budget left')
+    """
+    estimate = f"ETA {timedelta(seconds=round(left.estimate))}"
+    if left.budget is None:
+        return estimate
+    return f"{estimate}, {timedelta(seconds=round(left.budget))} of the budget left"
 
 
 def _training(means: Mapping[str, float], prefix: str) -> str:

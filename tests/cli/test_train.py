@@ -57,7 +57,7 @@ def test_every_option_of_train_reaches_its_setting(run: Run, monkeypatch: pytest
         "pretrained_backbone": False,
     }
     assert expected.keys() == {each.name for each in settings_of(TrainConfig)}
-    assert configs == [TrainConfig.from_recipe("nano", **expected)]
+    assert configs == [TrainConfig.from_recipe("scratch", **expected)]
 
 
 def test_help_names_units_and_choices(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def test_help_names_units_and_choices(run: Run, monkeypatch: pytest.MonkeyPatch)
 def test_the_defaults_that_help_names_are_those_of_the_settings(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "400")
     text = run("train", "--help").out
-    config = TrainConfig.from_recipe("nano", data="x")
+    config = TrainConfig.from_recipe("scratch", data="x")
     for name in ("lr_decay", "label_smoothing", "in_chans", "workers", "seed"):
         line = next(line for line in text.splitlines() if f"--{name.replace('_', '-')} " in line)
         assert f"[default: ({getattr(config, name):g})]" in line
@@ -185,7 +185,7 @@ BAD_OPTIONS: list[tuple[tuple[object, ...], str]] = [
     (("--model", "qcs_nan"), "unknown model 'qcs_nan'; did you mean qcs_nano.*"),
     (("--model", "qcs_ir50.rafdb"), r"unknown tag 'rafdb' of qcs_ir50; expected one of raf_db, ferplus, .*"),
     (("--model", "ir_nano"), "ir_nano is a backbone alone; train one of the base, dcs or qcs networks"),
-    (("--recipe", "raf"), "unknown recipe 'raf'; expected one of dcs-raf_db, .*, nano"),
+    (("--recipe", "raf"), "unknown recipe 'raf'; expected one of dcs-raf_db, .*, scratch"),
     (("--epochs", 0), "epochs must be at least 1, got 0"),
     (("--minutes", 0), r"minutes must be above 0, got 0\.0"),
     (("--sam-rho", -0.1), r"sam_rho must be at least 0, got -0\.1"),
@@ -330,7 +330,17 @@ def test_ctrl_c_keeps_what_finished_epochs_left(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "error: interrupted\n")
-    assert "stopped early; run holds the weights of the finished epochs" in out
+    assert re.search(r"stopped after \S+ of \d+ epochs \(\S+%\); run holds the weights of the finished epochs", out)
     assert not list((tmp_path / "run").glob(".*"))
     shutil.move(tmp_path / "run" / "best.safetensors", tmp_path / "moved.safetensors")
     assert qcs.load_model(tmp_path / "moved.safetensors").class_names == toy.CLASSES
+
+
+def test_settings_are_shown_as_the_difference_from_the_recipe(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qcs.engine.training.train", lambda config, progress: None)
+    done = run("train", "--data", "x.npz", "--epochs", 3, "--lr", 1e-3)  # the learning rate is that of the recipe
+    line = "settings: recipe scratch with data x.npz, epochs 3; config.json in the run folder lists all\n"
+    assert (done.status, done.out) == (0, line)
+    done = run("train", "--data", "x.npz", "--init", "qcs_small")
+    implied = "model qcs_small, init qcs_small, in_chans 1, resize 54"
+    assert done.out.startswith(f"settings: recipe finetune with data x.npz, {implied};")

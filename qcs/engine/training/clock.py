@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from qcs.engine.training.config import TrainConfig
+from qcs.engine.training.progress import TimeLeft
 
 
 class Clock:
@@ -43,6 +44,13 @@ class Clock:
             elapsed = self.accelerator.reduce(elapsed, reduction="mean")  # all processes must end in the same step
             fraction = max(fraction, float(elapsed) / (60 * self.config.minutes))
         return min(fraction, 1.0)
+
+    def left(self, fraction: float) -> TimeLeft:
+        """Return the time left of a run of which a fraction in (0, 1] is done, by the clock of this process."""
+        seconds = self.seconds()
+        budget = None if self.config.minutes is None else max(0.0, 60 * self.config.minutes - seconds)
+        estimate = seconds * (1 - fraction) / fraction
+        return TimeLeft(estimate if budget is None else min(estimate, budget), budget)
 
     def checkpoint_saved(self) -> None:
         """Measure the time to the next checkpoint from now on."""

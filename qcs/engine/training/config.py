@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from qcs.data.votes import RULES
 from qcs.engine.training import settings
-from qcs.engine.training.recipes import recipe
+from qcs.engine.training.recipes import FINETUNE, SCRATCH, recipe
 from qcs.engine.training.settings import Range, setting, settings_of
 from qcs.errors import InputError
 from qcs.faces.alignment import CROPS
@@ -41,7 +41,7 @@ class TrainConfig:
 
     Example:
         >>> from qcs.engine.training import TrainConfig
-        >>> TrainConfig.from_recipe("nano", data="faces.npz", model="qcs_nano").schedule
+        >>> TrainConfig.from_recipe("scratch", data="faces.npz", model="qcs_nano").schedule
         'cosine'
     """
 
@@ -213,23 +213,36 @@ class TrainConfig:
             raise InputError("init fills the backbone too: leave out pretrained_backbone")
 
     @classmethod
-    def from_recipe(cls, name: str, **overrides: Any) -> TrainConfig:
+    def from_recipe(cls, name: str | None = None, **overrides: Any) -> TrainConfig:
         """Return the settings of a recipe with some replaced.
 
-        The `resize` of a recipe fits the images of its own networks: with any other backbone it holds only if given.
+        Weights to start from (`init`) imply the network and its arguments, the channels and the resize, where neither
+        the recipe nor an override sets them. The `resize` of a recipe fits the images of its own networks: with any
+        other backbone it holds only if given.
+
+        Args:
+            name: Name of the recipe; None for `finetune` with `init` and `scratch` without.
+            **overrides: Settings by name.
 
         Raises:
-            InputError: If the recipe or a setting is unknown, or a value is not allowed.
+            InputError: If the recipe or a setting is unknown, a value is not allowed, or there are no such weights.
+
+        Example:
+            >>> from qcs.engine.training import TrainConfig
+            >>> config = TrainConfig.from_recipe(data="faces", init="qcs_small")
+            >>> config.model, config.in_chans, config.resize
+            ('qcs_small', 1, 54)
         """
         known = {each.name for each in settings_of(cls)}
         if unknown := overrides.keys() - known:
             raise InputError(
                 f"unknown settings {', '.join(sorted(unknown))}; expected some of {', '.join(sorted(known))}"
             )
-        values = recipe(name)
+        values = recipe(name or recipe_for(overrides))
         if overrides.get("backbone") or overrides.get("model") in ANY_BACKBONE:
             values.pop("resize", None)
-        return cls(**{**values, **settings.from_json(overrides)})
+        values = {**values, **settings.from_json(overrides)}
+        return cls(**(_with_implied(values) if values.get("init") else values))
 
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as plain values for JSON."""
@@ -265,3 +278,28 @@ class TrainConfig:
     def folder(self, stamp: str) -> Path:
         """Return the run folder, named after the model and `stamp` if none is given."""
         return Path(self.output) if self.output else Path("runs") / f"{self.model}-{stamp}"
+
+
+def recipe_for(overrides: Mapping[str, Any]) -> str:
+    """Return the recipe of a run whose settings name none: `finetune` from weights, `scratch` without.
+
+    Example:
+        >>> recipe_for({"init": "qcs_small"}), recipe_for({})
+        ('finetune', 'scratch')
+    """
+    return FINETUNE if overrides.get("init") else SCRATCH
+
+
+def _with_implied(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with those that the initial weights imply where they are not set."""
+    named = "model" in values or bool(values.get("backbone"))
+    if named and "in_chans" in values and "resize" in values:
+        return dict(values)
+    from qcs.engine.training.initial import implied_settings  # imports torch
+
+    implied = implied_settings(values["init"])
+    arguments = {**implied.pop("model_args", {}), **values.get("model_args", {})}
+    if named:  # perhaps of another architecture: the arguments of the weights may not be its own
+        implied.pop("model", None)
+        return {**implied, **values}
+    return {**implied, **values, "model_args": arguments}

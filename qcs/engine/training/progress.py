@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class TimeLeft(NamedTuple):
+    """Time left of a run, in seconds.
+
+    Attributes:
+        estimate: Estimate to the end of the training loop, from the time so far.
+        budget: Rest of the time budget; None without a budget.
+    """
+
+    estimate: float
+    budget: float | None = None
 
 
 class Progress:
@@ -31,8 +44,14 @@ class Progress:
             done: Batches of it that an interrupted run had trained on before.
         """
 
-    def step(self, batches: int, means: Mapping[str, float]) -> None:
-        """Receive an optimizer step: its batches, and the mean losses and accuracies of the epoch so far."""
+    def step(self, batches: int, means: Mapping[str, float], left: TimeLeft) -> None:
+        """Receive an optimizer step.
+
+        Args:
+            batches: Batches in the step.
+            means: Mean losses and accuracies of the epoch so far.
+            left: Time left of the run.
+        """
 
     def end_epoch(self, epochs: int, record: Mapping[str, float], best: bool) -> None:
         """Receive the end of an epoch: its record, and whether its validation accuracy is the best so far."""

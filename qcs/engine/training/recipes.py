@@ -1,8 +1,9 @@
-"""Recipes: the settings of the published trainings (paper, Sec. 4), and of one for small networks on a CPU.
+"""Recipes: the settings of the published trainings (paper, Sec. 4), and two for small networks on a CPU.
 
 Where the paper and the original code differ, a recipe has the value of the code. The published trainings start from a
 backbone trained for face recognition, the fine-tuning ones from weights for AffectNet-8: give such weights with `init`.
-With random weights, their learning rates are far too small.
+With random weights, their learning rates are far too small. `finetune` trains from weights on a small data set,
+`scratch` from random weights on a large one.
 """
 
 from __future__ import annotations
@@ -35,7 +36,19 @@ RECIPES: dict[str, dict[str, Any]] = {
         **dict(model="dcs_ir50.affectnet8", batch_size=48, lr=8e-6, epochs=50, resize=None, erasing=(0.02, 0.1)),
     },
     "qcs-affectnet8": dict(_AFFECTNET, **_QCS, model="qcs_ir50.affectnet8", batch_size=24, lr=4e-6, epochs=100),
-    "nano": dict(
+    "finetune": dict(
+        schedule="cosine",
+        sam_rho=0.0,
+        lr=3e-4,
+        images_per_step=48,
+        epochs=12,
+        fraction=0.25,
+        rotation=10.0,
+        erasing=None,
+        color_jitter=(0.2, 0.2, 0.0, 0.0),
+        precision="auto",
+    ),
+    "scratch": dict(
         schedule="cosine",
         sam_rho=0.0,
         lr=1e-3,
@@ -49,7 +62,10 @@ RECIPES: dict[str, dict[str, Any]] = {
         precision="auto",
     ),
 }
-"""Settings by recipe: those of the published trainings, and `nano` for small networks on a CPU."""
+"""Settings by recipe: those of the published trainings, and `finetune` and `scratch` for small networks on a CPU."""
+
+FINETUNE, SCRATCH = "finetune", "scratch"
+"""The recipes where none is named: with and without weights to start from."""
 
 
 def recipe(name: str) -> dict[str, Any]:

@@ -12,9 +12,13 @@ from accelerate import Accelerator
 from qcs.engine.evaluation import Evaluation
 from qcs.engine.run_folder import RunFolder
 from qcs.engine.training.components import Components
+from qcs.engine.training.config import TrainConfig
 from qcs.files import writing
 from qcs.models import save_model
+from qcs.models.weights import list_embedded
 from qcs.version import __version__
+
+FEW_IMAGES = 20_000  # below, a network with random weights learns little more than the frequent classes
 
 
 def started_with(run: Components) -> dict[str, Any]:
@@ -34,14 +38,51 @@ def started_with(run: Components) -> dict[str, Any]:
 
 def introduction(run: Components, folder: RunFolder) -> Iterator[str]:
     """Yield lines that describe a run to a person."""
-    yield "settings: " + ", ".join(f"{name}={value}" for name, value in run.config.to_dict().items())
     counts = {name: sum(classes.values()) for name, classes in run.data.summary().items()}
     yield (
         f"{run.config.model} on {', '.join(f'{n:,} {name}' for name, n in counts.items())} images; "
         f"classes {', '.join(run.model.class_names)}"
     )
+    if line := few_images(run.config, counts["train"]):
+        yield line
     yield f"the model is chosen on {run.data.selection}, never on test images"
     yield f"run folder {folder.path}"
+
+
+def few_images(config: TrainConfig, images: int) -> str | None:
+    """Return a line of advice for a training from random weights on few images; None for any other."""
+    if images >= FEW_IMAGES or config.init is not None or config.pretrained_backbone:
+        return None
+    return (
+        f"{images:,} training images are few for a network with random weights (below {FEW_IMAGES:,}): accuracy will "
+        f"be low; start from trained weights with --init {list_embedded()[0].partition('.')[0]}"
+    )
+
+
+def share_done(epochs_done: float, epochs: int) -> str:
+    """Return how much of the epochs of a run was done, as text.
+
+    Example:
+        >>> share_done(12.5, 100)
+        '12.5 of 100 epochs (12.5%)'
+    """
+    return f"{epochs_done:.3g} of {epochs} epochs ({epochs_done / epochs:.1%})"
+
+
+def cut_short(config: TrainConfig, epochs_done: float, seconds: float) -> str | None:
+    """Return what ended a run before all of its epochs, and after what share; None for a run of all epochs.
+
+    Args:
+        config: The settings.
+        epochs_done: Epochs that were trained.
+        seconds: Wall time of the run.
+    """
+    if epochs_done >= config.epochs:
+        return None
+    after = f"ended the run after {share_done(epochs_done, config.epochs)}"
+    if config.minutes is not None and (config.patience is None or seconds >= 60 * config.minutes):
+        return f"the time budget of {config.minutes:g} min {after}"
+    return f"early stopping {after}: no better validation accuracy in {config.patience} epochs"
 
 
 def start_log(accelerator: Accelerator, folder: RunFolder, resumed_after: int | None) -> None:

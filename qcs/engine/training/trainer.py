@@ -30,7 +30,15 @@ from qcs.engine.training.hardware import explain_out_of_memory
 from qcs.engine.training.meters import AverageMeter
 from qcs.engine.training.optimizer import learning_rate, set_learning_rate
 from qcs.engine.training.progress import Progress
-from qcs.engine.training.results import introduction, save_epoch, start_log, started_with, write_results
+from qcs.engine.training.results import (
+    cut_short,
+    introduction,
+    save_epoch,
+    share_done,
+    start_log,
+    started_with,
+    write_results,
+)
 from qcs.engine.training.resuming import restore, training_state
 from qcs.errors import InputError
 from qcs.models import load_model
@@ -126,6 +134,7 @@ class _Training:
         self.clock = Clock(self.config, self.accelerator)
         self.history: list[dict[str, float]] = []
         self.means = AverageMeter()
+        self.epochs_done = 0.0
         self.first_batch = 0  # of the next epoch; above 0 in the epoch that a run resumes in
         self.resumed = resumed is not None
 
@@ -151,6 +160,7 @@ class _Training:
         )
         self.means.load_state_dict(state["means"], self.accelerator)
         self.history, self.clock.before = state["history"], state["seconds"]
+        self.epochs_done = len(self.history) + self.first_batch / len(parts.batches)
         self.progress.say(f"resumed after {parts.step.taken:,} steps, in epoch {len(self.history) + 1}")
 
     def _introduce(self) -> None:
@@ -199,7 +209,9 @@ class _Training:
             set_learning_rate(step.optimizer, self.config.learning_rate(epochs_done, progress))
             self.means.add(step(group), sum(labels.shape[1] for _, labels in group))
             done, images = done + len(group), images + sum(labels.shape[:2].numel() for _, labels in group)
-            self.progress.step(len(group), self.means.values())
+            self.epochs_done = epoch - 1 + done / batches
+            left = self.clock.left(max(progress, self.epochs_done / self.config.epochs))
+            self.progress.step(len(group), self.means.values(), left)
             if self.clock.checkpoint_is_due():
                 self._save_checkpoint(done)
             if progress >= 1:  # time is up; checked after a step, so that every epoch has one to record
@@ -238,7 +250,8 @@ class _Training:
             return
         if self.checkpoints:
             done = f"{self.folder.path} holds the weights of the finished epochs; " if self.folder.last.exists() else ""
-            self.progress.say(f"stopped early; {done}resume with: qcs train --resume {self.folder.path}")
+            share = share_done(self.epochs_done, self.config.epochs)
+            self.progress.say(f"stopped after {share}; {done}resume with: qcs train --resume {self.folder.path}")
         elif not self.resumed:
             self.folder.discard()
 
@@ -254,6 +267,8 @@ class _Training:
         if self.is_main:
             for line in write_results(self.folder, self.config.model, self.history, best_epoch, results):
                 self.progress.say(line)
+            if ending := cut_short(self.config, self.epochs_done, self.clock.seconds()):
+                self.progress.say(ending)
             self.checkpoints.discard()
         for tracker in self.accelerator.trackers:
             tracker.finish()

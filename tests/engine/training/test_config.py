@@ -52,7 +52,7 @@ def test_a_recipe_gives_its_values_and_the_given_ones_replace_them() -> None:
 
 def test_an_unknown_setting_is_named_with_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"unknown settings learning_rate; expected some of .*lr, lr_decay"):
-        TrainConfig.from_recipe("nano", data="faces.npz", learning_rate=1e-5)
+        TrainConfig.from_recipe("scratch", data="faces.npz", learning_rate=1e-5)
 
 
 def test_the_exponential_schedule_decays_once_per_epoch() -> None:

@@ -59,16 +59,16 @@ def test_what_all_published_trainings_share(name: str) -> None:
 
 
 def test_every_recipe_builds_a_configuration_and_there_is_one_more_for_small_networks() -> None:
-    assert RECIPES.keys() - PUBLISHED.keys() == {"nano"}
+    assert RECIPES.keys() - PUBLISHED.keys() == {"finetune", "scratch"}
     for name in RECIPES:
         assert TrainConfig.from_recipe(name, data="faces.npz").model.split(".")[0] in qcs.list_models()
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"unknown recipe 'raf-db'; expected one of dcs-raf_db, .*, nano"):
+    with pytest.raises(InputError, match=r"unknown recipe 'raf-db'; expected one of dcs-raf_db, .*, scratch"):
         recipe("raf-db")
 
 
 def test_changing_a_recipe_in_hand_does_not_change_the_recipe() -> None:
-    recipe("nano")["lr"] = 5
-    assert recipe("nano")["lr"] == 1e-3
+    recipe("scratch")["lr"] = 5
+    assert recipe("scratch")["lr"] == 1e-3

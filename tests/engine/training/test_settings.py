@@ -71,7 +71,7 @@ def test_an_added_setting_is_read_from_its_option(monkeypatch: pytest.MonkeyPatc
     app.command()(train_command(MoreConfig))
     options = ["--data", "x", "--mix", "0.5", "--lists", "a", "--lists", "b"]
     assert CliRunner().invoke(app, options).exit_code == 0
-    assert configs == [MoreConfig.from_recipe("nano", data="x", mix=0.5, lists=("a", "b"))]
+    assert configs == [MoreConfig.from_recipe("scratch", data="x", mix=0.5, lists=("a", "b"))]
 
 
 def test_an_added_setting_is_in_the_docstring() -> None:
