@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 
 .PHONY: demo test check docs parity kernels benchmarks clean
 
-demo: $(VENV)/.installed  ## train two small networks on synthetic faces and plot their attention
+demo: $(VENV)/.demo  ## classify and compare real faces, train two networks on equally many image views
 	rm -rf demo
 	$(BIN)/qcs demo --output demo
 
@@ -35,6 +35,11 @@ benchmarks: $(VENV)/.installed  ## time every backend and peer, interleaved; wri
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+$(VENV)/.demo: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
 	touch $@
 
 clean:

@@ -43,11 +43,11 @@ def trained() -> Iterator[Path]:
         yield Path(path)
 
 
-def follow(name: str) -> None:
-    """Save, type and compare, block by block."""
+def follow(name: str, *, with_files: bool = False) -> None:
+    """Save, type and compare, block by block; with `with_files` also those that need a file."""
     printed, typed = "", 0
     for needs, language, title, code in BLOCK.findall((PAGES / f"{name}.md").read_text(encoding="utf-8")):
-        if needs:
+        if needs and not with_files:
             continue
         if title:
             Path(title).write_text(code, encoding="utf-8")
@@ -113,7 +113,16 @@ def test_what_goes_on_from_a_training(name: str, trained: Path, monkeypatch: pyt
 def test_fine_tune(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(trained)
     conversion.write_original(recipe.state_dict("qcs_raf_db"), Path("QCS_RAF-DB.pth"))  # stands for the published file
-    follow("fine-tune")
+    follow("fine-tune", with_files=True)
+    assert {"frozen", "tuned", "published"} <= {path.name for path in Path("runs").iterdir()}
+
+
+def test_no_block_that_needs_a_file_comes_before_another() -> None:
+    """The reader without the file of the authors can follow the page up to its last section."""
+    text = (PAGES / "fine-tune.md").read_text(encoding="utf-8")
+    blocks = [bool(needs) for needs, *_ in BLOCK.findall(text)]
+    assert blocks == sorted(blocks) and not all(blocks)
+    assert "QCS_RAF-DB.pth" not in text.partition("## Start from a published checkpoint")[0]
 
 
 def test_every_tutorial_is_followed() -> None:

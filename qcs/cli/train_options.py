@@ -18,7 +18,12 @@ GROUPS = ("Data", "Model", "Optimization", "Augmentation", "Distillation", "Run"
 OWN = {
     "kl": ("Distillation", float | None, "Weight of KL distillation, cross to base classifier.", "0"),
     "l2": ("Distillation", float | None, "Weight of L2 distillation of the logits, cross to base classifier.", "0"),
-    "recipe": ("Run", str | None, "Settings to start from; other options replace its values.", f"{FINETUNE} with --init, else {SCRATCH}"),
+    "recipe": (
+        "Run",
+        str | None,
+        "Settings to start from; other options replace its values.",
+        f"{FINETUNE} with --init, else {SCRATCH}",
+    ),
     "settings": ("Run", str | None, "JSON file of settings, such as config.json of a run folder.", "none"),
     "resume": ("Run", str | None, "Run folder to resume; takes no other options.", "none"),
 }
@@ -71,14 +76,17 @@ def _default(each: Setting) -> str:
     """What holds where an option is not given: a value of the recipe, or the default."""
     if each.default is MISSING:
         return "the resumed run's"
-    if each.name not in IMPLIED and not any(each.name in recipe for recipe in RECIPES.values()):
+    if each.name in IMPLIED:
+        return f"that of the weights with --init, else {_of_recipe(each, SCRATCH)}"
+    if not any(each.name in recipe for recipe in RECIPES.values()):
         return _shown(each, each.default)
-    return "the recipe's; " + ", ".join(f"{name}: {_of_recipe(each, name)}" for name in (FINETUNE, SCRATCH))
+    tuned, fresh = _of_recipe(each, FINETUNE), _of_recipe(each, SCRATCH)
+    return f"the recipe's; {FINETUNE}, {SCRATCH}: {tuned}" if tuned == fresh else (
+        f"the recipe's; {FINETUNE}: {tuned}, {SCRATCH}: {fresh}"
+    )
 
 
 def _of_recipe(each: Setting, name: str) -> str:
-    if name == FINETUNE and each.name in IMPLIED:
-        return "the weights'"
     return _shown(each, RECIPES[name].get(each.name, each.default))
 
 

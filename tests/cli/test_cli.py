@@ -38,7 +38,7 @@ def test_help_names_every_option_with_its_default(run: Run, monkeypatch: pytest.
     options = [line for line in done.out.splitlines() if re.search(r"--\w", line) and "--help" not in line]
     assert (
         len(options)
-        == {"train": 51, "evaluate": 6, "predict": 7, "models": 1, "push": 4, "export": 4, "convert": 2, "demo": 2}[
+        == {"train": 51, "evaluate": 6, "predict": 7, "models": 1, "push": 4, "export": 4, "convert": 2, "demo": 1}[
             command
         ]
     )

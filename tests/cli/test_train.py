@@ -76,9 +76,12 @@ def test_the_defaults_that_help_names_are_those_of_the_settings(run: Run, monkey
     monkeypatch.setenv("COLUMNS", "400")
     text = run("train", "--help").out
     config = TrainConfig.from_recipe("scratch", data="x")
-    for name in ("lr_decay", "label_smoothing", "in_chans", "workers", "seed"):
+    for name in ("lr_decay", "label_smoothing", "workers", "seed"):
         line = next(line for line in text.splitlines() if f"--{name.replace('_', '-')} " in line)
         assert f"[default: ({getattr(config, name):g})]" in line
+    for name in ("in_chans", "resize"):
+        line = next(line for line in text.splitlines() if f"--{name.replace('_', '-')} " in line)
+        assert f"[default: (that of the weights with --init, else {getattr(config, name):g})]" in line
 
 
 def test_a_class_of_one_image_gives_one_line_of_warning(run: Run, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_the_shipped_weights_imply_their_network_and_a_tag_only_where_the_name_a
 
 
 def test_weights_around_any_backbone_bring_their_backbone(tmp_path: Path) -> None:
-    init = saved(tmp_path, "base_any", backbone="mobilenetv3_small_050", img_size=48)
+    init = saved(tmp_path, "base_any", backbone="mobilenetv3_small_050", img_size=64)
     config = TrainConfig.from_recipe(data="x", init=init)
     assert config.model == "base_any"
     assert config.model_args["backbone"] == "mobilenetv3_small_050"

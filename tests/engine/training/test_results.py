@@ -47,7 +47,9 @@ def test_what_cut_a_run_short_is_told_from_what_did_not() -> None:
     said = cut_short(TrainConfig(data="x", epochs=4, minutes=0.5), 1.25, 30.1)
     assert said == "the time budget of 0.5 min ended the run after 1.25 of 4 epochs (31.2%)"
     said = cut_short(TrainConfig(data="x", epochs=40, patience=3), 10, 30)
-    assert said == "early stopping ended the run after 10 of 40 epochs (25.0%): no better validation accuracy in 3 epochs"
+    assert (
+        said == "early stopping ended the run after 10 of 40 epochs (25.0%): no better validation accuracy in 3 epochs"
+    )
 
 
 @pytest.mark.slow
