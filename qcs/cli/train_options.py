@@ -81,9 +81,9 @@ def _default(each: Setting) -> str:
     if not any(each.name in recipe for recipe in RECIPES.values()):
         return _shown(each, each.default)
     tuned, fresh = _of_recipe(each, FINETUNE), _of_recipe(each, SCRATCH)
-    return f"the recipe's; {FINETUNE}, {SCRATCH}: {tuned}" if tuned == fresh else (
-        f"the recipe's; {FINETUNE}: {tuned}, {SCRATCH}: {fresh}"
-    )
+    if tuned == fresh:
+        return f"the recipe's; {FINETUNE}, {SCRATCH}: {tuned}"
+    return f"the recipe's; {FINETUNE}: {tuned}, {SCRATCH}: {fresh}"
 
 
 def _of_recipe(each: Setting, name: str) -> str:
