@@ -50,7 +50,7 @@ def introduction(run: Components, folder: RunFolder) -> Iterator[str]:
 
 
 def few_images(config: TrainConfig, images: int) -> str | None:
-    """Return a line of advice for a training from random weights on few images; None for any other."""
+    """Return a line of advice for a training from random weights on few images, otherwise None."""
     if images >= FEW_IMAGES or config.init is not None or config.pretrained_backbone:
         return None
     return (
