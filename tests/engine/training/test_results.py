@@ -42,7 +42,7 @@ def test_few_images_and_random_weights_give_a_line_that_names_the_shipped_weight
     assert few_images(TrainConfig(data="x", model="qcs_any", pretrained_backbone=True), 100) is None
 
 
-def test_what_cut_a_run_short_is_told_from_what_did_not() -> None:
+def test_a_run_that_was_cut_short_says_why_and_no_other() -> None:
     assert cut_short(TrainConfig(data="x", epochs=4, minutes=1.0), 4.0, 30) is None
     said = cut_short(TrainConfig(data="x", epochs=4, minutes=0.5), 1.25, 30.1)
     assert said == "the time budget of 0.5 min ended the run after 1.25 of 4 epochs (31.2%)"
