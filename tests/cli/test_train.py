@@ -125,7 +125,7 @@ BAD_DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "folders in class folders": (
         lambda folder: images(folder, "happy/more/a.png"),
-        r"class folder .*happy holds no images; expected .*",
+        r"class folder .*happy holds no images but the folders more; expected .*; give .*happy as the path",
     ),
     "list of missing images": (
         lambda folder: text_list(folder, "a.png happy", "gone.png sad"),

@@ -398,7 +398,7 @@ def test_an_end_in_a_later_epoch_leaves_the_weights_of_those_before(
     folder = tmp_path / "run"
     said = f"{folder} holds the weights of the finished epochs; resume with: qcs train --resume {folder}\n"
     (last,) = text.getvalue().splitlines()[-1:]
-    assert last + "\n" == f"stopped after 2.33 of 9 epochs (25.9%); {said}"
+    assert last + "\n" == f"stopped after 2.5 of 9 epochs (27.8%); {said}"
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         "config.json",
         "metrics.json",
