@@ -46,6 +46,7 @@ class _AfterTimm(MetaPathFinder):
         spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
         if spec is not None and spec.loader is not None:
             execute = partial(self._execute, spec.loader.exec_module)
+            # On the instance alone, so that the loader stays what it is in every other way.
             spec.loader.exec_module = execute  # type: ignore[method-assign]
         return spec
 
