@@ -129,7 +129,8 @@ def measure(extractor: nn.Module, in_chans: int, side: int) -> tuple[tuple[Level
     """Return the levels for square images and the parameters that no level depends on, without computing values."""
     training = extractor.training
     named = dict(extractor.named_parameters())
-    with torch.inference_mode(False), torch.enable_grad():
+    # Anomaly mode reads the values of gradients, which the meta device does not have.
+    with torch.inference_mode(False), torch.enable_grad(), torch.autograd.set_detect_anomaly(False):
         stand_ins = {k: torch.empty_like(p, device="meta", requires_grad=True) for k, p in named.items()}
         buffers = {key: torch.empty_like(buffer, device="meta") for key, buffer in extractor.named_buffers()}
         images = torch.empty(1, in_chans, side, side, device="meta")

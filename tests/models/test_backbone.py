@@ -148,3 +148,8 @@ def test_a_backbone_made_for_oblong_images_needs_a_size() -> None:
     with pytest.raises(InputError, match="test_resnet takes images of 64 x 96 pixels by default; choose a square with"):
         build_backbone("test_resnet", args=args)
     assert build_backbone("test_resnet", img_size=64, args=args).side == 64
+
+
+def test_levels_are_measured_in_anomaly_mode_too() -> None:
+    with torch.autograd.detect_anomaly():
+        assert len(build_backbone("ir_nano", img_size=48).levels) == 3

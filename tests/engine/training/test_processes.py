@@ -44,6 +44,7 @@ def steps(folder):
         losses.append(float(accelerator.reduce(loss, reduction="mean")))
     if accelerator.is_main_process:
         torch.save({"losses": losses, "weights": model.state_dict()}, f"{folder}/{accelerator.num_processes}.pt")
+    accelerator.end_training()
 
 
 steps(sys.argv[1])
