@@ -121,14 +121,24 @@ class Comparison:
 
     def __init__(self, schema: str, parts: tuple[str, ...]) -> None:
         self.schema = schema
-        golden = load_file(GOLDEN / f"{schema}.safetensors")
+        golden = load_file(GOLDEN / f"{schema}.safetensors") | load_file(GOLDEN / f"{schema}.projections.safetensors")
         self.golden = {key: value for key, value in golden.items() if key.startswith(parts)}
         self._left = set(self.golden)
         self._errors: Errors = {}
 
     def __call__(self, group: str, key: str, value: Tensor) -> None:
+        self._record(group, key, relative_error(value, self.golden[key]))
+
+    def projection(self, group: str, key: str, value: Tensor) -> None:
+        """Compare the inner product with a random direction, relative to the product of both norms."""
+        direction = torch.from_numpy(recipe.draw(f"projection/{key.split('/')[-1]}", tuple(value.shape))).double()
+        value = value.detach().double()
+        error = float((value * direction).sum() - self.golden[key]) / float(value.norm() * direction.norm())
+        self._record(group, key, abs(error) if math.isfinite(error) else math.inf)
+
+    def _record(self, group: str, key: str, error: float) -> None:
         group = f"{self.schema}: {group}"
-        self._errors[group] = max(self._errors.get(group, 0.0), relative_error(value, self.golden[key]))
+        self._errors[group] = max(self._errors.get(group, 0.0), error)
         self._left.discard(key)
 
     def errors(self) -> Errors:
@@ -138,7 +148,7 @@ class Comparison:
 
 
 def network_errors(schema: str, dtype: torch.dtype, backend: Backend | None) -> Errors:
-    """Logits, losses, gradient norms and running statistics, in evaluation and in training mode."""
+    """Logits, losses, gradients and running statistics, in evaluation and in training mode."""
     compare = Comparison(schema, ("eval/", "train/"))
     model = network(schema, dtype, backend).eval()
     inputs = images(model, dtype)
@@ -166,6 +176,7 @@ def _compare_branches(
         kind = "gradient of theta" if key.endswith("theta") else "gradient norms"
         assert parameter.grad is not None, f"no gradient for {key}"
         compare(f"{mode} {kind}", f"{mode}/grad_norm/{key}", parameter.grad.double().norm())
+        compare.projection(f"{mode} gradient projections", f"{mode}/grad_projection/{key}", parameter.grad)
     if mode == "train":
         compare("training loss", "train/loss", loss)
         buffers = dict(model.named_buffers())
@@ -173,6 +184,9 @@ def _compare_branches(
             if key.startswith("train/buffer_sum/"):
                 buffer = buffers[rename(key.removeprefix("train/buffer_sum/"))]
                 compare("running statistics", key, buffer.double().sum())
+            if key.startswith("train/buffer_projection/"):
+                buffer = buffers[rename(key.removeprefix("train/buffer_projection/"))]
+                compare.projection("running statistics, projections", key, buffer)
 
 
 def sam_errors(schema: str, dtype: torch.dtype) -> Errors:
