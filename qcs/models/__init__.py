@@ -2,6 +2,7 @@
 
 from qcs.branches import BranchLogits as BranchLogits
 from qcs.models.convert import convert_checkpoint as convert_checkpoint
+from qcs.models.dlib_resnet import DlibResNet as DlibResNet
 from qcs.models.factory import create_model as create_model
 from qcs.models.factory import list_models as list_models
 from qcs.models.factory import load_checkpoint as load_checkpoint

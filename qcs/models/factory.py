@@ -15,7 +15,7 @@ from timm.models import get_pretrained_cfg_value
 from torch import Size, Tensor, nn
 
 from qcs.errors import InputError
-from qcs.models import ir, zoo
+from qcs.models import dlib_resnet, ir, zoo
 from qcs.models._hub import fetch_config, folder_config
 from qcs.models.checkpoint import (
     BASE_HEAD,
@@ -39,7 +39,12 @@ from qcs.models.weights import (
     read_config,
 )
 
-_NAMES = [f"{name}.{tag}" for module in (ir, zoo) for name, cfg in module.default_cfgs.items() for tag in cfg.tags]
+_NAMES = [
+    f"{name}.{tag}"
+    for module in (dlib_resnet, ir, zoo)
+    for name, cfg in module.default_cfgs.items()
+    for tag in cfg.tags
+]
 
 
 def create_model(

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any
 
-import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import ClassifierHead, DropPath
 from timm.models import generate_default_cfgs, register_model
-from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from qcs.errors import InputError, check_choice
-from qcs.layers.recompute import recompute
 from qcs.layers.resize import NearestResize, Subsample, square_side
 from qcs.models._builder import build
+from qcs.models.staged import StagedNetwork
 from qcs.typed_call import same_signature
 
 
@@ -59,7 +56,7 @@ class IRUnit(nn.Module):
         def __call__(self) -> object: ...
 
 
-class IRNet(nn.Module):
+class IRNet(StagedNetwork):
     """Computes a stem, then stages of residual units; the first unit of a stage has the stage's stride.
 
     Args:
@@ -109,7 +106,7 @@ class IRNet(nn.Module):
         conv = nn.Conv2d(in_chans, stem_width, 3, stem_stride, 1, bias=False)
         self.stem = nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(stem_width), act=nn.PReLU(stem_width)))
         self.stages = nn.Sequential()
-        self.feature_info: list[dict[str, Any]] = []
+        self.feature_info = []
         before, reduction = stem_width, stem_stride
         last = max(sum(depths) - 1, 1)
         rates = iter([drop_path_rate * index / last for index in range(sum(depths))])
@@ -120,128 +117,10 @@ class IRNet(nn.Module):
             self.feature_info.append(dict(num_chs=width, reduction=reduction, module=f"stages.{index}"))
         self.head = ClassifierHead(widths[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate)
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Return patterns that order the parameters from input to output, for layer-wise learning rates."""
-        return dict(stem=r"^stem", blocks=r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)")
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute activations in the backward pass instead of storing them; running statistics stay exact."""
-        self.grad_checkpointing = enable
-
-    def get_classifier(self) -> nn.Module:
-        """Return the linear head."""
-        classifier: nn.Module = self.head.fc
-        return classifier
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the head by a freshly initialized one.
-
-        Args:
-            num_classes: Number of classes; 0 removes the head.
-            global_pool: Pooling before the head, as at creation; None keeps it.
-        """
-        self.num_classes = num_classes
-        self.head.reset(num_classes, pool_type=global_pool)
-
-    @overload
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: Literal[False] = False,
-    ) -> tuple[Tensor, list[Tensor]]: ...
-
-    @overload
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        *,
-        intermediates_only: Literal[True],
-    ) -> list[Tensor]: ...
-
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Return the feature maps of chosen stages, with timm's arguments.
-
-        Args:
-            x: Images (B, C, H, W).
-            indices: The stages, or how many of the last ones; None for all. `feature_info` describes them.
-            norm: No effect: the network has no final norm.
-            stop_early: Skip the stages after the last chosen one.
-            output_fmt: Only "NCHW".
-            intermediates_only: Return the maps alone.
-
-        Returns:
-            The maps (B, C_stage, H, W), or a pair of the last computed map and the maps.
-
-        Raises:
-            InputError: If another output format is requested.
-        """
-        check_choice("output_fmt", output_fmt, ("NCHW",))
-        taken, last_stage = feature_take_indices(len(self.stages), indices)
-        maps = []
-        x = self.stem(self.resize(x))
-        for index, stage in enumerate(self.stages[: last_stage + 1] if stop_early else self.stages):
-            x = self._run_stage(stage, x)
-            if index in taken:
-                maps.append(x)
-        return maps if intermediates_only else (x, maps)
-
-    def prune_intermediate_layers(
-        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
-    ) -> list[int]:
-        """Remove the stages after the last one in `indices`, and the head; return the chosen stages' positions."""
-        taken, last = feature_take_indices(len(self.stages), indices)
-        self.stages = self.stages[: last + 1]
-        if prune_head:
-            self.reset_classifier(0, "")
-        return list(taken)
-
-    def __prepare_scriptable__(self) -> IRNet:
-        raise InputError("torch.jit.script cannot compile this network; use torch.jit.trace")
-
-    def _run_stage(self, stage: nn.Module, x: Tensor) -> Tensor:
-        if not (self.grad_checkpointing and self.training and torch.is_grad_enabled()):
-            out: Tensor = stage(x)
-            return out
-        for unit in stage.children():
-            x = recompute(unit, x)
-        return x
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Return the last feature map of images (B, C, H, W)."""
-        x = self.stem(self.resize(x))
-        for stage in self.stages:
-            x = self._run_stage(stage, x)
-        return x
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Return logits (B, classes) of the last feature map, or pooled features (B, C)."""
-        out: Tensor = self.head(x, pre_logits=pre_logits)
+    def forward_stem(self, x: Tensor) -> Tensor:
+        """Return the first feature map of images (B, C, H, W), resized to the size of the network."""
+        out: Tensor = self.stem(self.resize(x))
         return out
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits (B, classes) of images (B, C, H, W)."""
-        return self.forward_head(self.forward_features(x))
-
-    if TYPE_CHECKING:
-
-        @same_signature(forward)
-        def __call__(self) -> object: ...
 
 
 def _cfg(**kwargs: Any) -> dict[str, Any]:
