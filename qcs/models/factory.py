@@ -80,7 +80,7 @@ def create_model(
         model: nn.Module = timm.create_model(model_name, pretrained=pretrained and checkpoint_path is None, **kwargs)
     except TypeError as error:
         if "unexpected keyword argument" in str(error):
-            raise InputError(f"{model_name}: {str(error).partition(') ')[2] or error}") from error
+            raise InputError(f"{model_name}: {brief(str(error).partition(') ')[2] or str(error))}") from error
         raise
     except MisfitError as error:
         raise _with_fitting_names(error) from error

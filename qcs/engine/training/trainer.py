@@ -28,6 +28,7 @@ from qcs.engine.training.components import build_components
 from qcs.engine.training.config import TrainConfig
 from qcs.engine.training.data import in_groups
 from qcs.engine.training.hardware import explain_out_of_memory
+from qcs.engine.training.loader_processes import explain_lost_worker
 from qcs.engine.training.meters import AverageMeter
 from qcs.engine.training.optimizer import learning_rate, set_learning_rate
 from qcs.engine.training.progress import Progress
@@ -155,14 +156,17 @@ class _Training:
             if self.is_main and not self.resumed:
                 self.folder.create()
             try:
-                with explain_out_of_memory():
+                with explain_out_of_memory(), explain_lost_worker():
                     set_seed(self.config.seed, device_specific=True)  # dropout differs between processes
                     if self.resumed:
                         self._restore()
                     self._introduce()
                     self._run_epochs()
-            except BaseException:  # including an interrupt from the keyboard
+            except BaseException as error:  # including an interrupt from the keyboard
                 self._stop_early()
+                # A signal to the whole group of processes ends the loader processes too; that is its effect, no error.
+                if self.stop.received and isinstance(error.__cause__, RuntimeError):
+                    raise Stopped(self.stop.received) from error
                 raise
             try:
                 return self._finish()
