@@ -21,6 +21,17 @@ class InputError(ValueError):
     """
 
 
+def brief(text: str, most: int = 200) -> str:
+    r"""Return untrusted text for a message: on one line, no longer than `most` characters.
+
+    Example:
+        >>> brief("a\nb"), brief("x" * 1000, most=8)
+        ('a b', 'xxxxxxx…')
+    """
+    line = " ".join(text[: 4 * most].split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
 def check_choice(name: str, value: object, choices: Iterable[T]) -> T:
     """Return the value if it is one of the choices.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -49,6 +50,16 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Raise an `OSError` for what is no regular file: opening a named pipe (FIFO) waits for ever, a device never ends.
+
+    Links are followed; a path that does not exist passes, since opening it says so.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError):
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError("it is not a regular file")
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -94,8 +95,10 @@ def fail(message: str, status: int) -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Exit with status 130 and a line on the error stream when the user interrupts a long command."""
+    """Exit with a line on the error stream and status 130 where Ctrl-C ends a long command, 143 where SIGTERM does."""
     try:
         yield
-    except KeyboardInterrupt:
-        fail("interrupted", 130)
+    except KeyboardInterrupt as error:
+        if getattr(error, "signal", signal.SIGINT) == signal.SIGTERM:
+            fail("terminated", 128 + signal.SIGTERM)
+        fail("interrupted", 128 + signal.SIGINT)

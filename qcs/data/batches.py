@@ -6,6 +6,7 @@ images as without the interruption.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -122,7 +123,13 @@ def training_batches(
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
         generator=torch.Generator(),  # otherwise every epoch would draw from the global generator
+        worker_init_fn=_ignore_interrupts,
     )
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Leave Ctrl-C, which a terminal sends to all processes, to the main process: it may need one more batch."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _unchanged(batch: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from qcs.errors import InputError
+from qcs.files import check_regular
 
 _SAFE = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 """Raster formats. Pillow also opens formats such as EPS, which it hands to other programs."""
@@ -94,6 +95,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         'RGB'
     """
     try:
+        check_regular(path)
         with Image.open(path, formats=image_formats()) as file:
             file.load()  # before it is closed
             ImageOps.exif_transpose(file, in_place=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from qcs.engine.evaluation import Evaluation
 from qcs.errors import InputError
@@ -16,6 +19,8 @@ from qcs.models.weights import BEST
 
 CONFIG, METRICS = "config.json", "metrics.json"
 OWN = (CONFIG, METRICS, "tensorboard", "checkpoints", BEST, "last.safetensors")
+LOCK = ".lock"
+_UNFINISHED = re.compile(r"\..+\.\d+\.tmp")  # of `qcs.files.replacing`
 
 
 class RunFolder:
@@ -51,6 +56,43 @@ class RunFolder:
         """Whether the run has finished an epoch."""
         return (self.path / METRICS).exists()
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one run at a time, and remove what a killed run left half written.
+
+        The operating system frees the lock whatever ends the process, so a file that a killed process left locks
+        nothing. A folder that is empty at the end is removed.
+
+        Raises:
+            InputError: If another run holds the folder.
+            OSError: If the folder cannot be created or written.
+        """
+        lock = FileLock(self.path / LOCK, timeout=0)
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire()
+            except Timeout as error:
+                raise InputError(
+                    f"{self.path} is in use by another run that is still training; wait until it ends, or choose "
+                    "another output folder"
+                ) from error
+        try:
+            self._sweep()
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # Windows does not remove an open file; the release does it there
+                (self.path / LOCK).unlink()
+            lock.release()
+            with contextlib.suppress(OSError):  # not empty, or gone
+                self.path.rmdir()
+
+    def _sweep(self) -> None:
+        """Remove temporary files; nothing writes them while this process holds the lock."""
+        for path in self.path.glob(".*.tmp"):
+            if _UNFINISHED.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
     def create(self) -> None:
         """Create the folder; check that it is writable and holds no other run.
 
@@ -59,15 +101,18 @@ class RunFolder:
             OSError: If the folder cannot be created or written.
         """
         if any((self.path / name).exists() for name in OWN):
-            raise InputError(
-                f"{self.path} already holds a run; choose another output folder, or go on with it: "
-                f"qcs train --resume {self.path}"
-            )
+            raise InputError(f"{self.path} already holds a run; choose another output folder{self._advice()}")
         probe = self.path / ".write-test"
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             probe.touch()
             probe.unlink()
+
+    def _advice(self) -> str:
+        """What else can be done with a folder that holds a run."""
+        if any(self.checkpoints.glob("step-*")) and self.started:
+            return f", or go on with it: qcs train --resume {self.path}"
+        return "" if self.finished else ", or remove this one: its run has no checkpoint to go on from"
 
     def discard(self) -> None:
         """Remove the files of a run that ended before it had weights; other files in the folder stay."""

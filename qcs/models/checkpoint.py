@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from qcs.errors import InputError
+from qcs.errors import InputError, brief
 from qcs.models.original import from_original, is_original
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
@@ -144,11 +144,36 @@ def read_entries(source: str | Path | Mapping[str, Any]) -> Entries:
             are dropped; also with `module.` or `_orig_mod.` in its names, or inside a training checkpoint.
 
     Raises:
-        InputError: If the source cannot be read or holds no state dict.
+        InputError: If the source cannot be read, holds no state dict, or holds values that are not finite.
     """
     where = "the state dict" if isinstance(source, Mapping) else str(source)
     state = _unwrap(source if isinstance(source, Mapping) else _read(Path(source)), where)
+    check_values(state, where)
     return Entries(where, *(from_original(state) if is_original(state) else (state, {})))
+
+
+def check_values(state: Mapping[str, Tensor], where: str) -> None:
+    """Check that every number of a state dict is one that weights can have, so that outputs are not NaN.
+
+    Raises:
+        InputError: If a tensor is not dense and real, a value is not finite or a variance is negative; it is named.
+    """
+    for name, tensor in state.items():
+        if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized:
+            raise InputError(
+                f"{where} holds {brief(name)} as {tensor.dtype} {tensor.layout}; expected dense real numbers"
+            )
+        if tensor.is_meta or not tensor.is_floating_point() or not tensor.numel():
+            continue
+        # The extrema of a tensor show NaN and infinity in one pass, without a copy.
+        lowest, highest = (tensor if tensor.dtype.itemsize >= 4 else tensor.float()).aminmax()
+        if not (torch.isfinite(lowest) and torch.isfinite(highest)):
+            raise InputError(
+                f"{where} holds values that are not finite in {brief(name)}: the training diverged or the file is "
+                "corrupt; use weights from before"
+            )
+        if name.endswith("running_var") and lowest < 0:
+            raise InputError(f"{where} holds a negative variance in {brief(name)}: the file is corrupt")
 
 
 def unwrapped_name(name: str) -> str:
@@ -323,6 +348,6 @@ def _name(model: nn.Module) -> str:
 
 def _some(names: list[str], most: int = 4) -> str:
     # A corrupt file may name an entry anything; a message is one line.
-    return ", ".join(" ".join(name.split()) for name in names[:most]) + (
+    return ", ".join(brief(name) for name in names[:most]) + (
         f", and {len(names) - most} more" if len(names) > most else ""
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -11,14 +12,16 @@ from typing import Any, cast
 
 import timm
 import torch
+from safetensors import safe_open
 from timm.models import get_pretrained_cfg_value
 from torch import Size, Tensor, nn
 
-from qcs.errors import InputError
+from qcs.errors import InputError, brief
 from qcs.models import dlib_resnet, ir, zoo
 from qcs.models._hub import fetch_config, folder_config
 from qcs.models.checkpoint import (
     BASE_HEAD,
+    BASE_TOKEN,
     IR_BACKBONE,
     Entries,
     Loaded,
@@ -27,6 +30,7 @@ from qcs.models.checkpoint import (
     fill,
     is_backbone,
     read_entries,
+    unwrapped_name,
 )
 from qcs.models.network import CrossSimilarityNetwork, stated_arguments
 from qcs.models.original import BILINEAR
@@ -81,7 +85,7 @@ def create_model(
         model: nn.Module = timm.create_model(model_name, pretrained=pretrained and checkpoint_path is None, **kwargs)
     except TypeError as error:
         if "unexpected keyword argument" in str(error):
-            raise InputError(f"{model_name}: {str(error).partition(') ')[2] or error}") from error
+            raise InputError(f"{model_name}: {brief(str(error).partition(') ')[2] or str(error))}") from error
         raise
     except MisfitError as error:
         raise _with_fitting_names(error) from error
@@ -137,14 +141,32 @@ def load_model(source: str | Path) -> CrossSimilarityNetwork:
     }
     name, args = config["architecture"], stated_arguments(config["model_args"], str(path))
     if name not in list_models():  # a file may not have anything else created
-        raise InputError(f"{path} is of {name!r}, which is no network of this version: {', '.join(list_models())}")
+        known = ", ".join(list_models())
+        raise InputError(f"{path} is of {brief(repr(name))}, which is no network of this version: {known}")
+    _check_counts(path, args)
     try:
         model = create_model(name, pretrained_cfg={**cfg, "architecture": name}, checkpoint_path=path, **args)
-    except (TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} has corrupt metadata ({type(error).__name__}: {error})") from error
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # the arguments reach timm and PyTorch, which raise errors of any kind
+        raise InputError(f"{path} has corrupt metadata ({brief(f'{type(error).__name__}: {error}')})") from error
+    names = cfg.get("label_names")
+    if names is not None and len(names) != model.num_classes:
+        raise InputError(f"{path} names {len(names)} classes, its weights are for {model.num_classes}")
     return cast(CrossSimilarityNetwork, model.eval())
+
+
+def _check_counts(path: Path, args: Mapping[str, Any]) -> None:
+    """Check stated sizes against the shapes in the file, before a network of these sizes is built."""
+    with safe_open(path, "pt") as file:
+        names = [unwrapped_name(name) for name in file.keys()]  # noqa: SIM118 (not a dict)
+        tokens = {unwrapped_name(name): name for name in file.keys()}.get(BASE_TOKEN)  # noqa: SIM118
+        width = file.get_slice(tokens).get_shape()[-1:] if tokens else []
+    blocks = len({name.split(".")[2] for name in names if re.match(r"base\.blocks\.\d+\.", name)})
+    held = {"base_depth": blocks, "embed_dim": width[0] if width else None}
+    for argument, value in held.items():
+        if argument in args and value is not None and args[argument] != value:
+            raise InputError(f"{path} states {argument} {args[argument]}, its weights have {value}")
 
 
 def load_checkpoint(model: nn.Module, source: str | Path | Mapping[str, Any], *, part: Part | None = None) -> Loaded:

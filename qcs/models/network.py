@@ -18,7 +18,7 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from qcs.branches import BRANCHES, BranchLogits
-from qcs.errors import InputError, check_choice
+from qcs.errors import InputError, brief, check_choice
 from qcs.functional import Backend, Matrices
 from qcs.layers import ContrastiveResidualDistillation, DualCrossModule, QuadrupletCrossModule, TokenTransformer
 from qcs.layers.branch_norm import branches_at_once, convert_branch_batch_norm, separates_branches
@@ -36,6 +36,7 @@ from qcs.models.backbone import (
     without_sources,
 )
 from qcs.models.checkpoint import CROSS_PREFIXES
+from qcs.models.metadata import check_arguments
 from qcs.typed_call import same_signature
 
 BatchNorm = Literal["branch", "joint", "world"]
@@ -497,13 +498,15 @@ def stated_arguments(args: Any, where: str) -> dict[str, Any]:
         The arguments.
 
     Raises:
-        InputError: If one is unknown or names other weights.
+        InputError: If one is unknown, out of range or names other weights.
     """
     if not isinstance(args, dict):
-        raise InputError(f"{where} states model arguments that are no dictionary: {args!r}")
+        raise InputError(f"{where} states model arguments that are no dictionary: {brief(repr(args))}")
     known = set(signature(CrossSimilarityNetwork).parameters) - set(NOT_SAVED)
     if unknown := args.keys() - known:
-        raise InputError(f"{where} has model arguments that this version does not know: {', '.join(sorted(unknown))}")
+        names = brief(", ".join(sorted(unknown)))
+        raise InputError(f"{where} has model arguments that this version does not know: {names}")
+    check_arguments(args, where)
     backbone_args = args.get("backbone_args")
     if backbone_args is not None and without_sources(backbone_args) != backbone_args:
         raise InputError(f"{where} names other weights in its backbone_args, which is refused; use a file without them")

@@ -16,10 +16,12 @@ from safetensors.torch import save_file
 from timm.models import get_pretrained_cfg
 from torch import nn
 
-from qcs.errors import InputError
+from qcs.errors import InputError, brief
 from qcs.files import replacing
 from qcs.models._hub import fetch_weights, folder_weights
 from qcs.models.checkpoint import unwrapped_name
+from qcs.models.metadata import NESTED as NESTED
+from qcs.models.metadata import parse_metadata
 
 BEST = "best.safetensors"  # the weights of a run folder
 EMBEDDED = Path(__file__).parents[1] / "weights"  # architecture.tag.safetensors, shipped with the package
@@ -31,7 +33,6 @@ ACCEPTED = (
 # Entries of timm's metadata, and its argument, that name a source of weights: untrusted metadata may not set them.
 WEIGHT_SOURCES = ("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "custom_load", "cache_dir")
 METADATA_KEY = "qcs"
-NESTED = ("model_args", "pretrained_cfg", "info")
 
 
 def find_weights(source: str | Path, *, cache_dir: str | Path | None = None) -> Path:
@@ -174,7 +175,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """Return the metadata of a weights file: architecture, model_args, pretrained_cfg, info.
 
     Raises:
-        InputError: If there is no such file, or `save_model` did not write it.
+        InputError: If there is no such file, `save_model` did not write it, or a value in it cannot be right.
     """
     path = Path(path)
     if not path.is_file():
@@ -183,14 +184,12 @@ def read_config(path: str | Path) -> dict[str, Any]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise InputError(f"{path} is not a safetensors file (corrupt, or of another format): {error}") from error
+        raise InputError(
+            f"{path} is not a safetensors file (corrupt, or of another format): {brief(str(error))}"
+        ) from error
     if METADATA_KEY not in metadata:
         raise InputError(f"{path} does not say which network it is for; load it with qcs.load_checkpoint(model, path)")
-    try:
-        config: dict[str, Any] = json.loads(metadata[METADATA_KEY])
-        return {key: dict(config[key]) if key in NESTED else config[key] for key in ("architecture", *NESTED)}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} has corrupt metadata ({type(error).__name__}: {error}); save it again") from error
+    return parse_metadata(metadata[METADATA_KEY], str(path))
 
 
 def read_class_names(path: str | Path) -> tuple[str, ...] | None:

@@ -316,7 +316,12 @@ def test_a_limit_on_file_size_leaves_no_half_written_weights(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_finished_epochs_left(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "line"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_keeps_what_finished_epochs_left(
+    tmp_path: Path, number: signal.Signals, status: int, line: str
+) -> None:
     data = toy.archive(tmp_path / "faces.npz", "train")
     arguments = ("train", "--data", data, *QUICK, "--epochs", 10_000, "--output", "run")
     process = subprocess.Popen(
@@ -330,9 +335,10 @@ def test_ctrl_c_keeps_what_finished_epochs_left(tmp_path: Path) -> None:
     deadline = time.monotonic() + 60
     while not (tmp_path / "run" / "last.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "error: interrupted\n")
+    assert (process.returncode, err) == (status, f"error: {line}\n")
+    assert out.endswith("resume with: qcs train --resume run\n")
     assert re.search(r"stopped after \S+ of \d+ epochs \(\S+%\); run holds the weights of the finished epochs", out)
     assert not list((tmp_path / "run").glob(".*"))
     shutil.move(tmp_path / "run" / "best.safetensors", tmp_path / "moved.safetensors")

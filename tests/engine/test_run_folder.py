@@ -59,3 +59,55 @@ def test_a_write_that_fails_names_the_file_keeps_the_old_one_and_leaves_nothing_
         RunFolder(tmp_path).write_json("metrics.json", [{"epoch": 2}])
     assert target.read_bytes() == b"the old ones"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_is_held_by_one_run_at_a_time_and_left_without_a_trace(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    in_use = pytest.raises(InputError, match="run is in use by another run that is still training")
+    with folder.locked(), in_use, RunFolder(tmp_path / "run").locked():
+        pytest.fail("two runs in one folder")
+    assert not folder.path.exists()
+    with folder.locked():
+        folder.write_json("config.json", {})
+    assert [path.name for path in folder.path.iterdir()] == ["config.json"]
+
+
+def test_what_a_killed_run_left_is_no_obstacle_and_is_removed(tmp_path: Path) -> None:
+    for name in (".lock", ".config.json.123.tmp", ".last.safetensors.99.tmp", ".mine.tmp", "notes.1.tmp"):
+        (tmp_path / name).touch()
+    with RunFolder(tmp_path).locked():
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", ".mine.tmp", "notes.1.tmp"}
+    assert {path.name for path in tmp_path.iterdir()} == {".mine.tmp", "notes.1.tmp"}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_loader_process_that_outlives_a_killed_run_does_not_hold_its_folder(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    run = os.fork()
+    if not run:
+        with RunFolder(tmp_path).locked():
+            if os.fork():
+                os._exit(9)  # killed
+            os.close(write)
+            os.read(read, 1)  # until the test ends
+            os._exit(0)
+    os.waitpid(run, 0)
+    with RunFolder(tmp_path).locked():
+        os.close(write)
+
+
+@pytest.mark.parametrize(
+    ("files", "advice"),
+    [
+        (["config.json", "checkpoints/step-1"], r"folder, or go on with it: qcs train --resume .*$"),
+        (["config.json"], r"folder, or remove this one: its run has no checkpoint to go on from$"),
+        (["checkpoints/step-1"], r"folder, or remove this one: its run has no checkpoint to go on from$"),
+        (["config.json", "validation.json"], r"choose another output folder$"),
+    ],
+)
+def test_the_advice_on_a_used_folder_can_be_followed(tmp_path: Path, files: list[str], advice: str) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=advice):
+        RunFolder(tmp_path).create()

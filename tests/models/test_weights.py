@@ -209,7 +209,7 @@ def restated(path: Path, **changes: Any) -> Path:
             {"model_args": {"backbone_args": {"pretrained_cfg_overlay": {"file": "/etc/passwd"}}}},
             "names other weights in its backbone_args, which is refused",
         ),
-        ({"model_args": {"embed_dim": "x"}}, "has corrupt metadata"),
+        ({"model_args": {"embed_dim": "x"}}, "states embed_dim 'x'; expected an integer from 1 to 8,192"),
     ],
 )
 def test_a_file_cannot_have_anything_but_itself_loaded(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

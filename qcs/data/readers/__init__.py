@@ -133,6 +133,8 @@ def load(
     path = Path(path)
     if votes is not None:
         check_choice("votes", votes, RULES)
+    if path.exists() and not path.is_dir() and not path.is_file():  # opening a named pipe would wait for ever
+        raise InputError(f"{path} is neither a file nor a folder; expected an .npz archive, a folder or a list")
     name = _recognized(path) if format is None else format
     check_choice("format", name, FORMATS)
     _check_kind(path, name)

@@ -12,12 +12,14 @@ from pathlib import Path
 from qcs.data.images import is_image
 from qcs.data.readers.layout import LayoutError
 from qcs.errors import InputError
+from qcs.files import check_regular
 
 
 @contextmanager
 def text_errors(path: Path) -> Iterator[None]:
     """Convert errors of reading a text file to `InputError`."""
     try:
+        check_regular(path)
         yield
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot read {path} as a list in UTF-8: {error}") from error

@@ -2,7 +2,7 @@
 
 A checkpoint is a tree of dictionaries and lists whose leaves are tensors or plain values. The tensors are stored in a
 safetensors file, the rest in its metadata. The name of the file ends in the first digits of its hash, so that one
-rename makes it visible and verifiable.
+rename makes it visible and verifiable. Its metadata names the version of the format.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from torch import Tensor
 
 from qcs.errors import InputError
 from qcs.files import sha256
+from qcs.version import __version__
 
 _NAME = re.compile(r"step-(\d{10})-([0-9a-f]{16})\.safetensors")
 _UNFINISHED = ".being-written"  # one name, so that a killed process leaves at most one such file
 _TREE = "tree"
+_FORMAT, FORMAT = "format", "1"  # raised whenever a run would not go on right from an older state
 _TENSOR = "\0tensor"  # key in the tree for a tensor, by number
 
 
@@ -55,11 +57,12 @@ class Checkpoints:
         Raises:
             OSError: If it cannot be written; earlier checkpoints are kept.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)  # without its parents: where the run folder is gone, nothing can be resumed
         temporary = self.folder / _UNFINISHED
         tensors, tree = _pack(state)
         try:
-            save_file(tensors, temporary, metadata={_TREE: json.dumps(tree)})
+            metadata = {_TREE: json.dumps(tree), _FORMAT: FORMAT, "qcs": __version__}
+            save_file(tensors, temporary, metadata=metadata)
             _to_disk(temporary)
             path = self.folder / f"step-{step:010d}-{_digest(temporary)}.safetensors"
             os.replace(temporary, path)
@@ -68,7 +71,7 @@ class Checkpoints:
             raise OSError(f"cannot write a checkpoint to {self.folder}: {error}") from error
         finally:
             temporary.unlink(missing_ok=True)
-        for old in self._newest_first()[self.keep :]:
+        for old in self._files()[self.keep :]:
             old.unlink(missing_ok=True)
         return path
 
@@ -79,11 +82,13 @@ class Checkpoints:
             on_corrupt: Called with a line about each newer checkpoint that is corrupt.
 
         Raises:
-            InputError: If there is no checkpoint.
+            InputError: If there is no checkpoint, or another version of qcs wrote it in another format.
         """
         for path in self._newest_first():
             try:
                 return _read(path)
+            except InputError:
+                raise
             except Exception as error:  # a corrupt file raises errors of any kind
                 on_corrupt(f"checkpoint {path.name} is corrupt ({error}); using the one before it")
         raise InputError(
@@ -93,26 +98,50 @@ class Checkpoints:
 
     def discard(self) -> None:
         """Delete all checkpoints, and the folder if it is then empty."""
-        for path in (*self._newest_first(), self.folder / _UNFINISHED):
-            path.unlink(missing_ok=True)
+        for path in self._newest_first():
+            with contextlib.suppress(OSError):  # a folder, say
+                path.unlink()
+        self.sweep()
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 
+    def sweep(self) -> None:
+        """Remove the file that a process was writing when it was killed."""
+        (self.folder / _UNFINISHED).unlink(missing_ok=True)
+
     def __bool__(self) -> bool:
-        return bool(self._newest_first())
+        return bool(self._files())
+
+    def _files(self) -> list[Path]:
+        return [path for path in self._newest_first() if path.is_file()]
 
     def _newest_first(self) -> list[Path]:
+        """All that is named like a checkpoint, broken links too."""
         found = [path for path in self.folder.glob("step-*.safetensors") if _NAME.fullmatch(path.name)]
-        return sorted(found, key=lambda path: (path.name.split("-")[1], path.stat().st_mtime_ns), reverse=True)
+        return sorted(found, key=lambda path: (path.name.split("-")[1], path.lstat().st_mtime_ns), reverse=True)
 
 
 def _read(path: Path) -> Any:
     match = _NAME.fullmatch(path.name)
+    if not path.is_file():
+        raise ValueError("it is no file, or a link to none")
     if match is None or _digest(path) != match[2]:
         raise ValueError("its content does not match the hash in its name")
     with safe_open(path, "pt") as file:
-        tree = json.loads((file.metadata() or {})[_TREE])
+        metadata = file.metadata() or {}
+        if (found := metadata.get(_FORMAT)) != FORMAT:
+            raise InputError(
+                f"checkpoint {path} has the format {_start_of(found)}, this version of qcs ({__version__}) resumes "
+                f"from format {FORMAT}: go on with the version that wrote it ({_start_of(metadata.get('qcs'))}), "
+                "or start a new run from the weights of the run folder with --init"
+            )
+        tree = json.loads(metadata[_TREE])
         return _unpack(tree, {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118 (not a dict)
+
+
+def _start_of(text: str | None) -> str:
+    """Return the start of a text from a file, for a message of one line."""
+    return "unknown" if text is None else " ".join(text[:20].split())
 
 
 def _pack(state: Any) -> tuple[dict[str, Tensor], Any]:

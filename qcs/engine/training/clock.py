@@ -6,7 +6,6 @@ import time
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from qcs.engine.training.config import TrainConfig
 from qcs.engine.training.progress import TimeLeft
@@ -17,7 +16,7 @@ class Clock:
 
     Args:
         config: The settings; `epochs`, `minutes` and `checkpoint_minutes` are used.
-        accelerator: Device and processes; all processes agree on every answer.
+        accelerator: Device and processes; all processes agree on the progress.
 
     Attributes:
         before: Seconds that the run took before it was interrupted.
@@ -57,8 +56,5 @@ class Clock:
         self._saved = time.perf_counter()
 
     def checkpoint_is_due(self) -> bool:
-        """Return whether the last checkpoint is older than `checkpoint_minutes`, by the clock of the main process."""
-        due = [time.perf_counter() - self._saved >= 60 * self.config.checkpoint_minutes]
-        if self.accelerator.num_processes > 1:
-            broadcast_object_list(due)
-        return due[0]
+        """Return whether the last checkpoint is older than `checkpoint_minutes`, by the clock of this process."""
+        return time.perf_counter() - self._saved >= 60 * self.config.checkpoint_minutes

@@ -21,6 +21,7 @@ from qcs.engine.training.data import (
     batches_to_evaluate,
     batches_to_train,
     branch_sampler,
+    check_loaders,
     sources,
     with_crop,
 )
@@ -117,6 +118,7 @@ def build_components(
     if resumed is not None:
         data = _data_of_run(data, model, resumed["images"])
     sampler = branch_sampler(config, data.train, model.branches, accelerator)
+    check_loaders(config, data, model, accelerator)
     batches = batches_to_train(config, data.train, sampler, resolve_model_data_config(model), accelerator)
     if accelerator.device.type == "cpu":
         use_plain_attention(model)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,10 +18,12 @@ from qcs.data import Augmentation, hold_out, read
 from qcs.data.batches import training_batches
 from qcs.data.dataset import LabeledImages
 from qcs.data.votes import DEFAULT
-from qcs.engine.eval_data import evaluation_batches
+from qcs.engine.eval_data import BATCH_SIZE, evaluation_batches
 from qcs.engine.face_crop import crop_of_images
 from qcs.engine.training.config import TrainConfig
+from qcs.engine.training.loader_processes import check_shared_memory
 from qcs.errors import InputError
+from qcs.models import CrossSimilarityNetwork
 from qcs.samplers import ImageSampler, PairSampler, QuadrupletSampler
 from qcs.samplers.branch_sampler import BranchSampler
 
@@ -162,6 +166,21 @@ def batches_to_evaluate(
     """Return batches of this process's part of the images; every image is in the part of one process."""
     rank, world_size = accelerator.process_index, accelerator.num_processes
     return evaluation_batches(images, data_config, workers=config.workers, rank=rank, world_size=world_size)
+
+
+def check_loaders(config: TrainConfig, data: Sources, model: CrossSimilarityNetwork, accelerator: Accelerator) -> None:
+    """Check that the batches which loader processes prepare fit into shared memory, at their largest.
+
+    Raises:
+        InputError: If they do not fit.
+    """
+    channels, *sides = model.pretrained_cfg["input_size"]
+    training = config.anchors_per_step(model.branches) * model.branches
+    evaluated = max(len(images) for images in (data.validation, data.test) if images is not None)
+    pixels = channels * math.prod(sides)
+    largest = max(training, min(BATCH_SIZE, -(-evaluated // accelerator.num_processes))) * pixels * 4  # float32
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # of torchrun
+    check_shared_memory(config.workers, largest, local)
 
 
 def in_groups(batches: Iterator[T], size: int) -> Iterator[list[T]]:

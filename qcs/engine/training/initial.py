@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from timm.models import get_pretrained_cfg
 
-from qcs.errors import InputError
+from qcs.errors import InputError, brief
 from qcs.models import CrossSimilarityNetwork, create_model, list_models
 from qcs.models.network import stated_arguments
 from qcs.models.weights import find_weights, read_config
@@ -40,7 +40,9 @@ def implied_settings(init: str) -> dict[str, Any]:
         return {}
     name, cfg = stated["architecture"], stated["pretrained_cfg"]
     if name not in list_models():
-        raise InputError(f"{path} is of {name!r}, which is no network of this version: {', '.join(list_models())}")
+        raise InputError(
+            f"{path} is of {brief(repr(name))}, which is no network of this version: {', '.join(list_models())}"
+        )
     arguments = stated_arguments(stated["model_args"], str(path))
     model = _with_tag(name, cfg.get("tag"))
     in_chans, (*_, side) = arguments.get("in_chans", 3), cfg["input_size"]

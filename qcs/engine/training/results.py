@@ -28,6 +28,7 @@ def started_with(run: Components) -> dict[str, Any]:
         "anchors_per_step": run.config.anchors_per_step(run.model.branches),
         "precision": run.precision,
         "processes": run.accelerator.num_processes,
+        "threads": torch.get_num_threads(),
         "images": run.data.summary(),
         "teachers": dict(run.teachers.hashes) if run.teachers else {},
         "model_chosen_on": run.data.selection,
@@ -47,6 +48,18 @@ def introduction(run: Components, folder: RunFolder) -> Iterator[str]:
         yield line
     yield f"the model is chosen on {run.data.selection}, never on test images"
     yield f"run folder {folder.path}"
+
+
+def other_machine(began: Mapping[str, Any], run: Components) -> str | None:
+    """Return a line if a resumed run computes in another way than it began, so that last bits differ; else None."""
+    now = started_with(run)
+    names = ("precision", "processes", "threads")
+    differing = [
+        f"{name} {now[name]} instead of {began[name]}" for name in names if began.get(name, now[name]) != now[name]
+    ]
+    if not differing:
+        return None
+    return f"the run began otherwise: {', '.join(differing)}; it goes on, but not with the same bits"
 
 
 def few_images(config: TrainConfig, images: int) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,7 +11,11 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from torch import nn
 
+from qcs.engine.run_folder import CONFIG, RunFolder
+from qcs.engine.training.config import TrainConfig
+from qcs.engine.training.settings import settings_of
 from qcs.engine.training.step import TrainingStep
+from qcs.errors import InputError
 from qcs.samplers.branch_sampler import BranchSampler
 
 
@@ -35,6 +41,29 @@ def training_state(
         "sampler": {**sampler.state_dict(), "batch": batches},
         "random": gather_object([_random_numbers(accelerator.device)]),
     }
+
+
+def check_unchanged(folder: RunFolder, saved: Mapping[str, Any], read: Mapping[str, Any]) -> None:
+    """Check that the settings in `config.json` are those that the run trained with.
+
+    Where the data lies and what is a matter of the machine (paths, loader processes, time between checkpoints) may
+    differ.
+
+    Args:
+        folder: The run folder.
+        saved: Settings in the checkpoint.
+        read: Settings in the file.
+
+    Raises:
+        InputError: If a setting was edited; the message names it and both values.
+    """
+    fixed = [each.name for each in settings_of(TrainConfig) if each.role not in ("machine", "data")]
+    before, now = ({name: json.dumps(values.get(name)) for name in fixed} for values in (saved, read))
+    if edited := [f"{name} is {now[name]}, was {before[name]}" for name in fixed if now[name] != before[name]]:
+        raise InputError(
+            f"{folder.path / CONFIG} was edited since the run began: {'; '.join(edited)}; put the values back, or "
+            "start a new run from its weights with --init"
+        )
 
 
 def restore(

@@ -5,13 +5,14 @@ A run writes checkpoints as it goes; an interrupted run resumes from the newest 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
@@ -27,22 +28,27 @@ from qcs.engine.training.components import build_components
 from qcs.engine.training.config import TrainConfig
 from qcs.engine.training.data import in_groups
 from qcs.engine.training.hardware import explain_out_of_memory
+from qcs.engine.training.loader_processes import explain_lost_worker
 from qcs.engine.training.meters import AverageMeter
 from qcs.engine.training.optimizer import learning_rate, set_learning_rate
 from qcs.engine.training.progress import Progress
 from qcs.engine.training.results import (
     cut_short,
     introduction,
+    other_machine,
     save_epoch,
     share_done,
     start_log,
     started_with,
     write_results,
 )
-from qcs.engine.training.resuming import restore, training_state
+from qcs.engine.training.resuming import check_unchanged, restore, training_state
+from qcs.engine.training.stopping import Stopped, StopSignals
 from qcs.errors import InputError
 from qcs.models import load_model
 from qcs.models.weights import read_config
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,10 @@ class RunResult:
 def train(
     config: TrainConfig, splits: Mapping[str, LabeledImages] | None = None, progress: Progress | None = None
 ) -> RunResult:
-    """Train a network and write it to a run folder.
+    """Train a network and write it to a run folder, which one run at a time holds.
+
+    In the main thread, SIGINT and SIGTERM end the run after the current step, with a checkpoint, and raise
+    `KeyboardInterrupt`; a second signal ends it at once. Handlers of your own stay in place.
 
     Args:
         config: All settings.
@@ -78,7 +87,8 @@ def train(
         The result; the weights are in its folder.
 
     Raises:
-        InputError: If settings and data do not fit one another, or the loss becomes infinite or NaN.
+        InputError: If settings and data do not fit one another, the run folder is in use, or the loss becomes infinite
+            or NaN.
         OSError: If the run folder cannot be written.
     """
     return _Training(config, splits, progress).run()
@@ -101,7 +111,8 @@ def resume(
         The result of the whole run.
 
     Raises:
-        InputError: If there is nothing to resume, or data or teachers are not those that the run started with.
+        InputError: If there is nothing to resume, another process resumes it, or data, settings or teachers are not
+            those that the run started with.
     """
     run = RunFolder(folder)
     if run.finished and not Checkpoints(run.checkpoints):
@@ -137,24 +148,39 @@ class _Training:
         self.epochs_done = 0.0
         self.first_batch = 0  # of the next epoch; above 0 in the epoch that a run resumes in
         self.resumed = resumed is not None
+        self.began = resumed if resumed is not None else started_with(self.parts)
+        self.stop = StopSignals()
 
     def run(self) -> RunResult:
-        if self.is_main and not self.resumed:
-            self.folder.create()
-        try:
-            with explain_out_of_memory():
-                set_seed(self.config.seed, device_specific=True)  # dropout differs between processes
-                if self.resumed:
-                    self._restore()
-                self._introduce()
-                self._run_epochs()
-        except BaseException:  # including an interrupt from the keyboard
-            self._stop_early()
-            raise
-        return self._finish()
+        with self.stop, self.folder.locked() if self.is_main else contextlib.nullcontext():
+            if self.is_main and not self.resumed:
+                self.folder.create()
+            try:
+                with explain_out_of_memory(), explain_lost_worker():
+                    set_seed(self.config.seed, device_specific=True)  # dropout differs between processes
+                    if self.resumed:
+                        self._restore()
+                    self._introduce()
+                    self._run_epochs()
+            except BaseException as error:  # including an interrupt from the keyboard
+                self._stop_early()
+                # A signal to the whole group of processes ends the loader processes too; that is its effect, no error.
+                if self.stop.received and isinstance(error.__cause__, RuntimeError):
+                    raise Stopped(self.stop.received) from error
+                raise
+            try:
+                return self._finish()
+            except KeyboardInterrupt:
+                self._stop_early()
+                raise
 
     def _restore(self) -> None:
-        parts, state = self.parts, self.checkpoints.load_newest(self.progress.say)
+        parts = self.parts
+        self.checkpoints.sweep()
+        if self.folder.finished and not self.checkpoints:  # by another process, before this one held the folder
+            raise InputError(f"{self.folder.path} is a finished run: there is nothing to resume")
+        state = self.checkpoints.load_newest(self.progress.say)
+        check_unchanged(self.folder, state["settings"], self.began["config"])
         self.first_batch = restore(
             state, parts.step, parts.model, parts.sampler, self.accelerator, seed=self.config.seed
         )
@@ -162,12 +188,14 @@ class _Training:
         self.history, self.clock.before = state["history"], state["seconds"]
         self.epochs_done = len(self.history) + self.first_batch / len(parts.batches)
         self.progress.say(f"resumed after {parts.step.taken:,} steps, in epoch {len(self.history) + 1}")
+        if line := other_machine(self.began, parts):
+            self.progress.say(line)
 
     def _introduce(self) -> None:
         if not self.is_main:
             return
         if not self.resumed:
-            self.folder.write_config(started_with(self.parts))
+            self.folder.write_config(self.began)
         for line in introduction(self.parts, self.folder):
             self.progress.say(line)
         # An epoch that ended in the checkpoint may not have been logged: `_run_epochs` logs it again.
@@ -179,11 +207,14 @@ class _Training:
         if self.history and self.first_batch == 0:  # resumed at the end of an epoch, perhaps before it was saved
             self._save_epoch()
         while not self._done():
-            record = self._run_epoch(len(self.history) + 1)
-            self.history.append(record)
-            self._save_checkpoint(batches=0)
-            self._save_epoch()
+            with self.stop.deferred():
+                record = self._run_epoch(len(self.history) + 1)
+                self.history.append(record)
+                self._save_checkpoint(batches=0)
+                self._save_epoch()
             self.progress.end_epoch(self.config.epochs, record, record is self._best())
+            if stopped := self._from_main(self.stop.received):
+                raise Stopped(stopped)
 
     def _done(self) -> bool:
         """Whether the epochs are over, the time is up, or early stopping applies."""
@@ -212,8 +243,11 @@ class _Training:
             self.epochs_done = epoch - 1 + done / batches
             left = self.clock.left(max(progress, self.epochs_done / self.config.epochs))
             self.progress.step(len(group), self.means.values(), left)
-            if self.clock.checkpoint_is_due():
+            due, stopped = self._from_main((self.clock.checkpoint_is_due(), self.stop.received))
+            if due or stopped:
                 self._save_checkpoint(done)
+            if stopped:
+                raise Stopped(stopped)
             if progress >= 1:  # time is up; checked after a step, so that every epoch has one to record
                 break
         seconds = time.perf_counter() - started
@@ -231,13 +265,22 @@ class _Training:
             "seconds": self.clock.seconds(),
         }
 
+    def _from_main(self, value: T) -> T:
+        """The value of the main process, in all processes."""
+        values = [value]
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(values)
+        return values[0]
+
     def _save_checkpoint(self, batches: int) -> None:
         """Save what a resumed run needs, after `batches` batches of the next epoch."""
         self.parts.share_buffers()
         state = training_state(self.parts.step, self.parts.model, self.parts.sampler, batches, self.accelerator)
         state["means"] = gather_object([self.means.state_dict()])
         if self.is_main:
-            state |= {"history": self.history, "seconds": self.clock.seconds()}
+            if not self.folder.started:
+                raise OSError(f"the run folder {self.folder.path} was removed or renamed while the run wrote to it")
+            state |= {"history": self.history, "seconds": self.clock.seconds(), "settings": self.began["config"]}
             self.checkpoints.save(self.parts.step.taken, state)
         self.clock.checkpoint_saved()
 
@@ -248,7 +291,7 @@ class _Training:
         """Leave a folder that can be resumed, or none."""
         if not self.is_main:
             return
-        if self.checkpoints:
+        if self.checkpoints and self.folder.started:
             done = f"{self.folder.path} holds the weights of the finished epochs; " if self.folder.last.exists() else ""
             share = share_done(self.epochs_done, self.config.epochs)
             self.progress.say(f"stopped after {share}; {done}resume with: qcs train --resume {self.folder.path}")

@@ -17,6 +17,7 @@ import torch
 
 from qcs.engine.training.checkpoints import Checkpoints
 from qcs.errors import InputError
+from qcs.files import sha256
 
 
 def state(value: float = 1.0) -> dict[str, Any]:
@@ -139,3 +140,54 @@ def test_the_tree_is_plain_json_beside_the_tensors(tmp_path: Path) -> None:
 
     with safe_open(Checkpoints(tmp_path).save(1, {"lr": 0.1, "w": torch.ones(1)}), "pt") as file:
         assert json.loads(file.metadata()["tree"]) == {"items": [["lr", 0.1], ["w", {"\0tensor": "0"}]]}
+
+
+@pytest.mark.parametrize("kind", ["broken link", "folder", "FIFO", "link to itself"])
+def test_what_is_named_like_a_checkpoint_but_is_none_does_not_block_good_ones(tmp_path: Path, kind: str) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state(1))
+    fake = tmp_path / f"step-0000000009-{'0' * 16}.safetensors"
+    make = {
+        "broken link": lambda: fake.symlink_to(tmp_path / "gone"),
+        "folder": fake.mkdir,
+        "FIFO": lambda: os.mkfifo(fake),
+        "link to itself": lambda: fake.symlink_to(fake),
+    }
+    make[kind]()
+    lines: list[str] = []
+    assert checkpoints and checkpoints.load_newest(lines.append)["model"]["weight"][0, 0] == 1
+    assert lines == [f"checkpoint {fake.name} is corrupt (it is no file, or a link to none); using the one before it"]
+    checkpoints.save(2, state(2))
+    checkpoints.save(3, state(3))
+    assert checkpoints.load_newest()["model"]["weight"][0, 0] == 3
+    assert len(checkpoints._files()) == 2
+    checkpoints.discard()
+    assert not checkpoints
+    assert tmp_path.exists() == (kind == "folder")
+
+
+@pytest.mark.parametrize("version", [None, "0", "2"])
+def test_a_checkpoint_of_another_format_says_so(tmp_path: Path, version: str | None) -> None:
+    from safetensors.torch import save_file
+
+    content = tmp_path / "content"
+    metadata = {"tree": "null", "qcs": "9.9"} | ({} if version is None else {"format": version})
+    save_file({}, content, metadata=metadata)
+    content.rename(tmp_path / f"step-0000000001-{sha256(content)[:16]}.safetensors")
+    found = "unknown" if version is None else version
+    with pytest.raises(
+        InputError, match=rf"has the format {found}, this version of qcs .* wrote it \(9\.9\), or start"
+    ):
+        Checkpoints(tmp_path).load_newest()
+
+
+def test_a_file_that_a_killed_process_was_writing_is_swept(tmp_path: Path) -> None:
+    (tmp_path / ".being-written").touch()
+    Checkpoints(tmp_path).sweep()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_does_not_bring_back_a_run_folder_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Checkpoints(tmp_path / "gone" / "checkpoints").save(1, state())
+    assert list(tmp_path.iterdir()) == []

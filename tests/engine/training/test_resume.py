@@ -14,22 +14,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import toy
 from rich.console import Console
+from runs import check_equal
 from safetensors.torch import load_file
 from torch import Tensor
 
 from qcs.cli.training_display import TrainingDisplay
 from qcs.data import LabeledImages
-from qcs.engine.training import RunResult, results, resume, train, trainer
+from qcs.engine.training import results, resume, train, trainer
 from qcs.engine.training.checkpoints import Checkpoints
 from qcs.errors import InputError
 from qcs.losses import JointLoss
 
-CLOCK = {"seconds", "images_per_second"}
 KILLS = 3
 ALWAYS = dict(checkpoint_minutes=0.0, epochs=3)  # a checkpoint after every step
 
@@ -53,17 +52,6 @@ def interrupted(
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(JointLoss, "forward", forward)
         train(toy.settings(output=str(folder), **{**ALWAYS, **changes}), splits)
-
-
-def check_equal(whole: RunResult, pieces: RunResult) -> None:
-    for name in ("best", "last"):
-        expected, got = (load_file(run.folder / f"{name}.safetensors") for run in (whole, pieces))
-        assert expected.keys() == got.keys()
-        assert all(torch.equal(expected[key], got[key]) for key in expected)
-    for record, again in zip(whole.history, pieces.history, strict=True):
-        assert {k: v for k, v in record.items() if k not in CLOCK} == {k: v for k, v in again.items() if k not in CLOCK}
-    assert whole.test is not None and pieces.test is not None
-    assert np.array_equal(whole.test.confusion, pieces.test.confusion) and whole.test.loss == pieces.test.loss
 
 
 @pytest.mark.parametrize(
@@ -257,3 +245,78 @@ def test_a_folder_of_someone_elses_checkpoints_is_left_alone(tmp_path: Path) -> 
         train(toy.settings(output=str(tmp_path)), toy.splits())
     Checkpoints(tmp_path / "checkpoints").discard()
     assert (tmp_path / "checkpoints" / "mine.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("lr", 0.5, r"config\.json was edited since the run began: lr is 0\.5, was 0\.002; put the values back, or"),
+        ("seed", 1, "seed is 1, was 0"),
+        ("epochs", 9, "epochs is 9, was 3"),
+        ("ema", 0.5, r"ema is 0\.5, was 0"),
+        ("data", "elsewhere", None),
+        ("checkpoint_minutes", 3.0, None),
+    ],
+)
+def test_edited_settings_are_refused_except_where_things_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: object, message: str | None
+) -> None:
+    splits = toy.splits()
+    interrupted(monkeypatch, tmp_path / "run", 5, splits)
+    config = tmp_path / "run" / "config.json"
+    record = json.loads(config.read_text())
+    record["config"][name] = value
+    config.write_text(json.dumps(record))
+    if message is None:
+        assert len(resume(tmp_path / "run", splits).history) == 3
+        return
+    for _ in range(2):  # a refused run can be resumed no less than before
+        with pytest.raises(InputError, match=message):
+            resume(tmp_path / "run", splits)
+
+
+def test_another_number_of_threads_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits, threads = toy.splits(), torch.get_num_threads()
+    interrupted(monkeypatch, tmp_path / "run", 5, splits)
+    config = tmp_path / "run" / "config.json"
+    record = json.loads(config.read_text())
+    assert record["threads"] == threads
+    config.write_text(json.dumps({**record, "threads": 64}))
+    text = io.StringIO()
+    resume(tmp_path / "run", splits, TrainingDisplay(Console(file=text, width=300)))
+    said = f"the run began otherwise: threads {threads} instead of 64; it goes on, but not with the same bits"
+    assert said in text.getvalue().splitlines()
+
+
+def test_a_second_run_in_the_folder_is_refused_and_harms_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits, refused = toy.splits(), []
+    whole = train(toy.settings(output=str(tmp_path / "whole"), **ALWAYS), splits)
+    interrupted(monkeypatch, tmp_path / "run", 5, splits)
+
+    class Meanwhile(TrainingDisplay):
+        def step(self, *_: Any) -> None:
+            for start in (
+                lambda: resume(tmp_path / "run", splits),
+                lambda: train(toy.settings(output=str(tmp_path / "run")), splits),
+            ):
+                if len(refused) < 4:
+                    with pytest.raises(InputError, match="run is in use by another run"):
+                        start()
+                    refused.append(start)
+
+    check_equal(whole, resume(tmp_path / "run", splits, Meanwhile(Console(file=io.StringIO()))))
+    assert len(refused) == 4 and not (tmp_path / "run" / ".lock").exists()
+
+
+def test_a_run_whose_folder_is_removed_ends_with_one_line_and_no_advice(tmp_path: Path) -> None:
+    text = io.StringIO()
+
+    class Remover(TrainingDisplay):
+        def step(self, *_: Any) -> None:
+            shutil.rmtree(tmp_path / "run", ignore_errors=True)
+
+    with pytest.raises(OSError, match=r"the run folder .*run was removed or renamed while the run wrote to it"):
+        train(toy.settings(output=str(tmp_path / "run"), **ALWAYS), toy.splits(), Remover(Console(file=text)))
+    assert "resume" not in text.getvalue() and not (tmp_path / "run").exists()

@@ -1,0 +1,90 @@
+"""Loader processes: what they need is checked at the start, and a dead one or a named pipe ends in one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import toy
+
+from qcs.data import read
+from qcs.data.images import open_image
+from qcs.engine.training import resume, train
+from qcs.engine.training.loader_processes import SHARED_MEMORY, check_shared_memory
+from qcs.errors import InputError
+
+needs_shared_memory = pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="needs /dev/shm")
+
+
+def shrink(monkeypatch: pytest.MonkeyPatch, megabytes: int) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=megabytes * 1000, f_frsize=1000))
+
+
+@needs_shared_memory
+def test_shared_memory_that_is_too_small_is_found_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink(monkeypatch, 64)  # what Docker gives
+    config = toy.settings(output=str(tmp_path / "run"), workers=8, batch_size=400, images_per_step=400)
+    splits = {name: part.subset([0, 1, 2] * 200) for name, part in toy.splits().items()}
+    said = (
+        r"8 loader processes need up to 188 MB of shared memory, /dev/shm has 64 MB free: use --workers 2, a smaller "
+        r"batch, or give the container more shared memory \(docker run --shm-size=4g\)"
+    )
+    with pytest.raises(InputError, match=said):
+        train(config, splits)
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_shared_memory
+def test_shared_memory_that_holds_the_batches_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink(monkeypatch, 64)
+    check_shared_memory(0, 10**12)  # the main process needs none
+    check_shared_memory(3, 64_000_000 // 7)  # two batches per loader process and the one in use
+    with pytest.raises(InputError, match="use --workers 2"):
+        check_shared_memory(3, 64_000_000 // 7 + 1)
+    with pytest.raises(InputError, match="use --workers 0"):
+        check_shared_memory(1, 64_000_000)
+    with pytest.raises(InputError, match="use --workers 1,"):
+        check_shared_memory(2, 64_000_000 // 7, processes=2)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_killed_loader_process_ends_the_run_in_one_line_and_it_goes_on(tmp_path: Path) -> None:
+    from multiprocessing import active_children
+
+    from qcs.engine.training import Progress
+
+    class Killer(Progress):
+        def step(self, *_: Any) -> None:
+            for child in active_children():
+                os.kill(child.pid or 0, signal.SIGKILL)
+
+    splits = toy.splits()
+    config = toy.settings(output=str(tmp_path / "run"), workers=1, epochs=5, checkpoint_minutes=0.0)
+    with pytest.raises(
+        InputError, match=r"loader process \d+ (was ended by a signal \(Killed\)|ended unexpectedly), per"
+    ):
+        train(config, splits, Killer())
+    assert len(resume(tmp_path / "run", splits).history) == 5
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_in_the_data_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    for name in ("faces.npz", "faces.csv", "faces.txt"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(InputError, match=r"faces\.\w+ is neither a file nor a folder"):
+            read(tmp_path / name)
+    os.mkfifo(tmp_path / "face.png")
+    with pytest.raises(InputError, match=r"cannot read image .*face\.png: it is not a regular file; replace"):
+        open_image(tmp_path / "face.png")
+    folder = toy.tree(tmp_path / "tree", "train")
+    for name in ("x.png", "list.csv", "x"):
+        os.mkfifo(folder / "train" / "sad" / name)
+        os.mkfifo(folder / name)
+    assert sum(map(len, read(folder).values())) == 36
+    (tmp_path / "list.csv").write_text("path,label\nface.png,happy\n")
+    with pytest.raises(InputError, match=r"1 of 1 images missing .* first: .*face\.png"):
+        read(tmp_path / "list.csv")
