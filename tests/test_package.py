@@ -1,15 +1,23 @@
-"""What the package shows of itself: every part by its name, and no function that hides its module."""
+"""What the package shows of itself: every part by its name, no function that hides its module, and a package page."""
 
 from __future__ import annotations
 
 import pkgutil
+import shutil
+import subprocess
+import sys
+from email import message_from_string
+from email.message import Message
+from html.parser import HTMLParser
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import qcs
 
+ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = [name for _, name, is_package in pkgutil.walk_packages(qcs.__path__, "qcs.") if is_package]
 PARTS = [name for name in PACKAGES if name.count(".") == 1 and name != "qcs.cli"]
 
@@ -33,3 +41,60 @@ def test_parts_that_load_on_use_are_modules_and_others_are_unknown() -> None:
     assert qcs.publish.push.__module__ == "qcs.publish.upload"
     with pytest.raises(AttributeError, match="module 'qcs' has no attribute 'hub'"):
         qcs.hub  # noqa: B018
+
+
+# The package page
+
+
+class Links(HTMLParser):
+    """Collects the targets of links and pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.targets += [value or "" for name, value in attrs if name in ("href", "src")]
+
+
+def built_metadata(folder: Path, urls: str = "") -> Message:
+    """Return the metadata that a build in an empty folder makes, without network access."""
+    for part in ("qcs", "made"):
+        (folder / part).mkdir()
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "qcs/version.py", "qcs/__init__.py"):
+        shutil.copy(ROOT / name, folder / name)
+    settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (folder / "pyproject.toml").write_text(settings.replace("[project.urls]\n", f"[project.urls]\n{urls}\n"))
+    code = "from setuptools import build_meta; print(build_meta.prepare_metadata_for_build_wheel('made'))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    return message_from_string((folder / "made" / done.stdout.splitlines()[-1] / "METADATA").read_text(encoding="utf-8"))
+
+
+def links_of(text: str) -> list[str]:
+    page = Links()
+    page.feed(pytest.importorskip("markdown").markdown(text, extensions=["tables", "fenced_code"]))
+    return page.targets
+
+
+def is_relative(link: str) -> bool:
+    return not link.startswith(("https://", "http://", "mailto:"))
+
+
+def test_the_package_page_has_no_relative_links(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert sum(map(is_relative, links_of(readme))) > 30
+    built = built_metadata(tmp_path)
+    text = str(built.get_payload())
+    assert built["Description-Content-Type"] == "text/markdown"
+    found = links_of(text)
+    assert [link for link in found if is_relative(link)] == []
+    assert "https://arxiv.org/abs/2411.01988" in found
+    assert "pip install 'qcs-fer[faces]'" in text
+
+
+def test_links_of_the_package_page_lead_to_the_declared_source(tmp_path: Path) -> None:
+    built = built_metadata(tmp_path, 'Source = "https://example.org/qcs/"')
+    found = links_of(str(built.get_payload()))
+    assert [link for link in found if is_relative(link)] == []
+    assert "https://example.org/qcs/blob/HEAD/docs/method.md" in found
+    assert any(link.startswith("https://example.org/qcs/raw/HEAD/docs/images/") for link in found)

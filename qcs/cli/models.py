@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column, Table
@@ -12,33 +12,65 @@ from rich.table import Column, Table
 from qcs.cli.shared import console
 from qcs.errors import InputError
 
+if TYPE_CHECKING:
+    from qcs.models.summary import ModelSummary
+
+
+FAMILIES = ("qcs_ir50", "qcs_small", "qcs_nano", "qcs_any")  # listed beside the networks with weights
+WEIGHTS = {None: "none", "embedded": "shipped"}
+
 
 def models(
-    pattern: Annotated[str, typer.Argument(help="Shell-style pattern of names, such as 'qcs_*'.")] = "*",
+    pattern: Annotated[
+        str | None, typer.Argument(help="Shell-style pattern of names, such as 'qcs_*'.", show_default="main networks")
+    ] = None,
+    all_networks: Annotated[
+        bool, typer.Option("--all", help="List every network, also base, DCS and other tags.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON, with class names.", show_default="a table")
     ] = False,
 ) -> None:
     """List the networks: size, cost, available weights and published accuracy."""
+    from qcs.models import list_models
     from qcs.models.summary import describe_models
 
-    rows = describe_models(pattern)
+    rows = describe_models(pattern or "*")
     if not rows:
-        raise InputError(f"no model matches {pattern!r}; 'qcs models' lists all")
+        raise InputError(f"no model matches {pattern!r}; 'qcs models --all' lists all")
+    rows.sort(key=lambda row: row.weights is None)  # those with weights first
+    if pattern is None and not all_networks:
+        rows = [row for row in rows if row.weights or row.name.partition(".")[0] in FAMILIES]
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
         return
-    heads = ("parameters", "at inference", "GMACs", "input", "classes", "weights", "reported")
-    table = Table(Column("name", no_wrap=True), *heads, box=None)
+    console.print(_table(rows))
+    if any(row.accuracy for row in rows):
+        console.print("paper: accuracy that the paper reports; only its authors publish these weights")
+    if (known := len(list_models(tags=True))) > len(rows) and pattern is None:
+        console.print(f"{len(rows)} of {known} networks; --all lists the others")
+
+
+def _table(rows: list[ModelSummary]) -> Table:
+    """Return a table of 80 columns at most."""
+    numbers = ("params", "inference", "GMACs", "input", "classes", "paper")
+    table = Table(
+        Column("network", no_wrap=True),
+        "weights",
+        *(Column(name, justify="right", no_wrap=True) for name in numbers),
+        box=None,
+        collapse_padding=True,
+        pad_edge=False,
+    )
     for row in rows:
         table.add_row(
             row.name,
+            WEIGHTS.get(row.weights, row.weights),
             f"{row.parameters / 1e6:.2f} M",
             f"{row.inference / 1e6:.2f} M",
             f"{row.gmacs:.3g}",
-            " x ".join(map(str, row.input_size)),
+            "x".join(map(str, row.input_size)),
             str(len(row.classes) or "any"),
-            row.weights or "none",
             f"{row.accuracy:.2%}" if row.accuracy else "",
         )
-    console.print(table)
+    return table

@@ -46,7 +46,7 @@ class SeededBatches(Sampler[SeededBatch]):
         """Yield the remaining batches of the epoch."""
         for indices in self.sampler:
             place = self.seed, self.sampler.epoch, self.sampler.state_dict()["batch"], self.sampler.rank
-            yield SeededBatch(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> 1), indices)
+            yield SeededBatch(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]) >> 1, indices)
 
 
 class TrainingImages(Dataset[Any]):

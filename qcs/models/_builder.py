@@ -92,11 +92,7 @@ def _pretrained_file(name: str, cfg: PretrainedCfg, cache_dir: str | Path | None
         return shipped
     if cfg.hf_hub_id:
         return fetch_weights(cfg.hf_hub_id, cfg.hf_hub_filename or WEIGHTS, cache_dir)
-    raise InputError(
-        f"no pretrained weights for {name}: the package ships none (no {weights.EMBEDDED / name}.safetensors), and its "
-        "configuration names no Hub repository (hf_hub_id); train some with 'qcs train', convert a published "
-        "checkpoint with 'qcs convert', or load a file with checkpoint_path=..."
-    )
+    raise InputError(weights.missing_weights(name))
 
 
 def _check_readable(path: Path) -> None:

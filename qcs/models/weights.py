@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from timm.models import get_pretrained_cfg
+from timm.models import get_pretrained_cfg, is_model, model_entrypoint
 from torch import nn
 
 from qcs.errors import InputError, brief
@@ -33,6 +33,7 @@ ACCEPTED = (
 # Entries of timm's metadata, and its argument, that name a source of weights: untrusted metadata may not set them.
 WEIGHT_SOURCES = ("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "custom_load", "cache_dir")
 METADATA_KEY = "qcs"
+ORIGINAL = "https://github.com/birdwcp/QCS"  # where the authors of the paper publish code and checkpoints
 
 
 def find_weights(source: str | Path, *, cache_dir: str | Path | None = None) -> Path:
@@ -69,6 +70,8 @@ def find_weights(source: str | Path, *, cache_dir: str | Path | None = None) -> 
         return path
     if shipped := embedded_weights(text):
         return shipped
+    if network := _registered(text):
+        raise InputError(missing_weights(network))
     raise InputError(
         f"no weights found for {text!r}: there is no such file or folder, and no weights of that name are shipped"
         f"{_suggestion(text)}; give {_accepted()}"
@@ -91,6 +94,37 @@ def embedded_weights(name: str) -> Path | None:
     if "." not in name and (cfg := get_pretrained_cfg(name)) is not None and cfg.tag:
         name = f"{name}.{cfg.tag}"
     return EMBEDDED / f"{name}.safetensors" if name in list_embedded() else None
+
+
+def missing_weights(name: str) -> str:
+    """Return which file a network without weights lacks, and the commands that make and use one.
+
+    Args:
+        name: `architecture.tag` of a registered network.
+    """
+    architecture, _, tag = name.partition(".")
+    missing = f"no weights for {name}: the package has no {name}.safetensors"
+    if architecture.startswith("ir"):
+        return f"{missing}; load a backbone with checkpoint_path=..., such as what 'qcs convert ir50.pth --to ir50' writes"
+    if tag == "untrained":
+        return f"{missing}; train it with 'qcs train --model {architecture} --data DATA', then load the run folder"
+    file = f"{name}.safetensors"
+    return (
+        f"{missing}, and its authors publish the original checkpoint ({ORIGINAL}); download that, run "
+        f"'qcs convert CHECKPOINT.pth --to {name}', then 'qcs evaluate {file} --data DATA' or, in Python, "
+        f"qcs.load_model({file!r})"
+    )
+
+
+def _registered(name: str) -> str | None:
+    """Return the `architecture.tag` that names a network of this library; None for any other name."""
+    if not is_model(name) or not model_entrypoint(name).__module__.startswith("qcs."):
+        return None
+    try:
+        cfg = get_pretrained_cfg(name)
+    except RuntimeError:  # no such tag
+        return None
+    return f"{cfg.architecture}.{cfg.tag}" if cfg is not None else None
 
 
 def _suggestion(name: str) -> str:

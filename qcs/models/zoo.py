@@ -18,7 +18,7 @@ from qcs.errors import InputError
 from qcs.models._builder import build, resolve
 from qcs.models.backbone import backbone_cfg, image_side
 from qcs.models.network import CrossSimilarityNetwork
-from qcs.models.weights import EMBEDDED, list_embedded
+from qcs.models.weights import EMBEDDED, ORIGINAL, list_embedded
 
 IR50: dict[str, Any] = dict(backbone="ir50", img_size=112, grid_size=7, embed_dim=768, base_depth=2)
 SMALL: dict[str, Any] = dict(
@@ -75,7 +75,7 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
         "classifier": ("base.head", "distillation.classifier.head", "distillation.classifier"),
         "paper_ids": "arXiv:2411.01988",
         "paper_name": "QCS: Feature Refining from Quadruplet Cross Similarity for Facial Expression Recognition",
-        "origin_url": "https://github.com/birdwcp/QCS",
+        "origin_url": ORIGINAL,
         **kwargs,
     }
 

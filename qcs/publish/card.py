@@ -8,6 +8,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from qcs.engine.evaluation import Evaluation, wilson
 from qcs.engine.training.settings import setting_text
+from qcs.imports import DISTRIBUTION, install_command
 from qcs.models.network import CrossSimilarityNetwork
 from qcs.models.zoo import REPORTED_ACCURACY
 from qcs.publish.record import Record
@@ -129,21 +130,26 @@ def _usage(repository: str, model: CrossSimilarityNetwork) -> str:
     return f"""\
 ## How to use
 
+Detect and classify the faces in a photograph:
+
 ```bash
-pip install 'qcs-fer[train]'
-qcs predict hf-hub:{repository} face.jpg
+{install_command("faces")}
+qcs predict photo.jpg --weights hf-hub:{repository}
 ```
+
+In Python, `pip install {DISTRIBUTION}` suffices for cropped faces:
 
 ```python
 import qcs
-import torch
+from PIL import Image
 from qcs.data import eval_transform
 from timm.data import resolve_model_data_config
 
-model = qcs.create_model("hf-hub:{repository}", pretrained=True).eval()
-prepare = eval_transform(resolve_model_data_config(model))  # of a PIL image: ({channels}, {height}, {width})
-logits = model(torch.randn(1, {channels}, {height}, {width}))
-print(dict(zip(model.class_names, logits.softmax(-1)[0].tolist())))
+model = qcs.load_model("hf-hub:{repository}")
+prepare = eval_transform(resolve_model_data_config(model))
+face = Image.new("RGB", ({width}, {height}))  # instead: Image.open("face.jpg"), one cropped face
+images = prepare(face)[None]  # (1, {channels}, {height}, {width})
+print(dict(zip(model.class_names, model(images).softmax(-1)[0].tolist())))
 ```
 
 After `import qcs`, `timm.create_model("hf-hub:{repository}", pretrained=True)` gives the same network. With another

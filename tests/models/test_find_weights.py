@@ -75,7 +75,6 @@ def test_a_repository_is_fetched_into_the_cache_asked_for(file: Path, monkeypatc
     [
         ("qcs_smal", r" \(did you mean qcs_small( or qcs_small\.ferplus)?\?\)"),
         ("qcs_small.raf_db", r" \(did you mean .*qcs_small\.ferplus.*\?\)"),
-        ("qcs_ir50.raf_db", ""),
         ("runs/first", ""),
         ("gone.safetensors", ""),
     ],
@@ -89,6 +88,12 @@ def test_what_names_no_weights_is_refused_with_one_line_that_says_what_is_accept
         r"hf-hub:ORG/NAME\[@REVISION\] or local-dir:FOLDER"
     )
     assert re.fullmatch(line, str(caught.value))
+
+
+@pytest.mark.parametrize(("source", "name"), [("qcs_ir50", "qcs_ir50.raf_db"), ("base_nano", "base_nano.untrained")])
+def test_networks_without_weights_say_what_to_run(source: str, name: str) -> None:
+    with pytest.raises(InputError, match=rf"^no weights for {re.escape(name)}: the package has no .*'qcs (convert|train) "):
+        find_weights(source)
 
 
 def test_folders_without_weights_are_refused(tmp_path: Path) -> None:

@@ -125,8 +125,9 @@ def test_arguments_beat_what_the_name_fixes() -> None:
         ("qcs_ir50.rafdb", {}, "unknown tag 'rafdb' of qcs_ir50; expected one of raf_db, ferplus, aff"),
         ("qcs_nano", {"dropout": 0.1}, "qcs_nano: .*unexpected keyword argument 'dropout'"),
         ("qcs_nano", {"checkpoint_path": "absent.pth"}, "no weights found for 'absent.pth'"),
-        ("qcs_ir50.raf_db", {"pretrained": True}, "no pretrained weights for qcs_ir50.raf_db: the package ships none"),
-        ("ir50", {"pretrained": True}, "no pretrained weights for ir50"),
+        ("qcs_ir50.raf_db", {"pretrained": True}, "no weights for qcs_ir50.raf_db: .*'qcs convert .*--to qcs_ir50"),
+        ("qcs_nano", {"pretrained": True}, "no weights for qcs_nano.untrained: .*'qcs train --model qcs_nano --data"),
+        ("ir50", {"pretrained": True}, "no weights for ir50.untrained: .*'qcs convert ir50.pth --to ir50'"),
     ],
     ids=str,
 )
@@ -135,8 +136,19 @@ def test_what_cannot_be_created_is_refused(name: str, options: dict[str, Any], m
         qcs.create_model(name, **options)
 
 
+def test_a_published_name_without_weights_says_what_is_missing_and_what_to_run() -> None:
+    with torch.device("meta"), pytest.raises(InputError) as caught:
+        qcs.create_model("qcs_ir50.raf_db", pretrained=True)
+    assert str(caught.value) == (
+        "no weights for qcs_ir50.raf_db: the package has no qcs_ir50.raf_db.safetensors, and its authors publish the "
+        "original checkpoint (https://github.com/birdwcp/QCS); download that, run 'qcs convert CHECKPOINT.pth --to "
+        "qcs_ir50.raf_db', then 'qcs evaluate qcs_ir50.raf_db.safetensors --data DATA' or, in Python, "
+        "qcs.load_model('qcs_ir50.raf_db.safetensors')"
+    )
+
+
 def test_timm_says_too_that_there_are_no_weights() -> None:
-    with torch.device("meta"), pytest.raises(InputError, match=r"no pretrained weights for dcs_ir50\.ferplus"):
+    with torch.device("meta"), pytest.raises(InputError, match=r"no weights for dcs_ir50\.ferplus"):
         timm.create_model("dcs_ir50.ferplus", pretrained=True)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import timm
 import torch
 import toy
 from huggingface_hub import ModelCard
+from local_hub import LocalHub
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -22,6 +25,7 @@ from qcs.engine.evaluation import wilson
 from qcs.engine.training import train
 from qcs.errors import InputError
 from qcs.models import load_model, save_model
+from qcs.publish import push
 from qcs.publish.record import read_record
 from qcs.publish.repository import Publication, check_repository, write_repository
 
@@ -85,6 +89,21 @@ def test_preprocessor_data_prepares_images_as_the_library_does(repository: Path)
     model = timm.create_model(f"local-dir:{repository}")
     expected = eval_transform(timm.data.resolve_model_data_config(model))(picture)[0]
     assert np.abs(prepared - expected.numpy()).max() < 1e-5
+
+
+def test_snippet_of_the_card_runs_as_written(
+    run: Path, repository: Path, hub: LocalHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    push(run, "me/squares")
+    text = ModelCard.load(repository / "README.md").text
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert code is not None
+    capsys.readouterr()
+    exec(compile(code[1], "card", "exec"), {})
+    printed = ast.literal_eval(capsys.readouterr().out)
+    assert tuple(printed) == toy.CLASSES
+    assert sum(printed.values()) == pytest.approx(1)
+    assert "pip install 'qcs-fer[faces]'\nqcs predict photo.jpg --weights hf-hub:me/squares\n" in text
 
 
 def test_card_tells_the_figures_of_the_run(run: Path, repository: Path) -> None:
