@@ -10,7 +10,7 @@ import typer
 
 from qcs.cli.shared import Crop, MinFace, Tta, console, fail, notice, option, say
 from qcs.errors import InputError
-from qcs.imports import MissingExtraError, require
+from qcs.imports import MissingExtraError
 
 if TYPE_CHECKING:
     from qcs.engine import PicturePrediction
@@ -39,16 +39,18 @@ def predict(
     tta: Tta = False,
 ) -> None:
     """Predict the expression of each face in photographs, videos or camera frames, with its probability."""
-    require("accelerate", "torchmetrics", extra="faces")
     weights, images = _split(weights, images)
-    if detect:
-        errors = predict_pictures(
-            images, output, annotate, weights=weights, crop=crop, min_face=min_face, every=every, tta=tta
-        )
-    elif annotate:
+    if annotate and not detect:
         raise InputError("--no-detect finds no faces to mark; leave out --annotate")
-    else:
-        errors = predict_crops(images, output, weights=weights, tta=tta)
+    try:
+        if detect:
+            errors = predict_pictures(
+                images, output, annotate, weights=weights, crop=crop, min_face=min_face, every=every, tta=tta
+            )
+        else:
+            errors = predict_crops(images, output, weights=weights, tta=tta)
+    except Interrupted as error:
+        fail(str(error), 130)
     if errors:
         raise typer.Exit(1)
 
@@ -63,11 +65,11 @@ def predict_crops(
 
     Raises:
         InputError: If weights cannot be read, there is no image, or the output has an unknown suffix.
+        Interrupted: If the user interrupts; the output holds the results until then.
         OSError: If the output cannot be written.
     """
-    from accelerate import Accelerator
-
     from qcs import engine
+    from qcs.engine.prediction import default_device
     from qcs.engine.prediction_output import check_output, face_files
     from qcs.models import load_model
     from qcs.models.weights import find_weights
@@ -78,7 +80,7 @@ def predict_crops(
     errors = _Errors()
     files = face_files(images)
     with _results(output, model.class_names, pictures=False) as results, _Bar(len(files)) as bar:
-        found = engine.predict(model, files, Accelerator().device, errors.add, tta=tta)
+        found = engine.predict(model, files, default_device(), errors.add, tta=tta)
         for number, prediction in enumerate(found, 1):
             results.add(prediction.to_dict())
             say(f"{prediction.path}  {prediction.label}  {prediction.probabilities[prediction.label]:.1%}")
@@ -106,12 +108,12 @@ def predict_pictures(
 
     Raises:
         InputError: If weights cannot be read, there is no picture, an option is out of range, or a package is missing.
+        Interrupted: If the user interrupts; the output holds the results until then.
         OSError: If the output cannot be written.
     """
-    from accelerate import Accelerator
-
     from qcs import engine, faces
     from qcs.engine.face_crop import crop_to_predict
+    from qcs.engine.prediction import default_device
     from qcs.engine.prediction_output import AnnotatedPictures, check_output
     from qcs.faces.alignment import DEFAULT
     from qcs.faces.media import camera_number
@@ -128,7 +130,7 @@ def predict_pictures(
     file = find_weights(weights)
     model, crop = load_model(file), crop_to_predict(file, crop)
     copies = AnnotatedPictures(annotated, sources) if annotated else None
-    together, device = 1 if live else 8, Accelerator().device
+    together, device = 1 if live else 8, default_device()
     with ExitStack() as stack:
         results = stack.enter_context(_results(output, model.class_names, pictures=True, live=live))
         bar = stack.enter_context(_Bar(getattr(stream, "files", None)))
@@ -146,6 +148,10 @@ def predict_pictures(
     if copies is not None and copies.paths:
         say(f"wrote {_counted(len(copies.paths), 'picture')} to {annotated}")
     return errors
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user stopped the command; the message says after how many pictures, and what was written."""
 
 
 class _Errors(list[Exception]):
@@ -182,7 +188,7 @@ def _results(output: str | None, classes: Sequence[str], *, pictures: bool, live
         interrupted = not live
     written = f"wrote {output}" if file is not None and file.records else ""
     if interrupted:
-        fail(f"interrupted after {_counted(results.count, 'picture')}{f'; {written}' if written else ''}", 130)
+        raise Interrupted(f"interrupted after {_counted(results.count, 'picture')}{f'; {written}' if written else ''}")
     if written:
         say(written)
 

@@ -110,7 +110,7 @@ def as_image(picture: ImageLike, channels: str = "rgb") -> Image.Image:
         return eight_bit(picture)
     if isinstance(picture, (str, os.PathLike)):
         return open_image(picture)
-    if isinstance(picture, (bytes, bytearray, memoryview)):
+    if isinstance(picture, bytes):
         return _read(io.BytesIO(picture), f"of {len(picture):,} bytes")
     if isinstance(picture, np.ndarray):
         return _from_array(picture, channels, "(H, W), (H, W, 1), (H, W, 3) or (H, W, 4)")
@@ -162,7 +162,7 @@ def _eight_bits(pixels: npt.NDArray[Any], highest: int = 65535) -> npt.NDArray[n
             "from 0 to 1: convert them, for example with pixels.astype('uint8')"
         )
     low, high = float(pixels.min()), float(pixels.max())
-    if not (0 <= low and high <= 1):
+    if not (low >= 0 and high <= 1):
         raise InputError(
             f"the floating-point pixels range from {low:g} to {high:g}; expected 0 to 1: scale them to 0 to 255 and "
             "convert them to uint8, or divide them by the value of white"

@@ -8,17 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
 
 from qcs.data import ImageLike
 from qcs.engine.face_crop import crop_to_predict
-from qcs.engine.prediction import PicturePrediction, Prediction, as_picture, classify, predict_faces
+from qcs.engine.prediction import PicturePrediction, Prediction, as_picture, classify, default_device, predict_faces
 from qcs.errors import InputError
 from qcs.faces import MTCNN, Picture, template
 from qcs.faces.alignment import DEFAULT
@@ -28,18 +27,6 @@ from qcs.models.weights import find_weights
 
 WEIGHTS = "qcs_small"
 """The weights that `qcs.predict` and `qcs predict` use by default; they are part of the package."""
-
-
-@overload
-def predict(pictures: str | os.PathLike[str], **options: Any) -> Any: ...  # a list for a folder
-
-
-@overload
-def predict(pictures: bytes | Image.Image | npt.NDArray[Any] | Tensor, **options: Any) -> PicturePrediction: ...
-
-
-@overload
-def predict(pictures: Sequence[ImageLike], **options: Any) -> list[PicturePrediction]: ...
 
 
 def predict(
@@ -52,7 +39,7 @@ def predict(
     min_face: int | None = None,
     tta: bool = False,
     device: torch.device | str | None = None,
-) -> PicturePrediction | list[PicturePrediction]:
+) -> Any:  # a union would have to be narrowed before every use
     """Find the faces in a picture and predict the expression of each.
 
     Needs the extra `faces`, unless `detect` is False.
@@ -69,9 +56,9 @@ def predict(
         device: Device to compute on; None is a GPU if there is one.
 
     Returns:
-        The prediction of the picture, with `faces`; or a list of them, in order, for a list or a folder. A result of a
-        list holds no pixels of a file. A picture of a list that cannot be read is a warning, and its result says why in
-        `error`.
+        The `PicturePrediction` of the picture, with `faces`; or a list of them, in order, for a list or a folder. A
+        result of a list holds no pixels of a file. A picture of a list that cannot be read is a warning, and its result
+        says why in `error`.
 
     Raises:
         InputError: If a single picture cannot be read, a folder holds no image, an argument is not valid, or the extra
@@ -88,7 +75,7 @@ def predict(
     template(crop or DEFAULT)
     detector = MTCNN(min_face) if detect else None  # a missing extra is an error before anything is loaded
     model, crop = _network(weights, crop)
-    device = device or _device()
+    device = device or default_device()
 
     def answer(picture: Picture) -> PicturePrediction:
         if detector is None:
@@ -130,17 +117,16 @@ def _listed(pictures: Any) -> tuple[bool, Sequence[ImageLike]]:
             return False, files
         if path.suffix.lower() in VIDEO_SUFFIXES:
             raise InputError(
-                f"{path} is a video; read its frames with qcs.engine.predict_faces(model, qcs.faces.pictures({str(path)!r})), "
-                "or run: qcs predict"
+                f"{path} is a video; run qcs predict, or pass qcs.faces.pictures(path) to qcs.engine.predict_faces"
             )
         return True, [pictures]
-    if isinstance(pictures, (bytes, bytearray, memoryview, Image.Image, np.ndarray, Tensor)):
+    if isinstance(pictures, (bytes, Image.Image, np.ndarray, Tensor)):
         return True, [pictures]
     if isinstance(pictures, Sequence):
         return False, pictures
     raise InputError(
-        f"got {type(pictures).__name__}; expected a path, an image of Pillow, an array, a tensor, the bytes of an image "
-        "file, or a list of these"
+        f"got {type(pictures).__name__}; expected a path, an image of Pillow, an array, a tensor, the bytes of an "
+        "image file, or a list of these"
     )
 
 
@@ -154,8 +140,3 @@ def _network(weights: str | Path | CrossSimilarityNetwork, crop: str | None) -> 
 @lru_cache(maxsize=1)  # so that calls in a loop do not read the file again
 def _loaded(file: Path, changed: int) -> CrossSimilarityNetwork:
     return load_model(file)
-
-
-def _device() -> torch.device:
-    chosen = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return chosen or torch.device("cpu")

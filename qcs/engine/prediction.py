@@ -263,7 +263,7 @@ def several(pictures: Any) -> Iterable[Any]:
     Raises:
         InputError: If it is neither.
     """
-    if isinstance(pictures, (Picture, str, os.PathLike, bytes, bytearray, memoryview, Image.Image)):
+    if isinstance(pictures, (Picture, str, os.PathLike, bytes, Image.Image)):
         return [pictures]
     if hasattr(pictures, "ndim"):  # an array or a tensor, which could be iterated over by its rows
         return [pictures]
@@ -330,6 +330,12 @@ def _classified(
         found = [Prediction(picture.path, next(rows), face, number) for number, (face, _) in enumerate(faces, 1)]
         yield PicturePrediction(picture, tuple(found))
         del picture
+
+
+def default_device() -> torch.device:
+    """Return the GPU if there is one, otherwise the CPU."""
+    chosen = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return chosen or torch.device("cpu")
 
 
 def face_side(model: CrossSimilarityNetwork) -> int:

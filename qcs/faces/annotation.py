@@ -31,11 +31,11 @@ def annotate(image: ImageLike, labels: Iterable[tuple[Face, str]]) -> Image.Imag
         >>> annotate(Image.new("L", (100, 100)), [(face, "happy 93%")]).getpixel((20, 55))
         (86, 180, 233)
     """
-    drawn = as_image(image).convert("RGB")
-    drawn = drawn.copy() if drawn is image else drawn
+    seen = as_image(image)
+    drawn = seen.convert("RGB") if seen.mode != "RGB" else seen.copy()
     draw = ImageDraw.Draw(drawn)
-    line = max(2, round(max(image.size) / 400))
-    font = ImageFont.load_default(max(LEAST_TEXT, max(image.size) / 50))
+    line = max(2, round(max(drawn.size) / 400))
+    font = ImageFont.load_default(max(LEAST_TEXT, max(drawn.size) / 50))
     for face, text in labels:
         draw.rectangle(face.box, outline=BOX, width=line)
         _label(draw, face, text, font, line)

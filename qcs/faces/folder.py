@@ -97,8 +97,9 @@ def align_folder(
         Counts.
 
     Raises:
-        InputError: If a script calls it with several workers outside of `if __name__ == "__main__":`, there are no pictures, the target is or lies in the source or holds faces of other settings, an
-            argument is out of range, a package is missing, another run fills the target, or a process was killed.
+        InputError: If there are no pictures, the target is or lies in the source or holds faces of other settings, an
+            argument is out of range, a package is missing, another run fills the target, a process was killed, or a
+            script calls it with several workers outside of `if __name__ == "__main__":`.
         OSError: If a face or the log cannot be written.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker imports the script that called this

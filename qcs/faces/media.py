@@ -168,7 +168,9 @@ class PictureReader(Iterator[Picture]):
                         del image
                 frame += 1
         if not video:
-            raise InputError(f"camera {source} stopped after {frame:,} frames; check that it is connected and not in use")
+            raise InputError(
+                f"camera {source} stopped after {frame:,} frames; check that it is connected and not in use"
+            )
         if last == 0:
             raise InputError(f"cannot read video {path}: it has no frames that can be decoded; replace the file")
         self._report_damage(path, damaged, last, stated, failure)
@@ -181,8 +183,8 @@ class PictureReader(Iterator[Picture]):
             return
         first = inside[0] if inside else last
         raise InputError(
-            f"video {path} is damaged: {len(inside) + missing:,} of {max(stated, last):,} frames cannot be decoded, the "
-            f"first is frame {first:,}{failure}; the other frames were read"
+            f"video {path} is damaged: {len(inside) + missing:,} of {max(stated, last):,} frames cannot be decoded, "
+            f"the first is frame {first:,}{failure}; the other frames were read"
         )
 
 

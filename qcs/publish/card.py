@@ -130,8 +130,8 @@ def _usage(repository: str, model: CrossSimilarityNetwork) -> str:
 ## How to use
 
 ```bash
-pip install 'qcs-fer[train]'
-qcs predict hf-hub:{repository} face.jpg
+pip install 'qcs-fer[faces]'
+qcs predict face.jpg --weights hf-hub:{repository}
 ```
 
 ```python

@@ -138,14 +138,14 @@ def test_a_16_bit_picture_has_the_same_answer_opened_by_pillow_or_the_library(tm
     assert first == second
 
 
-def test_floating_point_pictures_are_refused_everywhere_with_what_to_do() -> None:
-    picture = Image.new("F", (64, 64), 0.5)
+def test_floating_point_pictures_beyond_0_to_1_are_refused_everywhere_with_what_to_do() -> None:
+    picture = Image.new("F", (64, 64), 1.5)
     model = qcs.create_model("qcs_nano").eval()
     with pytest.raises(InputError, match="scale them to 0 to 255 and convert them to uint8"):
         eight_bit(picture)
     with pytest.raises(InputError, match="floating-point"):
         classify(model, [picture])
-    advised = Image.fromarray((np.asarray(picture) * 255).astype(np.uint8))
+    advised = Image.fromarray((np.asarray(picture) / 1.5 * 255).astype(np.uint8))
     assert len(classify(model, [advised])) == 1
 
 

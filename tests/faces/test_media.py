@@ -117,7 +117,7 @@ def test_cameras_are_distinguished_from_files(tmp_path: Path, monkeypatch: pytes
 
 
 def test_what_cannot_be_read_at_all_is_said_at_once(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no image, video or folder at .*gone"):
+    with pytest.raises(InputError, match=r"there is no .*gone; expected an image, a folder, a video or camera"):
         pictures([tmp_path / "gone"])
     with pytest.raises(InputError, match=r"no images in .*; expected files ending in \.bmp"):
         pictures([tmp_path])
