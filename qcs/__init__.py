@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from qcs import samplers as samplers
     from qcs import serve as serve
     from qcs import visualize as visualize
+    from qcs.engine.predict_anything import predict as predict
     from qcs.models import create_model as create_model
     from qcs.models import list_models as list_models
     from qcs.models import load_checkpoint as load_checkpoint
@@ -34,7 +35,8 @@ else:
     parts = ("data", "engine", "errors", "export", "faces", "functional", "layers", "losses", "models", "ops")
     parts += ("publish", "report", "samplers", "serve", "visualize")
     of_models = ("create_model", "list_models", "load_checkpoint", "load_model")
-    __getattr__, __dir__ = lazy(__name__, {**{name: name for name in parts}, **dict.fromkeys(of_models, "models")})
-    del parts, of_models
+    homes = {**{name: name for name in parts}, **dict.fromkeys(of_models, "models")}
+    __getattr__, __dir__ = lazy(__name__, {**homes, "predict": "engine.predict_anything"})
+    del parts, of_models, homes
 
 register_with_timm()

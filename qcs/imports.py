@@ -67,18 +67,31 @@ def onnxruntime() -> ModuleType:
     return onnxruntime
 
 
-def lazy(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def lazy(
+    package: str, homes: Mapping[str, str], extra: str | None = None
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return `__getattr__` and `__dir__` for a package that imports its names when they are first used (PEP 562).
 
     Args:
         package: The package, `__name__`.
         homes: For each public name its module, relative to the package; a submodule is its own home.
+        extra: The extra that installs what the modules import; None if they need none.
+
+    Raises:
+        MissingExtraError: From `__getattr__`, if a package of the extra is missing.
     """
 
     def __getattr__(name: str) -> Any:  # noqa: N807
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module = importlib.import_module(f"{package}.{homes[name]}")
+        try:
+            module = importlib.import_module(f"{package}.{homes[name]}")
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if extra is None or missing in ("", package.partition(".")[0]):
+                raise
+            needed = PACKAGES.get(missing, missing)
+            raise MissingExtraError(f"{package}.{name} needs {needed}; run: {install_command(extra)}") from error
         return module if name == homes[name] else getattr(module, name)
 
     def __dir__() -> list[str]:  # noqa: N807

@@ -20,7 +20,7 @@ model = qcs.create_model("qcs_small", pretrained=True).eval()  # no network need
 ```
 
 ```
-qcs predict qcs_small photos/ --annotate marked
+qcs predict photos/ --annotate marked
 ```
 
 `python -m benchmarks.ferplus embed` made these files. All figures were measured on exactly these files, with the base

@@ -39,7 +39,7 @@ measured here.
 ```
 qcs convert CHECKPOINT.pth --to {name}
 qcs evaluate {name}.safetensors --data DATA{split}
-qcs predict {name}.safetensors photos/
+qcs predict photos/ --weights {name}.safetensors
 ```
 
 The first command reads the file without running any code in it, and accounts for every entry

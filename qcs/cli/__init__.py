@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import threading
 import warnings
 from typing import Annotated
@@ -70,6 +72,9 @@ app.add_typer(data.app, name="data")
 
 def main() -> None:
     """Run the command line; bad input ends with one line on the error stream and a non-zero status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a letter that its encoding lacks is escaped, and ends nothing
+            stream.reconfigure(errors="backslashreplace")
     threading.excepthook = lambda _: None  # TensorBoard's writer raises its error again where it is caught
     warnings.showwarning = lambda message, *place: shared.notice("yellow", "warning", str(message))
     try:

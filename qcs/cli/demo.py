@@ -113,7 +113,7 @@ def predict_photograph(folder: Path) -> Path:
     photograph = folder / "photograph.png"
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(data.astronaut()).save(photograph)
-    predict_pictures(WEIGHTS, [str(photograph)], annotated=str(folder / "marked"))
+    predict_pictures([str(photograph)], annotated=str(folder / "marked"), weights=WEIGHTS)
     return folder / "marked" / photograph.name
 
 

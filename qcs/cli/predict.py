@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qcs.cli.shared import Crop, MinFace, Tta, Weights, notice, option, say
+from qcs.cli.shared import Crop, MinFace, Tta, console, fail, notice, option, say
 from qcs.errors import InputError
-from qcs.imports import MissingExtraError, require
+from qcs.imports import MissingExtraError
 
 if TYPE_CHECKING:
     from qcs.engine import PicturePrediction
+    from qcs.engine.prediction_output import AnnotatedPictures, PredictionFile
     from qcs.faces import MTCNN
+
+WEIGHTS = "qcs_small"  # in the package
 
 
 def predict(
-    weights: Weights,
     images: Annotated[
         list[str], typer.Argument(help="Photographs, folders, videos, or camera (camera:1 is the second camera).")
     ],
-    output: Annotated[str | None, option("File to write: .json or .csv.", "none")] = None,
+    weights: Annotated[
+        str | None,
+        option(
+            "Trained weights: run folder, .safetensors file, hf-hub:ORG/NAME, or a name.", f"{WEIGHTS}, in the package"
+        ),
+    ] = None,
+    output: Annotated[str | None, option("File to write: .json, .jsonl (JSON Lines) or .csv.", "none")] = None,
     annotate: Annotated[str | None, option("Folder for copies of the pictures with faces marked.", "none")] = None,
     detect: Annotated[bool, typer.Option(help="Detect faces, or take each image as one cropped face.")] = True,
     crop: Crop = None,
@@ -30,35 +39,37 @@ def predict(
     tta: Tta = False,
 ) -> None:
     """Predict the expression of each face in photographs, videos or camera frames, with its probability."""
-    require("accelerate", "torchmetrics", extra="faces")
-    if detect:
-        unreadable = predict_pictures(
-            weights, images, output, annotate, crop=crop, min_face=min_face, every=every, tta=tta
-        )
-    elif annotate:
+    weights, images = _split(weights, images)
+    if annotate and not detect:
         raise InputError("--no-detect finds no faces to mark; leave out --annotate")
-    else:
-        unreadable = predict_crops(weights, images, output, tta=tta)
-    for error in unreadable:
-        notice("red", "error", str(error))
-    if unreadable:
+    try:
+        if detect:
+            errors = predict_pictures(
+                images, output, annotate, weights=weights, crop=crop, min_face=min_face, every=every, tta=tta
+            )
+        else:
+            errors = predict_crops(images, output, weights=weights, tta=tta)
+    except Interrupted as error:
+        fail(str(error), 130)
+    if errors:
         raise typer.Exit(1)
 
 
 def predict_crops(
-    weights: str, images: Sequence[str], output: str | None = None, *, tta: bool = False
-) -> list[InputError]:
-    """Predict image files and folders, each image one cropped face; print a line per image and write the output.
+    images: Sequence[str], output: str | None = None, *, weights: str = WEIGHTS, tta: bool = False
+) -> list[Exception]:
+    """Predict image files and folders, each image one cropped face; print and write each result as it comes.
 
     Returns:
-        An error for each file that could not be read.
+        The errors of files that could not be read, each already printed.
 
     Raises:
         InputError: If weights cannot be read, there is no image, or the output has an unknown suffix.
+        Interrupted: If the user interrupts; the output holds the results until then.
+        OSError: If the output cannot be written.
     """
-    from accelerate import Accelerator
-
     from qcs import engine
+    from qcs.engine.prediction import default_device
     from qcs.engine.prediction_output import check_output, face_files
     from qcs.models import load_model
     from qcs.models.weights import find_weights
@@ -66,40 +77,43 @@ def predict_crops(
     if output is not None:
         check_output(output)
     model = load_model(find_weights(weights))
-    unreadable: list[InputError] = []
-    records: list[dict[str, Any]] = []
-    for found in engine.predict(model, face_files(images), Accelerator().device, unreadable.append, tta=tta):
-        records.append(found.to_dict())
-        say(f"{found.path}  {found.label}  {found.probabilities[found.label]:.1%}")
-    _write(output, records, model.class_names)
-    return unreadable
+    errors = _Errors()
+    files = face_files(images)
+    with _results(output, model.class_names, pictures=False) as results, _Bar(len(files)) as bar:
+        found = engine.predict(model, files, default_device(), errors.add, tta=tta)
+        for number, prediction in enumerate(found, 1):
+            results.add(prediction.to_dict())
+            say(f"{prediction.path}  {prediction.label}  {prediction.probabilities[prediction.label]:.1%}")
+            bar.show(number, number + len(errors))
+    return errors
 
 
 def predict_pictures(
-    weights: str,
     sources: Sequence[str],
     output: str | None = None,
     annotated: str | None = None,
     *,
+    weights: str = WEIGHTS,
     crop: str | None = None,
     min_face: int | None = None,
     every: int = 1,
     tta: bool = False,
-) -> list[InputError]:
-    """Detect and predict the faces in photographs, folders, videos and cameras; print a line per picture.
+) -> list[Exception]:
+    """Detect and predict the faces in photographs, folders, videos and cameras; print and write each result at once.
 
     A camera is read until the user interrupts; the pictures until then are the result.
 
     Returns:
-        An error for each file that could not be read.
+        The errors of files that could not be read and copies that could not be written, each already printed.
 
     Raises:
         InputError: If weights cannot be read, there is no picture, an option is out of range, or a package is missing.
+        Interrupted: If the user interrupts; the output holds the results until then.
+        OSError: If the output cannot be written.
     """
-    from accelerate import Accelerator
-
     from qcs import engine, faces
     from qcs.engine.face_crop import crop_to_predict
+    from qcs.engine.prediction import default_device
     from qcs.engine.prediction_output import AnnotatedPictures, check_output
     from qcs.faces.alignment import DEFAULT
     from qcs.faces.media import camera_number
@@ -110,29 +124,127 @@ def predict_pictures(
         check_output(output)
     faces.template(crop or DEFAULT)  # an unknown crop is an error before anything is loaded
     detector = _detector(min_face)
-    unreadable: list[InputError] = []
-    stream = faces.pictures(sources, every, unreadable.append)
+    errors = _Errors()
+    stream = faces.pictures(sources, every, errors.add)
     live = any(camera_number(source) is not None for source in sources)
     file = find_weights(weights)
     model, crop = load_model(file), crop_to_predict(file, crop)
-    records: list[dict[str, Any]] = []
     copies = AnnotatedPictures(annotated, sources) if annotated else None
-    try:
-        together, device = 1 if live else 8, Accelerator().device
-        for found in engine.predict_faces(
-            model, stream, device, detector=detector, crop=crop, together=together, tta=tta
+    together, device = 1 if live else 8, default_device()
+    with ExitStack() as stack:
+        results = stack.enter_context(_results(output, model.class_names, pictures=True, live=live))
+        bar = stack.enter_context(_Bar(getattr(stream, "files", None)))
+        if copies is not None:
+            stack.callback(_finish, copies, errors.add)
+        for number, found in enumerate(
+            engine.predict_faces(model, stream, device, detector=detector, crop=crop, together=together, tta=tta), 1
         ):
-            if copies is not None:
-                copies.write(found)
-            records.append(found.to_dict())
+            results.add(found.to_dict())
             say(_line(found))
-    except KeyboardInterrupt:
-        if not live:
-            raise
-    _write(output, records, model.class_names)
+            if copies is not None:
+                _mark(copies, found, errors.add)
+            bar.show(number, getattr(stream, "done", 0))
+            del found  # or its pixels stay while the next picture is read
     if copies is not None and copies.paths:
-        say(f"wrote {len(copies.paths):,} pictures to {annotated}")
-    return unreadable
+        say(f"wrote {_counted(len(copies.paths), 'picture')} to {annotated}")
+    return errors
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user stopped the command; the message says after how many pictures, and what was written."""
+
+
+class _Errors(list[Exception]):
+    """Errors that do not end the command; each is printed when it is added."""
+
+    def add(self, error: Exception) -> None:
+        self.append(error)
+        notice("red", "error", str(error))
+
+
+class _Results:
+    """Count the results and write them to the output, if there is one."""
+
+    def __init__(self, file: PredictionFile | None) -> None:
+        self.file, self.count = file, 0
+
+    def add(self, record: dict[str, object]) -> None:
+        if self.file is not None:
+            self.file.add(record)
+        self.count += 1
+
+
+@contextmanager
+def _results(output: str | None, classes: Sequence[str], *, pictures: bool, live: bool = False) -> Iterator[_Results]:
+    """Complete the output at the end and say so; an interrupt ends the command unless the source is a camera."""
+    from qcs.engine.prediction_output import PredictionFile
+
+    file = PredictionFile(output, classes, pictures=pictures) if output is not None else None
+    results, interrupted = _Results(file), False
+    try:
+        with file or ExitStack():
+            yield results
+    except KeyboardInterrupt:
+        interrupted = not live
+    written = f"wrote {output}" if file is not None and file.records else ""
+    if interrupted:
+        raise Interrupted(f"interrupted after {_counted(results.count, 'picture')}{f'; {written}' if written else ''}")
+    if written:
+        say(written)
+
+
+class _Bar:
+    """Show the number of pictures, their rate and the time left on a terminal; nothing elsewhere.
+
+    Args:
+        files: Number of files; None for a camera.
+    """
+
+    def __init__(self, files: int | None) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("{task.fields[count]}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=files, count="")
+
+    def __enter__(self) -> _Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, pictures: int, files: float) -> None:
+        """Show the pictures that have an answer and the files that are read, fractions for a video."""
+        elapsed = self._bar.tasks[0].elapsed
+        rate = f", {pictures / elapsed:.1f}/s" if elapsed else ""
+        self._bar.update(self._task, completed=files, count=f"{_counted(pictures, 'picture')}{rate}")
+
+
+def _split(weights: str | None, images: list[str]) -> tuple[str, list[str]]:
+    """Return the weights and the images; a first argument that names weights is taken as `--weights`."""
+    from pathlib import Path
+
+    from qcs.models.weights import BEST, FOLDER_PREFIX, HUB_PREFIX, embedded_weights
+
+    if weights is not None:
+        return weights, images
+    first = Path(images[0])
+    named = images[0].startswith((HUB_PREFIX, FOLDER_PREFIX)) or first.suffix == ".safetensors"
+    named = named or (first / BEST).is_file() or (not first.exists() and embedded_weights(images[0]) is not None)
+    if not named:
+        return WEIGHTS, images
+    if len(images) == 1:
+        raise InputError(f"{images[0]} names weights; expected images after it")
+    return images[0], images[1:]
 
 
 def _detector(min_face: int | None) -> MTCNN:
@@ -144,14 +256,26 @@ def _detector(min_face: int | None) -> MTCNN:
         raise InputError(f"{error}, or give --no-detect if each image is one cropped face") from error
 
 
+def _mark(copies: AnnotatedPictures, found: PicturePrediction, failed: Callable[[Exception], None]) -> None:
+    """Write the annotated copy of a picture; one that cannot be written costs nothing else."""
+    try:
+        copies.write(found)
+    except (InputError, OSError) as error:
+        failed(error)
+
+
+def _finish(copies: AnnotatedPictures, failed: Callable[[Exception], None]) -> None:
+    try:
+        copies.finish()
+    except OSError as error:
+        failed(error)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def _line(found: PicturePrediction) -> str:
     frame = "" if found.picture.frame is None else f" frame {found.picture.frame:,}"
-    return f"{found.picture.path}{frame}  {', '.join(face.summary for face in found.faces) or 'no face'}"
-
-
-def _write(output: str | None, records: list[dict[str, Any]], classes: Sequence[str]) -> None:
-    from qcs.engine.prediction_output import write_predictions
-
-    if output is not None and records:
-        write_predictions(output, records, classes)
-        say(f"wrote {output}")
+    faces = ", ".join(f"{face.number} {face.summary}" for face in found.faces)
+    return f"{found.picture.path}{frame}  {faces or 'no face'}"

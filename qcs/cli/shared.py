@@ -7,7 +7,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -87,7 +87,7 @@ def notice(color: str, kind: str, message: str) -> None:
     Console(stderr=True, soft_wrap=True).print(f"[{color}]{kind}:[/{color}] {escape(line)}", highlight=False)
 
 
-def fail(message: str, status: int) -> None:
+def fail(message: str, status: int) -> NoReturn:
     """Print an error and exit."""
     notice("red", "error", message)
     sys.exit(status)

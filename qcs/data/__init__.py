@@ -9,6 +9,8 @@ from qcs.imports import lazy
 
 if TYPE_CHECKING:
     from qcs.data.dataset import LabeledImages as LabeledImages
+    from qcs.data.images import ImageLike as ImageLike
+    from qcs.data.images import as_image as as_image
     from qcs.data.images import open_image as open_image
     from qcs.data.labels import CLASSES as CLASSES
     from qcs.data.labels import canonical as canonical
@@ -35,6 +37,8 @@ else:
             "decide": "votes",
             "majority": "votes",
             "LabeledImages": "dataset",
+            "ImageLike": "images",
+            "as_image": "images",
             "open_image": "images",
             "read": "readers",
             "FORMATS": "readers",

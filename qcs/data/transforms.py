@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from qcs.data.dataset import Transform
-from qcs.data.images import eight_bit
+from qcs.data.images import ImageLike, as_image
 from qcs.errors import InputError
 
 
@@ -122,7 +122,7 @@ def eval_transform(data_config: Mapping[str, Any], resize: int | None = None) ->
             value the model was trained with. None uses `crop_pct`.
 
     Returns:
-        A function from a grayscale or color image to a float32 tensor (C, H, W).
+        A function from a picture, in any form that `qcs.data.as_image` takes, to a float32 tensor (C, H, W).
 
     Raises:
         InputError: As for `train_transform`.
@@ -191,8 +191,8 @@ class ModelInput:
             known = ", ".join(mode.value for mode in v2.InterpolationMode)
             raise InputError(f"{error} in the data config; expected one of {known}") from error
 
-    def convert(self, image: Image.Image) -> Image.Image:
-        image = eight_bit(image)
+    def convert(self, image: ImageLike) -> Image.Image:
+        image = as_image(image)
         return image.convert("L") if self.grayscale and image.mode == "RGB" else image
 
     def resize(self, side: int | None) -> v2.Resize:

@@ -34,4 +34,5 @@ else:
             "WeightsEvaluation": "weights_evaluation",
             "evaluate_weights": "weights_evaluation",
         },
+        extra="train",
     )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from qcs.errors import InputError
+from qcs.imports import require
 
 Z95 = 1.959964  # 95 % of a normal distribution lie within this many standard deviations of its mean
 
@@ -136,7 +137,11 @@ def evaluate(
 
     Returns:
         The evaluation of all batches.
+
+    Raises:
+        MissingExtraError: If torchmetrics is not installed.
     """
+    require("torchmetrics", extra="train", purpose="evaluation")
     from torchmetrics import MeanMetric
     from torchmetrics.classification import MulticlassConfusionMatrix
 

@@ -13,6 +13,7 @@ from qcs.engine.face_crop import warn_of_other_crop
 from qcs.engine.run_folder import RunFolder
 from qcs.engine.tta import FlipTTA
 from qcs.files import writing
+from qcs.imports import require
 from qcs.models import load_model
 from qcs.models.weights import find_weights
 
@@ -85,7 +86,9 @@ def evaluate_weights(
 
     Raises:
         InputError: If weights or data cannot be read, or if they share no class.
+        MissingExtraError: If a package of the extra `train` is missing.
     """
+    require("accelerate", "torchmetrics", extra="train", purpose="evaluation")
     from accelerate import Accelerator
 
     path = find_weights(weights)

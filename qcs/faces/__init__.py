@@ -39,4 +39,5 @@ else:
             "MTCNN": "mtcnn",
             "detect": "mtcnn",
         },
+        extra="faces",
     )

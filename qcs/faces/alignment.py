@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from qcs.data.images import eight_bit
+from qcs.data.images import ImageLike, as_image
 from qcs.errors import InputError, check_choice
 from qcs.faces.face import Face
 
@@ -100,11 +100,11 @@ def similarity(source: npt.ArrayLike, target: npt.ArrayLike) -> Points:
     return np.column_stack([turn, center_b - turn @ center_a])
 
 
-def align(image: Image.Image, face: Face, size: int = SIDE, crop: str = DEFAULT) -> Image.Image:
+def align(image: ImageLike, face: Face, size: int = SIDE, crop: str = DEFAULT) -> Image.Image:
     """Crop a face from an image, upright, with its landmarks at fixed positions.
 
     Args:
-        image: The image.
+        image: The image, in any form that `qcs.data.as_image` takes.
         face: A face in the image.
         size: Side of the result in pixels.
         crop: Crop template, see `template`.
@@ -128,7 +128,7 @@ def align(image: Image.Image, face: Face, size: int = SIDE, crop: str = DEFAULT)
     back = np.linalg.inv(matrix[:, :2])
     # Pillow counts from the edge of a pixel, this module from its center.
     corner = back @ (-0.5 - matrix[:, 2]) + 0.5
-    image = eight_bit(image)
+    image = as_image(image)
     part, origin = _around(image, corner, size * back)
     # A pixel of the result may cover several pixels of the image: average enough samples per side to use all of them.
     samples = max(1, math.ceil(1 / scale))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from PIL import Image, ImageDraw, ImageFont
 
-from qcs.data.images import eight_bit
+from qcs.data.images import ImageLike, as_image
 from qcs.faces.face import Face
 
 BOX, TEXT = "#56B4E9", "#000000"  # light blue of Okabe and Ito, visible on skin, safe for color blindness
@@ -14,13 +14,13 @@ BOX, TEXT = "#56B4E9", "#000000"  # light blue of Okabe and Ito, visible on skin
 LEAST_TEXT = 12  # pixels: smallest font size
 
 
-def annotate(image: Image.Image, labels: Iterable[tuple[Face, str]]) -> Image.Image:
+def annotate(image: ImageLike, labels: Iterable[tuple[Face, str]]) -> Image.Image:
     """Draw boxes and labels into a copy of an image.
 
     Line width and font size scale with the image.
 
     Args:
-        image: The image.
+        image: The image, in any form that `qcs.data.as_image` takes.
         labels: Faces and the text above each.
 
     Returns:
@@ -31,10 +31,11 @@ def annotate(image: Image.Image, labels: Iterable[tuple[Face, str]]) -> Image.Im
         >>> annotate(Image.new("L", (100, 100)), [(face, "happy 93%")]).getpixel((20, 55))
         (86, 180, 233)
     """
-    drawn = eight_bit(image).convert("RGB")
+    seen = as_image(image)
+    drawn = seen.convert("RGB") if seen.mode != "RGB" else seen.copy()
     draw = ImageDraw.Draw(drawn)
-    line = max(2, round(max(image.size) / 400))
-    font = ImageFont.load_default(max(LEAST_TEXT, max(image.size) / 50))
+    line = max(2, round(max(drawn.size) / 400))
+    font = ImageFont.load_default(max(LEAST_TEXT, max(drawn.size) / 50))
     for face, text in labels:
         draw.rectangle(face.box, outline=BOX, width=line)
         _label(draw, face, text, font, line)

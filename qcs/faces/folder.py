@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,11 @@ from qcs.faces.mtcnn import MTCNN
 WHICH = ("best", "all")
 
 CHUNK = 8  # pictures sent to a process at a time
+
+MAIN_GUARD = (
+    'worker processes import the script that starts them: write `if __name__ == "__main__":` before the call of '
+    "align_folder, in a script that is a file, or give workers=1"
+)
 
 
 @dataclass(frozen=True)
@@ -92,9 +98,12 @@ def align_folder(
 
     Raises:
         InputError: If there are no pictures, the target is or lies in the source or holds faces of other settings, an
-            argument is out of range, a package is missing, another run fills the target, or a process was killed.
+            argument is out of range, a package is missing, another run fills the target, a process was killed, or a
+            script calls it with several workers outside of `if __name__ == "__main__":`.
         OSError: If a face or the log cannot be written.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker imports the script that called this
+        raise InputError(MAIN_GUARD)
     template(crop, size)
     check_choice("faces", faces, WHICH)
     if workers < 1:
@@ -192,10 +201,13 @@ def _outcomes(aligner: _Aligner, paths: list[str], workers: int) -> Iterator[dic
         return
     # A forked process would inherit the locks held by threads, but not the threads.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(paths)), context, _start, (aligner,))
+    started = context.Event()
+    pool = ProcessPoolExecutor(min(workers, len(paths)), context, _start, (aligner, started))
     try:
         yield from pool.map(_align, paths, chunksize=CHUNK)
     except BrokenProcessPool as error:
+        if not started.is_set():
+            raise InputError(f"no worker process could start; {MAIN_GUARD}") from error
         raise InputError(
             "a worker process was killed, perhaps by a lack of memory; run the command again with fewer workers to "
             "continue"
@@ -207,11 +219,12 @@ def _outcomes(aligner: _Aligner, paths: list[str], workers: int) -> Iterator[dic
 _mine: _Aligner
 
 
-def _start(aligner: _Aligner) -> None:
+def _start(aligner: _Aligner, started: Event) -> None:
     """Initialize a worker: ignore Ctrl-C, which the main process handles, and end with the main process."""
     global _mine
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _mine = aligner
+    started.set()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -6,18 +6,21 @@ import contextlib
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from qcs.data.images import count_suffixes, image_suffixes, is_image, open_image
+from qcs.data.images import count_suffixes, image_suffixes, is_image, is_url, open_image, url_refused
 from qcs.errors import InputError
 from qcs.imports import require
 
 _COMMON = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
+
+COUNTED = frozenset({".avi", ".m4v", ".mov", ".mp4"})  # store the number of their frames
+MOST_DAMAGED = 1000  # frames in a row that cannot be decoded, after which a video is not read on
 
 Unreadable = Callable[[InputError], None]
 
@@ -28,37 +31,59 @@ class Picture:
 
     Attributes:
         path: Path of the file, or "camera:0".
-        image: The image, grayscale ("L") or color ("RGB").
+        loaded: The image, grayscale ("L") or color ("RGB"); None if it is to be read from the file again.
         place: Relative path for an output made from this picture; unique unless two sources have one name.
         frame: Index of the frame in the video, or since the camera was opened; None for an image file.
         seconds: Time of the frame in the video; None for an image file or a camera.
+        rate: Frames per second of the video, counting only those that are taken; None for others.
     """
 
     path: str
-    image: Image.Image
+    loaded: Image.Image | None = field(repr=False)
     place: Path
     frame: int | None = None
     seconds: float | None = None
+    rate: float | None = field(default=None, repr=False)
+
+    @property
+    def image(self) -> Image.Image:
+        """The image; read from its file if it is not loaded.
+
+        Raises:
+            InputError: If the file cannot be read.
+        """
+        return open_image(self.path) if self.loaded is None else self.loaded
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the origin, for JSON."""
-        origin = {"path": self.path, "frame": self.frame, "seconds": self.seconds}
+        """Return the origin, for JSON; a path that is not Unicode is escaped."""
+        origin = {"path": unicode_path(self.path), "frame": self.frame, "seconds": self.seconds}
         return {name: value for name, value in origin.items() if value is not None}
 
 
+def unicode_path(path: str) -> str:
+    r"""Return a path as text that every encoding of Unicode can hold; bytes of a name that is not UTF-8 are escaped.
+
+    Example:
+        >>> print(unicode_path(os.fsdecode(b"caf\xe9.jpg")))
+        caf\udce9.jpg
+    """
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def pictures(
-    sources: Sequence[str | Path], every: int = 1, on_unreadable: Unreadable | None = None
-) -> Iterator[Picture]:
+    sources: str | Path | Sequence[str | Path], every: int = 1, on_unreadable: Unreadable | None = None
+) -> PictureReader:
     """Read pictures lazily, one after another.
 
     Args:
-        sources: Image files; folders, searched for image files at any depth; video files; "camera" for the first
-            camera, "camera:1" for the second, and so on. A camera has no end.
+        sources: One source or several: image files; folders, searched for image files at any depth; video files;
+            "camera" for the first camera, "camera:1" for the second, and so on. A camera has no end.
         every: Read every n-th frame of a video or camera, starting with the first.
-        on_unreadable: Called with the error of an unreadable file, which is then skipped; None raises the error.
+        on_unreadable: Called with the error of an unreadable file or frame, which is then skipped; None raises the
+            error, for a frame after all frames of the video that can be read.
 
     Returns:
-        An iterator over the pictures.
+        An iterator over the pictures, which says how far it is.
 
     Raises:
         InputError: At once if a file or folder is missing, there is nothing to read, or `every` is less than 1; during
@@ -66,10 +91,101 @@ def pictures(
     """
     if every < 1:
         raise InputError(f"every is {every}; expected at least 1, which reads each frame")
-    found = [entry for source in sources for entry in _entries(str(source))]
+    sources = [sources] if isinstance(sources, (str, os.PathLike)) else sources
+    found = [entry for source in sources for entry in _entries(os.fspath(source))]
     if not found:
         raise no_images(sources)
-    return _read(found, every, on_unreadable)
+    return PictureReader(found, every, on_unreadable)
+
+
+class PictureReader(Iterator[Picture]):
+    """Iterate over pictures; made by `pictures`.
+
+    Attributes:
+        files: Number of all files; None if there is a camera, which has no end.
+        done: Number of files read so far; a video counts by the fraction of its frames.
+    """
+
+    def __init__(self, found: list[tuple[str, Path]], every: int, on_unreadable: Unreadable | None) -> None:
+        self.files = None if any(camera_number(path) is not None for path, _ in found) else len(found)
+        self.done = 0.0
+        self._every, self._on_unreadable = every, on_unreadable
+        self._stream = self._read(found)
+
+    def __next__(self) -> Picture:
+        return next(self._stream)
+
+    def _read(self, found: list[tuple[str, Path]]) -> Iterator[Picture]:
+        for number, (path, place) in enumerate(found):
+            self.done = float(number)
+            camera = camera_number(path)
+            if camera is not None:
+                yield from self._frames(camera, path, place)
+                continue
+            try:
+                if place.suffix.lower() in VIDEO_SUFFIXES:
+                    yield from self._frames(path, path, place)
+                else:
+                    picture = Picture(path, open_image(path), place)
+                    self.done = number + 1.0
+                    yield picture
+                    del picture  # or its pixels stay until the next one is read
+            except InputError as error:
+                if self._on_unreadable is None:
+                    raise
+                self._on_unreadable(error)
+        self.done = float(len(found))
+
+    def _frames(self, source: str | int, path: str, place: Path) -> Iterator[Picture]:
+        """Read a video or camera to its end; frames that cannot be decoded are skipped and reported at the end."""
+        cv2 = _opencv()
+        before = self.done
+        with _silenced(cv2), _opened(cv2, source, path) as capture:
+            video = isinstance(source, str)
+            stated = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) if video else 0
+            rate = capture.get(cv2.CAP_PROP_FPS) / self._every if video else None
+            frame = last = 0  # `last`: after the last frame that could be decoded
+            damaged: list[int] = []
+            failure = ""
+            while frame - last <= MOST_DAMAGED:
+                try:
+                    pixels = _decoded(capture, wanted=frame % self._every == 0)
+                except cv2.error as error:  # the decoder cannot go on
+                    failure = f": {' '.join(str(error).split())}"
+                    break
+                if pixels is None and frame >= stated:
+                    break
+                if pixels is None:
+                    damaged.append(frame)
+                else:
+                    last = frame + 1
+                    if pixels is not True:
+                        seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if video else None
+                        image = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+                        name = place.with_name(f"{place.stem}-{frame:06}.png")
+                        self.done = before + min(1.0, frame / stated) if stated else before
+                        yield Picture(path, image, name, frame, seconds, rate)
+                        del image
+                frame += 1
+        if not video:
+            raise InputError(
+                f"camera {source} stopped after {frame:,} frames; check that it is connected and not in use"
+            )
+        if last == 0:
+            raise InputError(f"cannot read video {path}: it has no frames that can be decoded; replace the file")
+        self._report_damage(path, damaged, last, stated, failure)
+
+    def _report_damage(self, path: str, damaged: list[int], last: int, stated: int, failure: str) -> None:
+        inside = [frame for frame in damaged if frame < last]
+        exact = Path(path).suffix.lower() in COUNTED
+        missing = max(0, stated - last) if exact or failure else 0  # of other videos the number is an estimate
+        if not inside and not missing and not failure:
+            return
+        first = inside[0] if inside else last
+        raise InputError(
+            f"video {path} is damaged: {len(inside) + missing:,} of {max(stated, last):,} frames cannot be decoded, "
+            f"the first is frame {first:,}{failure}; the other frames were read"
+        )
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -106,6 +222,13 @@ def camera_number(source: str) -> int | None:
     return int(number or 0)
 
 
+def missing(source: str) -> InputError:
+    """Return the error for a source that does not exist."""
+    if is_url(source):
+        return url_refused(source)
+    return InputError(f"there is no {source}; expected an image, a folder, a video or camera")
+
+
 def no_images(sources: Sequence[str | Path]) -> InputError:
     """Return the error for folders without images."""
     names = ", ".join(str(source) for source in sources)
@@ -121,44 +244,18 @@ def _entries(source: str) -> list[tuple[str, Path]]:
     if path.is_dir():
         return [(str(file), file.relative_to(path)) for file in image_files(path)]
     if not path.exists():
-        raise InputError(f"no image, video or folder at {path}")
+        raise missing(source)
     return [(source, Path(path.name))]
 
 
-def _read(found: list[tuple[str, Path]], every: int, on_unreadable: Unreadable | None) -> Iterator[Picture]:
-    for path, place in found:
-        camera = camera_number(path)
-        if camera is not None:
-            yield from _frames(camera, path, place, every)
-            continue
-        try:
-            if place.suffix.lower() in VIDEO_SUFFIXES:
-                yield from _frames(path, path, place, every)
-            else:
-                yield Picture(path, open_image(path), place)
-        except InputError as error:
-            if on_unreadable is None:
-                raise
-            on_unreadable(error)
-
-
-def _frames(source: str | int, path: str, place: Path, every: int) -> Iterator[Picture]:
-    cv2 = _opencv()
-    frame = 0
-    with _silenced(cv2), _opened(cv2, source, path) as capture:
-        while capture.grab():
-            if frame % every == 0:
-                readable, pixels = capture.retrieve()
-                if not readable:
-                    break
-                seconds = None if isinstance(source, int) else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                image = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
-                yield Picture(path, image, place.with_name(f"{place.stem}-{frame:06}.png"), frame, seconds)
-            frame += 1
-    if isinstance(source, int):
-        raise InputError(f"camera {source} stopped after {frame:,} frames; check that it is connected and not in use")
-    if frame == 0:
-        raise InputError(f"cannot read video {path}: it has no frames; replace the file")
+def _decoded(capture: Any, *, wanted: bool) -> Any:
+    """Return the pixels of the next frame, True if it is not wanted, or None if it cannot be decoded."""
+    if not capture.grab():
+        return None
+    if not wanted:
+        return True
+    readable, pixels = capture.retrieve()
+    return pixels if readable else None
 
 
 @contextlib.contextmanager

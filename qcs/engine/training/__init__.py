@@ -26,4 +26,5 @@ else:
             "resume": "trainer",
             "train": "trainer",
         },
+        extra="train",
     )

@@ -1,0 +1,73 @@
+"""Files of predictions, written while they are made."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qcs.engine.prediction_output import PredictionFile
+from qcs.errors import InputError
+
+
+def record(name: str) -> dict[str, Any]:
+    return {"path": name, "label": "happy", "probabilities": {"happy": 2 / 3, "sad": 1 / 3}}
+
+
+def file(path: Path) -> PredictionFile:
+    return PredictionFile(path, ["happy", "sad"], pictures=False)
+
+
+@pytest.mark.parametrize(("suffix", "lines"), [("jsonl", 2), ("csv", 3)])
+def test_rows_are_on_disk_before_the_next_one(tmp_path: Path, suffix: str, lines: int) -> None:
+    out = file(tmp_path / f"out.{suffix}")  # never closed, as in a process that is killed
+    for name in ("a.png", "b.png"):
+        out.add(record(name))
+    assert len((tmp_path / f"out.{suffix}").read_text().splitlines()) == lines
+
+
+def test_json_appears_complete_even_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), file(tmp_path / "out.json") as out:
+        out.add(record("a.png"))
+        assert not (tmp_path / "out.json").exists()
+        out.add(record("b.png"))
+        raise KeyboardInterrupt
+    assert [each["path"] for each in json.loads((tmp_path / "out.json").read_text())] == ["a.png", "b.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_without_a_record_nothing_is_written(tmp_path: Path) -> None:
+    for name in ("out.json", "out.jsonl", "out.csv"):
+        with file(tmp_path / name):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_ends_its_lines_once_and_has_four_digits(tmp_path: Path) -> None:
+    with file(tmp_path / "out.csv") as out:
+        out.add(record("日,本\n.png"))
+    content = (tmp_path / "out.csv").read_bytes()
+    assert content.startswith(b"path,label,happy,sad\r\n")
+    assert content.endswith(b",happy,0.6667,0.3333\r\n")
+    assert b"\r\r" not in content
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as table:
+        assert [row["path"] for row in csv.DictReader(table)] == ["日,本\n.png"]
+
+
+def test_json_never_holds_a_value_that_json_lacks(tmp_path: Path) -> None:
+    with file(tmp_path / "out.jsonl") as out, pytest.raises(ValueError, match="not JSON compliant"):
+        out.add({"path": "a.png", "probabilities": {"happy": float("nan")}})
+
+
+def test_places_that_cannot_be_written_are_named_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"output must end in \.json, \.jsonl or \.csv"):
+        file(tmp_path / "out.txt")
+    (tmp_path / "out.csv").mkdir()
+    with pytest.raises(InputError, match=r"cannot write .*out\.csv: it is a folder"):
+        file(tmp_path / "out.csv")
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"cannot write .*out\.csv"):
+        file(tmp_path / "file" / "out.csv")
