@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-WIDTH, LEFT, RIGHT = 600, 230, 20  # pixels: whole image, labels, margin
+WIDTH, LEFT, RIGHT = 640, 270, 20  # pixels: whole image, labels, margin
 ROW, TOP, BOTTOM = 34, 16, 58
 INK, SOFT, DOT = "#1f2328", "#d0d7de", "#0072b2"
 

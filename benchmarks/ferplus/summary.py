@@ -26,6 +26,7 @@ METHODS = {
     "dcs-fresh": "DCS, fresh",
     "qcs-fresh": "QCS, fresh",
 }
+NO_BREAK = "\N{NO-BREAK SPACE}"
 MEASURES = ("accuracy", "balanced_accuracy")
 
 
@@ -101,8 +102,8 @@ def _answer(runs: tables.Runs) -> str:
         return "There are too few seeds for an answer."
     return (
         f"Of {total} comparisons with a baseline, variants of the method included, {len(above)} are "
-        f"{_list('clearly above', above)}, {len(below)} {_list('clearly below', below)}, and {len(open_)} "
-        f"without a clear difference in accuracy (paired t test over seeds, p below {LEVEL} after correction for all "
+        f"{_list('clearly above', above)}, {len(below)} are {_list('clearly below', below)}, and {len(open_)} "
+        f"show no clear difference in accuracy (paired t test over seeds, p below {LEVEL} after correction for all "
         "of them)."
     )
 
@@ -116,6 +117,7 @@ def _table(runs: tables.Runs, pairs: list[tuple[str, str]]) -> str:
     for name, other in pairs:
         both = [(tables.spread_of(runs, name, what), tables.compared(runs, name, other, what)) for what in MEASURES]
         cells = [cell for spread, found in both for cell in (spread, _interval(found))]
+        cells = [cell.replace(" ", NO_BREAK) for cell in cells]
         rows.append((METHODS[name], METHODS[other], *cells))
     header = ("network", "compared with", "accuracy", "difference", "balanced accuracy", "difference")
     return tables.table(header, rows)
