@@ -11,14 +11,19 @@ import sys
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import griffe
 import public_names
 import pytest
+from browser import DESKTOP, PHONE, opened
 
 import qcs
 from qcs.models.zoo import REPORTED_ACCURACY
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [
@@ -150,3 +155,18 @@ def public_methods(of: griffe.Object) -> list[griffe.Object]:
 def test_every_public_module_has_a_page() -> None:
     modules = {module.name for module in pkgutil.iter_modules(qcs.__path__)}
     assert {f"qcs.{name}" for name in modules - NOT_FOR_USERS} | {"qcs"} == set(public_names.PAGES)
+
+
+BROKEN_CODE = """() => [...document.querySelectorAll("article table code")]
+  .filter((code) => code.getClientRects().length > 1).map((code) => code.textContent)"""
+"""Code in tables that is broken into several lines."""
+
+
+def test_tables_are_readable_at_two_widths(site: Path, browser: Browser) -> None:
+    pages = sorted(page for page in site.rglob("*.html") if "<table>" in page.read_text(encoding="utf-8"))
+    assert pages
+    for page in pages:
+        for size in (DESKTOP, PHONE):
+            with opened(browser, page, size) as watched:
+                assert not watched.scrolls_sideways, (page.name, size)
+                assert watched.page.evaluate(BROKEN_CODE) == [], (page.name, size)

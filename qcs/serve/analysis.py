@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from string import ascii_uppercase
 
 import torch
 from PIL import Image
@@ -18,36 +18,49 @@ from qcs.errors import InputError
 from qcs.faces import FaceDetector, Picture, align
 from qcs.faces.alignment import DEFAULT
 from qcs.models import CrossSimilarityNetwork
-from qcs.serve.uploads import Upload
+from qcs.serve.uploads import MOST_FACES, Upload
 from qcs.visualize.maps import Comparison, compare
 
 FACE_SIDE = 224  # pixels: side of a face on the page
 
 
 @dataclass(frozen=True)
-class AnalyzedImage:
-    """An image, its largest face and the prediction for it.
+class Photo:
+    """An image with the predictions for its faces.
 
     Attributes:
+        letter: Letter of the image on the page: A, B, C, ...
         name: Name of the file.
         image: The whole image.
-        faces: The detected faces, largest first; empty if the image is one face.
-        face: The largest face (FACE_SIDE, FACE_SIDE), cropped as for the network.
-        pixels: Network input for this face (C, H, W).
-        probabilities: Probability of every class, by name.
+        faces: A prediction per face, the largest first; one without a place if the image is one face.
     """
 
+    letter: str
     name: str
     image: Image.Image
     faces: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True)
+class ChosenFace:
+    """A face that is compared.
+
+    Attributes:
+        name: Letter of the image and number of the face in it, as in "A1"; numbers are those of `qcs predict`.
+        face: The face (FACE_SIDE, FACE_SIDE), cropped as for the network.
+        pixels: Network input for this face (C, H, W).
+        prediction: The prediction.
+    """
+
+    name: str
     face: Image.Image
     pixels: Tensor
-    probabilities: dict[str, float]
+    prediction: Prediction
 
     @property
     def label(self) -> str:
         """Most probable class."""
-        return max(self.probabilities, key=self.probabilities.__getitem__)
+        return self.prediction.label
 
 
 def analyze(
@@ -57,8 +70,8 @@ def analyze(
     *,
     crop: str = DEFAULT,
     device: torch.device | str = "cpu",
-) -> list[AnalyzedImage]:
-    """Detect and classify the face in each image.
+) -> list[Photo]:
+    """Detect and classify the faces in each image.
 
     Args:
         model: The network.
@@ -68,7 +81,7 @@ def analyze(
         device: Device to compute on.
 
     Returns:
-        The analyzed images, in order.
+        The images with predictions, in order.
 
     Raises:
         InputError: If no face is found in an image; names all such images.
@@ -76,60 +89,72 @@ def analyze(
     Example:
         >>> import qcs
         >>> model = qcs.create_model("qcs_nano")
-        >>> [analyzed] = analyze(model, [Upload("a.png", Image.new("RGB", (60, 70)))], detector=None)
-        >>> analyzed.face.size, analyzed.pixels.shape, len(analyzed.probabilities)
-        ((224, 224), torch.Size([3, 48, 48]), 7)
+        >>> [photo] = analyze(model, [Upload("a.png", Image.new("RGB", (60, 70)))], detector=None)
+        >>> photo.letter, len(photo.faces), len(photo.faces[0].probabilities)
+        ('A', 1, 7)
     """
+    found: list[tuple[Prediction, ...]]
     if detector is None:
         rows = classify(model, [upload.image for upload in uploads], device)
-        return [_whole_image(model, upload, row) for upload, row in zip(uploads, rows, strict=True)]
-    pictures = [Picture(upload.name, upload.image, Path(upload.name)) for upload in uploads]
-    found = list(predict_faces(model, pictures, device, detector=detector, crop=crop))
-    without = [shown.picture.path for shown in found if not shown.faces]
+        found = [(Prediction(upload.name, row),) for upload, row in zip(uploads, rows, strict=True)]
+    else:
+        pictures = [Picture(upload.name, upload.image, Path(upload.name)) for upload in uploads]
+        found = [shown.faces for shown in predict_faces(model, pictures, device, detector=detector, crop=crop)]
+    without = [upload.name for upload, faces in zip(uploads, found, strict=True) if not faces]
     if without:
         raise InputError(
             f"no face found in {', '.join(without)}; choose a photo with an upright, fully visible face, or tick "
             "the box that says each image is a cropped face"
         )
-    return [_by_largest_face(model, shown.picture, shown.faces, crop) for shown in found]
+    named = zip(ascii_uppercase, uploads, found, strict=False)
+    return [Photo(letter, upload.name, upload.image, faces) for letter, upload, faces in named]
+
+
+def choose(
+    model: CrossSimilarityNetwork, photos: Sequence[Photo], names: Sequence[str] = (), crop: str = DEFAULT
+) -> list[ChosenFace]:
+    """Return the faces to compare, in the order of the photos.
+
+    Args:
+        model: The network.
+        photos: The photos.
+        names: Names of the faces, such as "A1"; those that no photo has are ignored. Without one, the largest face of
+            each photo is chosen, then the next largest, until there are `MOST_FACES`.
+        crop: Crop of the faces.
+
+    Raises:
+        InputError: If more than `MOST_FACES` are named.
+    """
+    known = {f"{photo.letter}{n}": (n, photo) for photo in photos for n in range(1, len(photo.faces) + 1)}
+    wanted = [name for name in known if name in names]
+    if len(wanted) > MOST_FACES:
+        raise InputError(f"{len(wanted)} faces are chosen; choose at most {MOST_FACES}")
+    if not wanted:
+        by_size = sorted(known, key=lambda name: known[name][0])[:MOST_FACES]
+        wanted = [name for name in known if name in by_size]
+    return [_chosen(model, name, known[name][1], known[name][0] - 1, crop) for name in wanted]
 
 
 def compare_faces(
-    model: CrossSimilarityNetwork, images: Sequence[AnalyzedImage], device: torch.device | str = "cpu"
+    model: CrossSimilarityNetwork, faces: Sequence[ChosenFace], device: torch.device | str = "cpu"
 ) -> Comparison | None:
     """Compare the faces with the network; None for fewer than two faces or a base network."""
-    if len(images) < 2 or model.branches == 1:
+    if len(faces) < 2 or model.branches == 1:
         return None
-    return compare(model, torch.stack([image.pixels for image in images]).to(device))
+    return compare(model, torch.stack([face.pixels for face in faces]).to(device))
 
 
-def _whole_image(model: CrossSimilarityNetwork, upload: Upload, probabilities: dict[str, float]) -> AnalyzedImage:
-    """Return the analysis of an image that is one face."""
-    return _analyzed(model, upload.name, upload.image, (), lambda _: upload.image, probabilities)
+def _chosen(model: CrossSimilarityNetwork, name: str, photo: Photo, at: int, crop: str) -> ChosenFace:
+    """Crop a face for the network and for display."""
+    prediction = photo.faces[at]
+    place = prediction.face
 
+    def cut(side: int) -> Image.Image:
+        return photo.image if place is None else align(photo.image, place, side, crop)
 
-def _by_largest_face(
-    model: CrossSimilarityNetwork, picture: Picture, found: Sequence[Prediction], crop: str
-) -> AnalyzedImage:
-    """Return the analysis of a picture by the largest of its faces."""
-    largest = found[0].face
-    assert largest is not None  # predictions on detected faces have one
-    cut = partial(align, picture.image, largest, crop=crop)
-    return _analyzed(model, picture.path, picture.image, tuple(found), cut, found[0].probabilities)
-
-
-def _analyzed(
-    model: CrossSimilarityNetwork,
-    name: str,
-    image: Image.Image,
-    faces: tuple[Prediction, ...],
-    cut: Callable[[int], Image.Image],
-    probabilities: dict[str, float],
-) -> AnalyzedImage:
-    """Crop the face with `cut`, a function of its side, for the network and for display."""
     config, side = resolve_model_data_config(model), face_side(model)
     # The same resize and center crop for display, with more pixels and unchanged colors.
     display = {**config, "input_size": (3, FACE_SIDE, FACE_SIDE), "mean": (0, 0, 0), "std": (1, 1, 1)}
     colors = eval_transform(display)(cut(round(side * FACE_SIDE / min(config["input_size"][1:]))))
     face = Image.fromarray(colors.permute(1, 2, 0).mul(255).round().clamp(0, 255).to(torch.uint8).numpy())
-    return AnalyzedImage(name, image, faces, face, eval_transform(config)(cut(side)), probabilities)
+    return ChosenFace(name, face, eval_transform(config)(cut(side)), prediction)

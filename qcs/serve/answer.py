@@ -15,15 +15,15 @@ from qcs.errors import InputError
 from qcs.faces import FaceDetector
 from qcs.faces.alignment import DEFAULT
 from qcs.models import CrossSimilarityNetwork
-from qcs.serve.analysis import AnalyzedImage, analyze, compare_faces
+from qcs.serve.analysis import ChosenFace, Photo, analyze, choose, compare_faces
 from qcs.serve.images import Array, chart_url, color_scale, matrix_image, overlay, photo_url
 from qcs.serve.rendering import render
-from qcs.serve.uploads import read_uploads
+from qcs.serve.uploads import MOST_FACES, read_uploads
 from qcs.visualize.attention import LOWEST, LOWEST_LABEL, clipped_log2
 from qcs.visualize.maps import Comparison
 
 # The branches of a quadruplet, for readers of the page.
-ROLES = ("anchor", "same expression", "another expression", "same as 3")
+ROLES = ("anchor", "same expression", "another expression", "same as the third")
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,13 @@ class Answer:
     crop: str = DEFAULT
     device: torch.device | str = "cpu"
 
-    def __call__(self, files: Any, cropped: bool) -> str:
+    def __call__(self, files: Sequence[tuple[str, bytes]], cropped: bool, chosen: Sequence[str] = ()) -> str:
         """Analyze the files and return HTML, or the message of an input error.
 
         Args:
-            files: The data that the page sends, see `qcs.serve.uploads.read_uploads`.
+            files: Name and content of each image.
             cropped: Whether each image is a cropped face.
+            chosen: Names of the faces to compare, see `qcs.serve.analysis.choose`.
 
         Returns:
             HTML; empty without files.
@@ -55,53 +56,66 @@ class Answer:
         try:
             uploads = read_uploads(files)
             detector = None if cropped else self.detector
-            images = analyze(self.model, uploads, detector, crop=self.crop, device=self.device)
+            photos = analyze(self.model, uploads, detector, crop=self.crop, device=self.device)
+            faces = choose(self.model, photos, chosen, self.crop)
         except InputError as error:
             return render("problem.html", problem=str(error))
-        compared = compare_faces(self.model, images, self.device)
+        compared = compare_faces(self.model, faces, self.device)
         return render(
             "answer.html",
-            images=[_image(image) for image in images],
+            photos=[_photo(photo, {face.name for face in faces}) for photo in photos],
+            chosen=[_face(face) for face in faces],
+            most_faces=MOST_FACES,
             branches=self.model.branches,
-            pairs=_pairs(compared, images, self.model.branches) if compared else [],
-            attention=_attention(compared, images) if compared and len(images) == self.model.branches == 4 else None,
+            pairs=_pairs(compared, faces, self.model.branches) if compared else [],
+            attention=_attention(compared, faces) if compared and len(faces) == self.model.branches == 4 else None,
             matrix_scale=chart_url(color_scale(over_gray=False)),
             map_scale=chart_url(color_scale(over_gray=True)),
         )
 
 
-def _image(image: AnalyzedImage) -> dict[str, Any]:
-    """Return the template variables of an image."""
+def _photo(photo: Photo, chosen: set[str]) -> dict[str, Any]:
+    """Return the template variables of a photo."""
     return {
-        "name": image.name,
-        "picture": photo_url(image.image),
-        "size": image.image.size,
-        "faces": [_face(prediction) for prediction in image.faces],
-        "face": photo_url(image.face),
-        "label": image.label,
-        "probabilities": sorted(image.probabilities.items(), key=lambda row: -row[1]),
+        "letter": photo.letter,
+        "name": photo.name,
+        "picture": photo_url(photo.image),
+        "size": photo.image.size,
+        "faces": [_box(f"{photo.letter}{number}", face, chosen) for number, face in enumerate(photo.faces, 1)],
     }
 
 
-def _face(prediction: Prediction) -> dict[str, Any]:
-    """Return the template variables of a detected face."""
-    place: Any = prediction.face
+def _box(name: str, prediction: Prediction, chosen: set[str]) -> dict[str, Any]:
+    """Return the template variables of a face in its photo."""
+    place = prediction.face
     return {
-        "box": place.box,
-        "landmarks": place.landmarks,
+        "name": name,
+        "box": place.box if place else None,
+        "landmarks": place.landmarks if place else (),
         "label": prediction.label,
         "probability": prediction.probabilities[prediction.label],
+        "is_chosen": name in chosen,
     }
 
 
-def _pairs(compared: Comparison, images: Sequence[AnalyzedImage], branches: int) -> list[dict[str, Any]]:
+def _face(face: ChosenFace) -> dict[str, Any]:
+    """Return the template variables of a chosen face."""
+    return {
+        "name": face.name,
+        "picture": photo_url(face.face),
+        "label": face.label,
+        "probabilities": sorted(face.prediction.probabilities.items(), key=lambda row: -row[1]),
+    }
+
+
+def _pairs(compared: Comparison, faces: Sequence[ChosenFace], branches: int) -> list[dict[str, Any]]:
     """Return similarity matrices and maps of every two faces, by level."""
     return [
         {
-            "numbers": (a + 1, b + 1),
-            "labels": (images[a].label, images[b].label),
+            "names": (faces[a].name, faces[b].name),
+            "labels": (faces[a].label, faces[b].label),
             "rows": [
-                _pair_row(similarity, maps, (images[a], images[b]))
+                _pair_row(similarity, maps, (faces[a], faces[b]))
                 for similarity, maps in zip(
                     compared.pair(a, b).similarity,
                     _attention_maps(compared, a, b) if branches == 2 else _similarity_maps(compared, a, b),
@@ -109,7 +123,7 @@ def _pairs(compared: Comparison, images: Sequence[AnalyzedImage], branches: int)
                 )
             ],
         }
-        for a, b in combinations(range(len(images)), 2)
+        for a, b in combinations(range(len(faces)), 2)
     ]
 
 
@@ -118,22 +132,22 @@ def _similarity_maps(compared: Comparison, a: int, b: int) -> Array:
     return np.stack([compared.heat_map(a, b), compared.heat_map(b, a)], axis=1)
 
 
-def _pair_row(similarity: Array, maps: Array, images: tuple[AnalyzedImage, AnalyzedImage]) -> dict[str, Any]:
+def _pair_row(similarity: Array, maps: Array, faces: tuple[ChosenFace, ChosenFace]) -> dict[str, Any]:
     high = float(similarity.max())
     return {
         "matrix": chart_url(matrix_image(similarity, 0, high)),
         "high": f"{high:.2g}",
-        "maps": _map_row(maps, images),
+        "maps": _map_row(maps, faces),
     }
 
 
-def _attention(compared: Comparison, images: Sequence[AnalyzedImage]) -> dict[str, Any]:
+def _attention(compared: Comparison, faces: Sequence[ChosenFace]) -> dict[str, Any]:
     """Return the attention of four faces, and whether their predicted classes form a quadruplet."""
-    anchor, positive, negative, other = (image.label for image in images)
+    anchor, positive, negative, other = (face.label for face in faces)
     return {
-        "roles": ROLES,
+        "roles": [(face.name, role) for face, role in zip(faces, ROLES, strict=True)],
         "is_quadruplet": anchor == positive != negative == other,
-        "rows": [_map_row(maps, images) for maps in _attention_maps(compared, *range(len(images)))],
+        "rows": [_map_row(maps, faces) for maps in _attention_maps(compared, *range(len(faces)))],
     }
 
 
@@ -143,9 +157,9 @@ def _attention_maps(compared: Comparison, *faces: int) -> Array:
     return compared.grid(weights * weights.shape[-1])
 
 
-def _map_row(maps: Array, images: Sequence[AnalyzedImage]) -> dict[str, Any]:
+def _map_row(maps: Array, faces: Sequence[ChosenFace]) -> dict[str, Any]:
     """Draw maps (n, g, g) over their faces, on one logarithmic color scale."""
     exponents = clipped_log2(maps)
     low, high = float(exponents.min()), float(exponents.max())
-    faces = [photo_url(overlay(image.face, values, low, high)) for image, values in zip(images, exponents, strict=True)]
-    return {"faces": faces, "low": LOWEST_LABEL if low <= LOWEST else f"{2**low:.1g}", "high": f"{2**high:.2g}"}
+    pictures = [photo_url(overlay(face.face, values, low, high)) for face, values in zip(faces, exponents, strict=True)]
+    return {"faces": pictures, "low": LOWEST_LABEL if low <= LOWEST else f"{2**low:.1g}", "high": f"{2**high:.2g}"}

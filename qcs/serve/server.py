@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import signal
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accelerate import Accelerator
 
@@ -19,9 +17,10 @@ from qcs.faces import MTCNN, template
 from qcs.models import CrossSimilarityNetwork, load_model
 from qcs.models.weights import find_weights
 from qcs.serve.answer import Answer
-from qcs.serve.guard import Guard
-from qcs.serve.page import build_page
-from qcs.serve.rendering import text
+from qcs.serve.application import application
+
+if TYPE_CHECKING:
+    import uvicorn
 
 GRACE = 1  # seconds before open connections are closed at shutdown
 
@@ -45,45 +44,10 @@ def serve(weights: str, host: str, port: int, crop: str | None, on_start: Callab
         file = find_weights(weights)
         model = load_model(file)
         answer = Answer(model, MTCNN(), crop_to_predict(file, crop), Accelerator().device)
-        with _listening(host, port) as listener, _scratch():
-            app = application(answer, _about(model))
+        with _listening(host, port) as listener:
+            app = application(answer, _about(model), host)
             on_start(_address(host, listener.getsockname()[1]), _name(model))
             _run(app, listener)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can connect to the host.
-
-    Example:
-        >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("::1"), is_loopback("0.0.0.0")
-        (True, True, True, False)
-    """
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # another host name
-        return False
-
-
-def application(answer: Answer, about: str) -> Guard:
-    """Return the guarded page as an ASGI application."""
-    import gradio as gr
-    from fastapi import FastAPI
-
-    app = gr.mount_gradio_app(
-        FastAPI(openapi_url=None),
-        build_page(answer, about),
-        "/",
-        theme=gr.themes.Default(font="system-ui", font_mono="monospace"),
-        css=text("page.css"),
-        footer_links=[],
-        run_history=False,  # which would store images in the browser
-        show_error=False,
-        ssr_mode=False,
-        mcp_server=False,
-        pwa=False,
-        enable_monitoring=False,
-    )
-    return Guard(app)
 
 
 @contextmanager
@@ -98,11 +62,31 @@ def _interrupted_by_signals() -> Iterator[None]:
             signal.signal(end, handler)
 
 
+def server_settings(app: Any) -> uvicorn.Config:
+    """Return the settings of the server: bounded connections and log lines, HTTP only."""
+    import uvicorn
+
+    from qcs.serve.connections import Connection, limit_log
+
+    config = uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE,
+    )
+    limit_log()  # after uvicorn has set up its log
+    return config
+
+
 def _run(app: Any, listener: socket.socket) -> None:
     import uvicorn
 
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE, proxy_headers=False)
-    uvicorn.Server(config).run(sockets=[listener])
+    uvicorn.Server(server_settings(app)).run(sockets=[listener])
 
 
 @contextmanager
@@ -117,15 +101,6 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         ) from error
     with listener:
         yield listener
-
-
-@contextmanager
-def _scratch() -> Iterator[None]:
-    """Give Gradio a temporary folder that is removed at the end; no image is written to it."""
-    with tempfile.TemporaryDirectory(prefix="qcs-serve-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # before importing Gradio, which creates folders
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        yield
 
 
 def _address(host: str, port: int) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from PIL import Image, ImageOps
 
@@ -14,8 +12,12 @@ from qcs.data.images import eight_bit
 from qcs.errors import InputError
 
 MOST_IMAGES = 4
+MOST_FACES = 4  # that are compared
 MEGABYTES = 10  # largest file, in units of 2**20 bytes
 MOST_PIXELS = 40_000_000  # of one image: a small file can decode to any number of pixels
+MOST_SCANNED = 16 * MOST_PIXELS  # pixels times passes of a progressive JPEG: each pass takes as long as an image
+START_OF_SCAN = b"\xff\xda"  # marker of a pass; compressed data never contains it
+LONGEST_NAME = 255  # characters
 LONGEST_SIDE = 2048  # pixels: larger images are shrunk, so that an answer takes seconds
 FORMATS = ("JPEG", "PNG", "WEBP")
 KINDS = "JPEG, PNG or WebP"
@@ -34,24 +36,23 @@ class Upload:
     image: Image.Image
 
 
-def read_uploads(value: Any) -> list[Upload]:
-    """Read the files that the page sends: a list of `{"name": ..., "data": "data:image/png;base64,..."}`.
+def read_uploads(files: Sequence[tuple[str, bytes]]) -> list[Upload]:
+    """Read the files that the page sends.
 
     Args:
-        value: The data received, from the page or any other client.
+        files: Name and content of each.
 
     Returns:
         The images, in order.
 
     Raises:
-        InputError: If the value is no such list, there are too many files, or one is too large or not a readable image.
+        InputError: If there are too many files, a name is too long, or a file is too large or not a readable image.
     """
-    files = value or []
-    if not isinstance(files, list) or not all(_is_file(file) for file in files):
-        raise InputError("the data received is not a list of images; reload the page and drop the images again")
     if len(files) > MOST_IMAGES:
         raise InputError(f"got {len(files)} images; expected at most {MOST_IMAGES}: remove some")
-    return [Upload(file["name"], read_image(file["name"], _content(file))) for file in files]
+    if any(len(name) > LONGEST_NAME for name, _ in files):
+        raise InputError(f"the name of an image has more than {LONGEST_NAME} characters; rename the file")
+    return [Upload(name, read_image(name, content)) for name, content in files]
 
 
 def read_image(name: str, content: bytes) -> Image.Image:
@@ -79,13 +80,17 @@ def read_image(name: str, content: bytes) -> Image.Image:
         raise InputError(f"{name} is larger than {MEGABYTES} MB; shrink it or choose another")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as file:
-            if file.width * file.height <= MOST_PIXELS:
+            if file.width * file.height > MOST_PIXELS:
+                raise Image.DecompressionBombError
+            if file.width * file.height * content.count(START_OF_SCAN) <= MOST_SCANNED:
                 return _decoded(file)
     except Image.DecompressionBombError:  # Pillow's own limit is above MOST_PIXELS
-        pass
+        raise InputError(
+            f"{name} has more than {MOST_PIXELS / 1e6:.0f} million pixels; shrink it or choose another"
+        ) from None
     except Exception as error:  # decoders raise many kinds of errors on corrupt files
         raise InputError(f"{name} is not a readable image; expected {KINDS}") from error
-    raise InputError(f"{name} has more than {MOST_PIXELS / 1e6:.0f} million pixels; shrink it or choose another")
+    raise InputError(f"{name} is a JPEG file of too many passes; save it in another program or choose another")
 
 
 def _decoded(file: Image.Image) -> Image.Image:
@@ -93,15 +98,3 @@ def _decoded(file: Image.Image) -> Image.Image:
     image = eight_bit(ImageOps.exif_transpose(file))
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     return image
-
-
-def _is_file(file: Any) -> bool:
-    return isinstance(file, dict) and isinstance(file.get("name"), str) and isinstance(file.get("data"), str)
-
-
-def _content(file: dict[str, str]) -> bytes:
-    _, _, encoded = file["data"].partition("base64,")
-    try:
-        return base64.b64decode(encoded, validate=True)
-    except binascii.Error as error:
-        raise InputError(f"{file['name']} was not transferred completely; drop it again") from error

@@ -62,7 +62,7 @@ def test_the_figures_of_the_experiment_are_those_of_its_committed_results(condit
     percent = [100 * json.loads(file.read_text())["measures"]["test"]["accuracy"] for file in files]
     assert demo.EXPERIMENT[name] == (round(statistics.mean(percent), 2), round(statistics.stdev(percent), 2))
     assert f"| `{condition}` | 3 | {demo.EXPERIMENT[name][0]} ± {demo.EXPERIMENT[name][1]} |" in (
-        ROOT / "docs" / "results.md"
+        ROOT / "docs" / "tables.md"
     ).read_text(encoding="utf-8")
 
 

@@ -18,7 +18,7 @@ from qcs.engine import predict, predict_faces
 from qcs.errors import InputError
 from qcs.faces import Picture
 from qcs.models import CrossSimilarityNetwork
-from qcs.serve.analysis import analyze, compare_faces
+from qcs.serve.analysis import analyze, choose, compare_faces
 from qcs.serve.uploads import Upload
 
 
@@ -40,11 +40,12 @@ def test_faces_cut_out_already_are_read_as_prediction_reads_their_files(
     files = toy.photos(tmp_path / "photos", 3)
     seen = analyze(model, [Upload(file.name, Image.open(file)) for file in files], detector=None)
     for one, expected in zip(seen, predict(model, files), strict=True):
-        assert one.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
-        assert (one.label, one.faces) == (expected.label, ())
+        [face] = one.faces
+        assert face.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
+        assert (face.label, face.face) == (expected.label, None)
 
 
-def test_faces_found_are_read_as_prediction_reads_them_and_the_largest_is_compared(
+def test_faces_found_are_read_and_cropped_as_prediction_reads_and_crops_them(
     model: CrossSimilarityNetwork,
 ) -> None:
     uploads = [noise(120), noise(320)]
@@ -54,10 +55,11 @@ def test_faces_found_are_read_as_prediction_reads_them_and_the_largest_is_compar
     assert [len(one.faces) for one in seen] == [1, 3]
     for one, shown in zip(seen, expected, strict=True):
         assert one.faces == shown.faces
-        assert one.probabilities == shown.faces[0].probabilities
+    chosen = choose(model, seen, crop="arcface")
+    assert [face.name for face in chosen] == ["A1", "B1", "B2", "B3"]
     with torch.inference_mode():
-        again = model(torch.stack([one.pixels for one in seen])).softmax(-1)
-    rows = torch.tensor([list(one.probabilities.values()) for one in seen])
+        again = model(torch.stack([face.pixels for face in chosen])).softmax(-1)
+    rows = torch.tensor([list(face.prediction.probabilities.values()) for face in chosen])
     torch.testing.assert_close(again, rows)
 
 
@@ -67,7 +69,7 @@ def test_the_face_shown_is_the_part_that_the_network_gets(
 ) -> None:
     model.pretrained_cfg = {**model.pretrained_cfg, "crop_pct": 0.8}  # so that the edges are cut off
     gradient = Image.linear_gradient("L").resize((150, 120)).convert("RGB")
-    [seen] = analyze(model, [Upload("a", gradient)], detector)
+    [seen] = choose(model, analyze(model, [Upload("a", gradient)], detector))
     config = resolve_model_data_config(model)
     mean, std = (torch.tensor(config[name])[:, None, None] for name in ("mean", "std"))
     given = (seen.pixels * std + mean).permute(1, 2, 0).numpy()
@@ -81,7 +83,7 @@ def test_images_without_a_face_are_all_named(model: CrossSimilarityNetwork) -> N
 
 
 def test_two_faces_and_more_are_compared_unless_by_a_base_network(model: CrossSimilarityNetwork) -> None:
-    seen = analyze(model, [noise(110), noise(120), noise(130)], FixedFaces())
+    seen = choose(model, analyze(model, [noise(110), noise(120), noise(130)], FixedFaces()))
     assert compare_faces(model, seen[:1]) is None
     compared = compare_faces(model, seen)
     assert compared is not None and len(compared) == 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 from types import SimpleNamespace
@@ -19,15 +18,15 @@ from qcs.serve.answer import Answer
 from qcs.serve.images import chart_url, matrix_image, overlay
 
 
-def sent(width: int, name: str | None = None) -> dict[str, str]:
-    """A picture, as the page sends it, in which FixedFaces finds a face per 100 pixels of width."""
+def sent(width: int, name: str | None = None) -> tuple[str, bytes]:
+    """Return an image file in which FixedFaces finds a face per 100 pixels of width."""
     file = io.BytesIO()
     Image.effect_noise((width, 120), 60).save(file, "PNG")
-    data = base64.b64encode(file.getvalue()).decode()
-    return {"name": name or f"{width}.png", "data": f"data:image/png;base64,{data}"}
+    return name or f"{width}.png", file.getvalue()
 
 
 FOUR = [sent(width) for width in (110, 120, 330, 140)]
+SINGLE = [FOUR[0], FOUR[1], FOUR[3]]  # photos of one face each
 
 
 def answer(name: str, **changes: Any) -> Answer:
@@ -49,28 +48,27 @@ def test_four_faces_show_the_networks_attention_and_every_pair(quadruplet: Answe
     html = quadruplet(FOUR, False)
     text = shown(html)
     assert "Attention: comparing all four faces" in text
-    assert "1 anchor 2 same expression 3 another expression 4 same as 3" in text
+    assert "A1 anchor B1 same expression C1 another expression D1 same as the third" in text
     assert text.count("Attention over face") == 0  # alternative text is not visible
     assert html.count('alt="Attention over face') == 3 * 4  # levels, faces
     assert html.count("<details") == 6 and html.count('<details class="qcs-pair" open') == 1
     assert html.count('class="qcs-matrix"') == 6 * 3
-    assert "One face detected." in text and "3 faces detected, predicted as" in text
     assert html.count("<rect") == 1 + 1 + 3 + 1
     assert not re.search(r'(src|href)="(?!data:image/)', html)  # nothing is fetched
 
 
 @pytest.mark.parametrize(("count", "more"), [(2, 2), (3, 1)])
 def test_fewer_faces_are_compared_two_by_two_and_the_page_says_why(quadruplet: Answer, count: int, more: int) -> None:
-    html = quadruplet(FOUR[:count], False)
+    html = quadruplet(SINGLE[:count], False)
     text = shown(html)
-    assert f"Drop {more} more to see it; until then, each two faces are compared by similarity alone." in text
+    assert f"Add {more} more to see it; until then, each two faces are compared by similarity alone." in text
     assert "Attention:" not in text
     assert html.count("<details") == count * (count - 1) // 2
 
 
 def test_one_face_is_read_and_the_page_asks_for_more(quadruplet: Answer) -> None:
     text = shown(quadruplet(FOUR[:1], False))
-    assert "predicted:" in text and "Drop one to three more faces to compare them." in text
+    assert "predicted:" in text and "Add one to three more faces to compare them." in text
     assert "Pairs: cross similarity" not in text
 
 
@@ -84,9 +82,10 @@ def test_a_set_that_is_no_quadruplet_is_said_to_be_none(quadruplet: Answer, monk
 
         def relabeled(*args: Any, labels: str = labels, **options: Any) -> Any:
             seen = analyze(*args, **options)
-            for one, label in zip(seen, labels, strict=True):
-                one.probabilities.clear()
-                one.probabilities[label] = 1.0
+            for photo, label in zip(seen, labels, strict=True):
+                for face in photo.faces:
+                    face.probabilities.clear()
+                    face.probabilities[label] = 1.0
             return seen
 
         monkeypatch.setattr(module, "analyze", relabeled)
@@ -96,16 +95,16 @@ def test_a_set_that_is_no_quadruplet_is_said_to_be_none(quadruplet: Answer, monk
 
 @pytest.mark.parametrize("attention", ["csa", "sdpa"])
 def test_a_network_of_pairs_shows_its_attention_in_each_pair(attention: str) -> None:
-    html = answer("dcs_nano", attention=attention)(FOUR[:3], False)
+    html = answer("dcs_nano", attention=attention)(SINGLE, False)
     text = shown(html)
     assert "the attention of the network when it compares these two" in text
-    assert html.count("<details") == 3 and "Drop 1 more" not in text
+    assert html.count("<details") == 3 and "Add 1 more" not in text
 
 
 def test_a_base_network_reads_faces_and_says_that_it_compares_none() -> None:
     text = shown(answer("base_nano")(FOUR, False))
     assert "it classifies each face separately and compares none" in text
-    assert text.count("predicted:") == 4 and text.count("predicted as") == 1  # the picture of three faces
+    assert text.count("predicted:") == 4
     assert "Pairs: cross similarity" not in text
 
 
@@ -119,8 +118,7 @@ def test_faces_cut_out_already_are_not_searched(quadruplet: Answer) -> None:
     [
         (FOUR[:1] * 5, "got 5 images; expected at most 4: remove some"),
         ([sent(50, "x.png")], "no face found in x.png; choose a photo with an upright, fully visible face"),
-        ([{"name": "<script>.png", "data": ""}], "&lt;script&gt;.png is not a readable image"),
-        ("anything", "the data received is not a list of images"),
+        ([("<script>.png", b"")], "&lt;script&gt;.png is not a readable image"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_escaped_line_and_nothing_else(
@@ -129,6 +127,27 @@ def test_what_is_wrong_is_said_in_one_escaped_line_and_nothing_else(
     html = quadruplet(files, False)
     assert html.startswith('<p class="qcs-problem" role="alert">') and html.count("<") == 2
     assert message in html and "Traceback" not in html
+
+
+def test_each_box_has_the_name_of_its_answer_and_chosen_faces_are_compared(quadruplet: Answer) -> None:
+    html = quadruplet([sent(330), sent(120)], False)
+    assert re.findall(r'class="qcs-tag" style="[^"]*">(\w+)<', html) == ["A1", "A2", "A3", "B1"]
+    assert re.findall(r'value="(\w+)" checked', html) == ["A1", "A2", "A3", "B1"]
+    assert "Attention: comparing all four faces" in shown(html)  # two photos hold four faces
+    html = quadruplet([sent(330), sent(120)], False, ["B1", "A3", "C1"])
+    assert re.findall(r'value="(\w+)" checked', html) == ["A3", "B1"]
+    assert "Faces A3" in shown(html) and html.count("<details") == 1
+    assert re.findall(r'Face <b class="qcs-name">(\w+)<', html) == ["A3", "B1"]
+
+
+def test_by_default_the_largest_face_of_each_photo_comes_first(quadruplet: Answer) -> None:
+    html = quadruplet([sent(330), sent(120), sent(230)], False)
+    assert re.findall(r'value="(\w+)" checked', html) == ["A1", "A2", "B1", "C1"]
+
+
+def test_more_chosen_faces_than_can_be_compared_are_refused(quadruplet: Answer) -> None:
+    html = quadruplet([sent(530)], False, ["A1", "A2", "A3", "A4", "A5"])
+    assert "5 faces are chosen; choose at most 4" in html
 
 
 def test_names_of_files_are_text(quadruplet: Answer) -> None:

@@ -31,8 +31,8 @@ from qcs.serve.uploads import MEGABYTES
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-needs_gradio = pytest.mark.skipif(
-    importlib.util.find_spec("gradio") is None, reason="needs pip install 'qcs-fer[serve]'"
+needs_server = pytest.mark.skipif(
+    importlib.util.find_spec("uvicorn") is None, reason="needs pip install 'qcs-fer[serve]'"
 )
 
 
@@ -85,7 +85,7 @@ def files_below(folder: Path) -> list[str]:
 
 @pytest.mark.slow
 @needs_extra
-@needs_gradio
+@needs_server
 def test_the_page_reads_and_compares_faces_refuses_what_is_too_much_and_leaves_nothing(
     served: Served, browser: Browser, tmp_path: Path
 ) -> None:
@@ -108,15 +108,16 @@ def test_the_page_reads_and_compares_faces_refuses_what_is_too_much_and_leaves_n
 
         add(files[:2])
         see("Pairs: cross similarity")
-        see("Drop 2 more to see it")
+        see("Add 2 more to see it")
         assert page.locator(".qcs-photo rect").count() == page.locator(".qcs-shares").count() == 2
+        assert page.locator(".qcs-tag").all_inner_texts() == ["A1", "B1"]
         assert page.locator(".qcs-matrix:visible").count() == 3
 
         add(blank)
         see("no face found in blank.png; choose a photo with an upright, fully visible face")
         assert page.locator(".qcs-shares").count() == 0
         page.get_by_label("Each image is a cropped face").check()
-        see("Drop 1 more to see it")
+        see("Add 1 more to see it")
         page.get_by_label("Remove blank.png").click()
 
         add(big)
@@ -130,12 +131,18 @@ def test_the_page_reads_and_compares_faces_refuses_what_is_too_much_and_leaves_n
         see("Attention: comparing all four faces")
         assert page.locator(".qcs-chosen li").count() == page.locator(".qcs-shares").count() == 4
 
+        page.locator('.qcs-faces input[value="D1"]').uncheck()
+        see("Add 1 more to see it")
+        page.get_by_text("Use sample faces").click()
+        see("happy-1.png")
+        see("Attention: comparing all four faces")
+
         assert not watched.scrolls_sideways and sum(watched.background) < 150
         assert [url for url in watched.requests if not url.startswith(served.address)] == []
         assert watched.errors == []
 
         with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(f"{served.address}/gradio_api/upload", data=files[0].read_bytes())
+            urllib.request.urlopen(f"{served.address}/upload", data=files[0].read_bytes())
         served.process.send_signal(signal.SIGINT)
         out, err = served.process.communicate(timeout=30)
     assert (served.process.returncode, out, err) == (0, "", "")
@@ -145,15 +152,18 @@ def test_the_page_reads_and_compares_faces_refuses_what_is_too_much_and_leaves_n
 
 @pytest.mark.slow
 @needs_extra
-@needs_gradio
-def test_when_its_terminal_closes_it_tidies_up_as_well(served: Served) -> None:
-    served.process.send_signal(signal.SIGHUP)
-    assert served.process.wait(timeout=30) == 0
-    assert not list(served.temporary.glob("qcs-*"))
+@needs_server
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_signals_end_it_without_a_file_or_a_line(served: Served, name: str) -> None:
+    with socket.create_connection(("127.0.0.1", int(served.address.rpartition(":")[2]))):  # an idle client
+        served.process.send_signal(getattr(signal, name))
+        out, err = served.process.communicate(timeout=30)
+    assert (served.process.returncode, out, err) == (0, "", "")
+    assert files_below(served.temporary) == []
 
 
 @needs_extra
-@needs_gradio
+@needs_server
 def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
     from qcs.serve.server import serve
 
@@ -174,7 +184,7 @@ def test_faces_are_cut_out_as_the_weights_say_or_as_chosen(
 
     answers: list[Any] = []
     monkeypatch.setattr(server, "MTCNN", lambda: None)
-    monkeypatch.setattr(server, "application", lambda answer, about: answers.append(answer))
+    monkeypatch.setattr(server, "application", lambda answer, about, host: answers.append(answer))
     monkeypatch.setattr(server, "_run", lambda app, listener: None)
     weights = save_model(qcs.create_model("qcs_nano"), tmp_path / "weights.safetensors", info={"crop": "arcface"})
     with warnings.catch_warnings(record=True) as warned:
@@ -205,6 +215,6 @@ def test_a_host_that_others_reach_is_warned_of(
 
 def test_without_the_extra_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     known = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gradio" else known(name))
-    with pytest.raises(InputError, match=r"^this command needs gradio; run: pip install 'qcs-fer\[serve\]'$"):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else known(name))
+    with pytest.raises(InputError, match=r"^this command needs uvicorn; run: pip install 'qcs-fer\[serve\]'$"):
         cli.serve.serve()

@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from results import record, store
 
 from benchmarks.ferplus import tables
-from benchmarks.ferplus.__main__ import PAGE
-from benchmarks.ferplus.run import RESULTS
 from benchmarks.ferplus.statistics import clear, difference
 from qcs.errors import InputError
-
-LABELS = "0" * 50 + "1" * 50
-
-
-def record(name: str, seed: int, right: int, **changes: Any) -> dict[str, Any]:
-    """A run that gets the first so many of 100 images right."""
-    found = {
-        "images": 100,
-        "accuracy": right / 100,
-        "balanced_accuracy": right / 200,
-        "per_class_accuracy": {"neutral": 1.0, "happy": right / 50 - 1},
-    }
-    measures = {
-        **dict.fromkeys(("test", "flipped", "unseen", "muxspace", *tables.SEVERITY), found),
-        "calibration_error": 0.125,
-        "predictions": {"labels": LABELS, "predicted": LABELS[:right] + "7" * (100 - right)},
-    }
-    common = {"budget": {"views": 9600, "network": "nano"}, "threads": 1, "data": {"ferplus.npz": "ab" * 32}}
-    fields = {"views": 9600, "images_per_step": 48, "precision": "bf16", "versions": {"torch": "2.0"}}
-    return {"condition": name, "seed": seed, **common, **fields, "measures": measures, **changes}
-
-
-def store(folder: Path, *records: dict[str, Any]) -> Path:
-    folder.mkdir(exist_ok=True)
-    for each in records:
-        (folder / f"{each['condition']}-seed{each['seed']}.json").write_text(json.dumps(each))
-    return folder
 
 
 @pytest.fixture
@@ -144,7 +114,3 @@ def test_runs_that_cannot_be_compared_are_refused(results: Path) -> None:
     (results / "dcs-seed1.json").write_text("{}")
     with pytest.raises(InputError, match="not a result of a run"):
         tables.read(results)
-
-
-def test_the_page_is_what_the_files_give() -> None:
-    assert PAGE.read_text() == tables.whole(RESULTS), "run: python -m benchmarks.ferplus tables"
