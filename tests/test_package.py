@@ -67,7 +67,9 @@ def built_metadata(folder: Path, urls: str = "") -> Message:
     (folder / "pyproject.toml").write_text(settings.replace("[project.urls]\n", f"[project.urls]\n{urls}\n"))
     code = "from setuptools import build_meta; print(build_meta.prepare_metadata_for_build_wheel('made'))"
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
-    return message_from_string((folder / "made" / done.stdout.splitlines()[-1] / "METADATA").read_text(encoding="utf-8"))
+    return message_from_string(
+        (folder / "made" / done.stdout.splitlines()[-1] / "METADATA").read_text(encoding="utf-8")
+    )
 
 
 def links_of(text: str) -> list[str]:

@@ -105,7 +105,9 @@ def missing_weights(name: str) -> str:
     architecture, _, tag = name.partition(".")
     missing = f"no weights for {name}: the package has no {name}.safetensors"
     if architecture.startswith("ir"):
-        return f"{missing}; load a backbone with checkpoint_path=..., such as what 'qcs convert ir50.pth --to ir50' writes"
+        return (
+            f"{missing}; load a backbone with checkpoint_path=..., such as what 'qcs convert ir50.pth --to ir50' writes"
+        )
     if tag == "untrained":
         return f"{missing}; train it with 'qcs train --model {architecture} --data DATA', then load the run folder"
     file = f"{name}.safetensors"

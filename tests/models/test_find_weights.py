@@ -92,7 +92,9 @@ def test_what_names_no_weights_is_refused_with_one_line_that_says_what_is_accept
 
 @pytest.mark.parametrize(("source", "name"), [("qcs_ir50", "qcs_ir50.raf_db"), ("base_nano", "base_nano.untrained")])
 def test_networks_without_weights_say_what_to_run(source: str, name: str) -> None:
-    with pytest.raises(InputError, match=rf"^no weights for {re.escape(name)}: the package has no .*'qcs (convert|train) "):
+    with pytest.raises(
+        InputError, match=rf"^no weights for {re.escape(name)}: the package has no .*'qcs (convert|train) "
+    ):
         find_weights(source)
 
 
