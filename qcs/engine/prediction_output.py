@@ -243,7 +243,7 @@ class _AnnotatedVideo:
             self._place.unlink(missing_ok=True)
 
 
-MOST_MISSING = 1000  # frames that one frame stands in for
+MOST_MISSING = 1000  # missing frames in a row that one frame fills
 
 
 def _files(sources: Sequence[str | Path]) -> Iterator[Path]:

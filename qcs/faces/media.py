@@ -20,7 +20,7 @@ _COMMON = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 
 COUNTED = frozenset({".avi", ".m4v", ".mov", ".mp4"})  # store the number of their frames
-MOST_DAMAGED = 1000  # frames in a row that cannot be decoded, after which a video is not read on
+MOST_CORRUPT = 1000  # frames in a row that cannot be decoded, after which a video is not read on
 
 Unreadable = Callable[[InputError], None]
 
@@ -145,9 +145,9 @@ class PictureReader(Iterator[Picture]):
             stated = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) if video else 0
             rate = capture.get(cv2.CAP_PROP_FPS) / self._every if video else None
             frame = last = 0  # `last`: after the last frame that could be decoded
-            damaged: list[int] = []
+            corrupt: list[int] = []
             failure = ""
-            while frame - last <= MOST_DAMAGED:
+            while frame - last <= MOST_CORRUPT:
                 try:
                     pixels = _decoded(capture, wanted=frame % self._every == 0)
                 except cv2.error as error:  # the decoder cannot go on
@@ -156,7 +156,7 @@ class PictureReader(Iterator[Picture]):
                 if pixels is None and frame >= stated:
                     break
                 if pixels is None:
-                    damaged.append(frame)
+                    corrupt.append(frame)
                 else:
                     last = frame + 1
                     if pixels is not True:
@@ -173,17 +173,17 @@ class PictureReader(Iterator[Picture]):
             )
         if last == 0:
             raise InputError(f"cannot read video {path}: it has no frames that can be decoded; replace the file")
-        self._report_damage(path, damaged, last, stated, failure)
+        self._report_corruption(path, corrupt, last, stated, failure)
 
-    def _report_damage(self, path: str, damaged: list[int], last: int, stated: int, failure: str) -> None:
-        inside = [frame for frame in damaged if frame < last]
+    def _report_corruption(self, path: str, corrupt: list[int], last: int, stated: int, failure: str) -> None:
+        inside = [frame for frame in corrupt if frame < last]
         exact = Path(path).suffix.lower() in COUNTED
         missing = max(0, stated - last) if exact or failure else 0  # of other videos the number is an estimate
         if not inside and not missing and not failure:
             return
         first = inside[0] if inside else last
         raise InputError(
-            f"video {path} is damaged: {len(inside) + missing:,} of {max(stated, last):,} frames cannot be decoded, "
+            f"video {path} is corrupt: {len(inside) + missing:,} of {max(stated, last):,} frames cannot be decoded, "
             f"the first is frame {first:,}{failure}; the other frames were read"
         )
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import toy
 from commands import CORRUPTIONS, Run, contents, fails
-from damaged_video import damage_frames, video
+from corrupt_video import corrupt_frames, video
 from fixed_faces import FixedFaces, needs_extra
 from PIL import Image
 
@@ -443,11 +443,11 @@ def test_letters_that_the_output_cannot_hold_are_escaped(
 
 @needs_extra
 @pytest.mark.usefixtures("detector")
-def test_a_damaged_video_costs_no_frame_that_can_be_read(run: Run, tmp_path: Path) -> None:
-    damage_frames(video(tmp_path / "clip.avi", 7), 2, 6)
+def test_a_corrupt_video_costs_no_frame_that_can_be_read(run: Run, tmp_path: Path) -> None:
+    corrupt_frames(video(tmp_path / "clip.avi", 7), 2, 6)
     picture(tmp_path / "a.png", 150)
     done = run("predict", "clip.avi", "a.png", "--output", "out.json", "--annotate", "drawn")
-    fails(done, r"video clip\.avi is damaged: 2 of 7 frames cannot be decoded, the first is frame 2; .*")
+    fails(done, r"video clip\.avi is corrupt: 2 of 7 frames cannot be decoded, the first is frame 2; .*")
     records = json.loads(Path("out.json").read_text())
     assert [record.get("frame") for record in records] == [0, 1, 3, 4, 5, None]
     assert sorted(path.name for path in Path("drawn").iterdir()) == ["a.png", "clip.mp4"]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import toy
-from damaged_video import damage_frames, video
+from corrupt_video import corrupt_frames, video
 from fixed_faces import needs_extra
 from PIL import Image
 
@@ -132,7 +132,7 @@ def test_frames_that_cannot_be_decoded_are_skipped_and_the_others_keep_their_num
     tmp_path: Path, every: int, numbers: list[int]
 ) -> None:
     path = video(tmp_path / "clip.avi", 10)
-    damage_frames(path, 2, 3, 6, 8, 9)  # in the middle, and at the end
+    corrupt_frames(path, 2, 3, 6, 8, 9)  # in the middle, and at the end
     errors: list[InputError] = []
     frames = list(pictures([path], every, errors.append))
     assert [frame.frame for frame in frames] == numbers
@@ -140,7 +140,7 @@ def test_frames_that_cannot_be_decoded_are_skipped_and_the_others_keep_their_num
         assert abs(int(np.asarray(frame.image)[24, 32, 0]) - 20 * frame.frame) < 8
         assert frame.seconds == pytest.approx(frame.frame / 10)
     (error,) = errors
-    assert "clip.avi is damaged: 5 of 10 frames cannot be decoded, the first is frame 2; the other" in str(error)
+    assert "clip.avi is corrupt: 5 of 10 frames cannot be decoded, the first is frame 2; the other" in str(error)
 
 
 @needs_extra
@@ -183,7 +183,7 @@ def test_an_error_of_the_decoder_keeps_the_frames_before_and_names_file_and_fram
     (photo,) = toy.photos(tmp_path / "photos", 1)
     read = list(pictures([path, photo], on_unreadable=errors.append))
     assert [picture.frame for picture in read] == [0, 1, 2, None]
-    assert "clip.avi is damaged: 4 of 7 frames cannot be decoded, the first is frame 3: decoder failed" in str(
+    assert "clip.avi is corrupt: 4 of 7 frames cannot be decoded, the first is frame 3: decoder failed" in str(
         errors[0]
     )
 

@@ -1,4 +1,4 @@
-"""Short videos, and the damage that files take."""
+"""Make short videos and corrupt their frames."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def video(path: Path, frames: int = 7) -> Path:
     return path
 
 
-def damage_frames(path: Path, *frames: int) -> None:
+def corrupt_frames(path: Path, *frames: int) -> None:
     """Overwrite frames of a motion JPEG video with zeros."""
     content = bytearray(path.read_bytes())
     start = content.index(b"movi")
