@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from qcs.cli.shared import printable
+from qcs.escaping import printable
 from qcs.engine.training.progress import Progress, TimeLeft
 
 
