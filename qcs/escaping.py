@@ -25,13 +25,13 @@ def printable(text: str) -> str:
 
 
 def drawable(text: str) -> str:
-    r"""Escape what matplotlib cannot draw or takes for mathematics.
+    r"""Escape what matplotlib cannot draw or takes for mathematics; line breaks stay.
 
     Example:
         >>> print(drawable("$_$"))
         \$_\$
     """
-    return printable(text).replace("$", r"\$")
+    return "\n".join(map(printable, text.split("\n"))).replace("$", r"\$")
 
 
 def encodable(text: str) -> str:

@@ -14,7 +14,20 @@ from qcs.publish.card import _name, _table
 from qcs.serve.rendering import render
 from qcs.visualize import confusion_matrices, embedding, loss_curves, save
 
-NASTY = ["$_$", "a\nb", "\x1b[2J", "caf\udce9", "[red]x[/red]", "a|b", "<b>&amp;", "=1+1", "`x`", "\u202eabc", "$\\frac$", "#"]
+NASTY = [
+    "$_$",
+    "a\nb",
+    "\x1b[2J",
+    "caf\udce9",
+    "[red]x[/red]",
+    "a|b",
+    "<b>&amp;",
+    "=1+1",
+    "`x`",
+    "\u202eabc",
+    "$\\frac$",
+    "#",
+]
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
@@ -24,7 +37,7 @@ def test_figures_draw_every_name(tmp_path: Path, suffix: str) -> None:
     points = [(float(number), 0.0) for number in range(len(NASTY))]
     figures = [
         confusion_matrices({NASTY[0]: counts, NASTY[3]: counts}, NASTY),
-        loss_curves({name: history for name in NASTY[:5]}),
+        loss_curves(dict.fromkeys(NASTY[:5], history)),
         embedding(points, {NASTY[0]: NASTY}),
     ]
     for number, figure in enumerate(figures):

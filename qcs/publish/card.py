@@ -193,8 +193,12 @@ def _results(model: CrossSimilarityNetwork, record: Record) -> str:
 
 
 def _result(split: str, score: Evaluation, record: Record) -> str:
-    recall = [(_name(name), f"{total:,}", _share(right, total)) for name, (right, total) in score.per_class_counts.items()]
-    confusion = [(f"**{_name(name)}**", *map(str, row)) for name, row in zip(score.classes, score.confusion, strict=True)]
+    recall = [
+        (_name(name), f"{total:,}", _share(right, total)) for name, (right, total) in score.per_class_counts.items()
+    ]
+    confusion = [
+        (f"**{_name(name)}**", *map(str, row)) for name, row in zip(score.classes, score.confusion, strict=True)
+    ]
     note = " The weights were chosen on these images, so this figure is optimistic." if split == "validation" else ""
     return f"""\
 ### {split.capitalize()} images of {record.data}

@@ -42,9 +42,7 @@ def plain_text() -> Iterator[None]:
     """Make matplotlib write text as text elements."""
     from matplotlib import rc_context
 
-    with rc_context(
-        {"svg.fonttype": "none", "svg.hashsalt": "qcs", "font.sans-serif": ["DejaVu Sans"]}
-    ):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "qcs", "font.sans-serif": ["DejaVu Sans"]}):
         yield
 
 
