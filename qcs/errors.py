@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
+from qcs.escaping import shortened
+
 T = TypeVar("T")
 
 
@@ -19,6 +21,9 @@ class InputError(ValueError):
         >>> issubclass(InputError, ValueError)
         True
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(shortened(str(message)))  # it may quote a file of any size
 
 
 def brief(text: str, most: int = 200) -> str:

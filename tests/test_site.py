@@ -32,7 +32,18 @@ NAMES = [
     for module in page
     for name in public_names.names_of(module)
 ]
-NOT_FOR_USERS = {"__main__", "branches", "cli", "files", "onnx_runtime", "ops", "serve", "typed_call", "version"}
+NOT_FOR_USERS = {
+    "__main__",
+    "branches",
+    "cli",
+    "escaping",
+    "files",
+    "onnx_runtime",
+    "ops",
+    "serve",
+    "typed_call",
+    "version",
+}
 STANDARD_TERMS = {
     "training": (
         *("hyperparameters", "resume", "fine-tuning", "early stopping", "gradient clipping", "gradient accumulation"),

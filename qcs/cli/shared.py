@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, NoReturn
@@ -15,9 +14,9 @@ from rich.markup import escape
 from rich.text import Text
 from typer.models import OptionInfo
 
-console = Console()
+from qcs.escaping import printable
 
-_REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # of right-to-left text
+console = Console()
 
 
 def option(help: str, default: str) -> OptionInfo:
@@ -49,26 +48,6 @@ Crop = Annotated[
     option("Crop template of the faces: fer2013, arcface or loose.", "that of the training, or fer2013 if unknown"),
 ]
 MinFace = Annotated[int | None, option("Smallest face to detect, in pixels.", "1/40 of the shorter side, at least 20")]
-
-
-def printable(text: str) -> str:
-    r"""Escape what a terminal would obey or cannot print: control characters, line breaks and lone surrogates.
-
-    Names of files and classes come from elsewhere; one with an escape sequence could erase or fake lines.
-
-    Example:
-        >>> print(printable("sad\n\x1b[2J"))
-        sad\n\x1b[2J
-    """
-    return "".join(_escaped(character) if _is_control(character) else character for character in text)
-
-
-def _is_control(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _REORDERING
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def cell(text: str) -> Text:

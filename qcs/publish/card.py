@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from qcs.engine.evaluation import Evaluation, wilson
 from qcs.engine.training.settings import setting_text
+from qcs.escaping import printable
 from qcs.imports import DISTRIBUTION, install_command
 from qcs.models.network import CrossSimilarityNetwork
 from qcs.models.zoo import REPORTED_ACCURACY
@@ -114,7 +116,7 @@ def _what(model: CrossSimilarityNetwork) -> str:
     rows = {
         "Method": METHODS[model.branches],
         "Architecture": f"`{cfg['architecture']}` on the backbone `{args['backbone']}`",
-        "Classes, in order": ", ".join(model.class_names),
+        "Classes, in order": ", ".join(map(_name, model.class_names)),
         "Input": f"{height} x {width} pixels, {channels} channels, mean {_numbers(cfg['mean'])}, "
         f"standard deviation {_numbers(cfg['std'])}, {cfg['interpolation']} interpolation, crop {cfg['crop_pct']:.4g}",
         "Parameters": f"{everything:,}, of which {base:,} are used at inference",
@@ -162,7 +164,7 @@ def _data(record: Record) -> str:
         return "## Training\n\nUnknown: these weights came without the files of the run that made them.\n"
     sets = record.run.get("images", {})
     classes = list(next(iter(sets.values()), {}))
-    rows = [(name, *(f"{sets[split].get(name, 0):,}" for split in sets)) for name in classes]
+    rows = [(_name(name), *(f"{sets[split].get(name, 0):,}" for split in sets)) for name in classes]
     table = _table(("images of class", *sets), rows) if rows else "Images per class are unknown.\n"
     settings = ", ".join(f"{name} {setting_text(value)}" for name, value in record.settings.items())
     chosen = record.run.get("model_chosen_on", "unknown")
@@ -191,8 +193,12 @@ def _results(model: CrossSimilarityNetwork, record: Record) -> str:
 
 
 def _result(split: str, score: Evaluation, record: Record) -> str:
-    recall = [(name, f"{total:,}", _share(right, total)) for name, (right, total) in score.per_class_counts.items()]
-    confusion = [(f"**{name}**", *map(str, row)) for name, row in zip(score.classes, score.confusion, strict=True)]
+    recall = [
+        (_name(name), f"{total:,}", _share(right, total)) for name, (right, total) in score.per_class_counts.items()
+    ]
+    confusion = [
+        (f"**{_name(name)}**", *map(str, row)) for name, row in zip(score.classes, score.confusion, strict=True)
+    ]
     note = " The weights were chosen on these images, so this figure is optimistic." if split == "validation" else ""
     return f"""\
 ### {split.capitalize()} images of {record.data}
@@ -203,7 +209,7 @@ images.{note} Intervals are 95% confidence intervals (Wilson).
 {_table(("class", "images", "accuracy"), recall)}
 Confusion matrix, rows the true class and columns the predicted one:
 
-{_table(("", *score.classes), confusion)}"""
+{_table(("", *map(_name, score.classes)), confusion)}"""
 
 
 def _bias(record: Record) -> str:
@@ -219,8 +225,8 @@ accuracy differs between them; assume that it does. The labels reflect the views
     shares = score.per_class
     best, worst = max(shares, key=shares.__getitem__), min(shares, key=shares.__getitem__)
     return (
-        f"{text}\nClasses differ too: the accuracy is {shares[best]:.0%} on `{best}` and {shares[worst]:.0%} "
-        f"on `{worst}`.\n"
+        f"{text}\nClasses differ too: the accuracy is {shares[best]:.0%} on {_name(best)} and "
+        f"{shares[worst]:.0%} on {_name(worst)}.\n"
     )
 
 
@@ -238,6 +244,16 @@ def _share(right: int, total: int) -> str:
 
 def _numbers(values: Sequence[float]) -> str:
     return ", ".join(f"{value:.4g}" for value in values)
+
+
+def _name(name: str) -> str:
+    r"""Escape the name of a class for Markdown.
+
+    Example:
+        >>> print(_name("a|b <i>_"), _name("sad"))
+        a\|b \<i\>\_ sad
+    """
+    return re.sub(r"([\\`*_\[\]<>|$#~&!])", r"\\\1", printable(name))
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

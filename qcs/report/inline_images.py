@@ -39,12 +39,10 @@ COLORS = {
 
 @contextmanager
 def plain_text() -> Iterator[None]:
-    """Make matplotlib write text as text elements, without parsing `$...$` as mathematics."""
+    """Make matplotlib write text as text elements."""
     from matplotlib import rc_context
 
-    with rc_context(
-        {"svg.fonttype": "none", "text.parse_math": False, "svg.hashsalt": "qcs", "font.sans-serif": ["DejaVu Sans"]}
-    ):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "qcs", "font.sans-serif": ["DejaVu Sans"]}):
         yield
 
 

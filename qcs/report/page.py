@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from qcs.engine.training.settings import setting_text
 from qcs.errors import InputError
+from qcs.escaping import encodable
 from qcs.files import write_text
 from qcs.report import text
 from qcs.report.compare import Configuration, configurations, differing, pairs, seed_tests
@@ -52,7 +53,7 @@ def write_report(
     if Path(output).suffix.lower() not in (".html", ".htm"):
         raise InputError(f"the report is an HTML file: its name must end in .html, got {output}")
     runs = gather(paths, location)
-    write_text(Path(output), render(runs))
+    write_text(Path(output), encodable(render(runs)))
     return runs
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from qcs.escaping import encodable
+
 FOLDER = Path(__file__).parent / "templates"
 
 
@@ -18,7 +20,7 @@ def render(name: str, **values: Any) -> str:
         >>> print(render("problem.html", problem="<b>.png is no image"))
         <p class="qcs-problem" role="alert">&lt;b&gt;.png is no image</p>
     """
-    return _environment().get_template(name).render(values)
+    return encodable(_environment().get_template(name).render(values))
 
 
 def text(name: str) -> str:

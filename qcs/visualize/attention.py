@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qcs.errors import InputError
+from qcs.escaping import drawable
 from qcs.visualize.figure import LABEL, PALETTE, blank, color_bar
 
 if TYPE_CHECKING:
@@ -125,9 +126,9 @@ def _panels(figure: Figure, labels: Sequence[str], titles: Sequence[str]) -> np.
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
     for panel, label in zip(panels[:, 0], labels, strict=True):
-        panel.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=LABEL)
+        panel.set_ylabel(drawable(label), rotation=0, ha="right", va="center", fontsize=LABEL)
     for panel, title in zip(panels[0], titles, strict=True):
-        panel.set_title(title, fontsize=LABEL)
+        panel.set_title(drawable(title), fontsize=LABEL)
     return panels
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qcs.errors import InputError
+from qcs.escaping import drawable
 from qcs.visualize.figure import LABEL, SMALL, TITLE, blank, color_bar
 
 if TYPE_CHECKING:
@@ -48,12 +49,13 @@ def confusion_matrices(matrices: Mapping[str, npt.ArrayLike], classes: Sequence[
     side = max(CELL * len(classes), 2.4)
     figure = blank(len(counted) * (side + 0.25) + 1.9, side + 1.5)
     panels = figure.subplots(1, len(counted), squeeze=False)[0]
+    names = [drawable(name) for name in classes]
     images = [_draw(panel, name, counts) for panel, (name, counts) in zip(panels, counted.items(), strict=True)]
     for panel in panels:
-        panel.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=SMALL)
+        panel.set_xticks(range(len(classes)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=SMALL)
         panel.set_yticks([])
         panel.set_xlabel("prediction", fontsize=LABEL)
-    panels[0].set_yticks(range(len(classes)), classes, fontsize=SMALL)
+    panels[0].set_yticks(range(len(classes)), names, fontsize=SMALL)
     panels[0].set_ylabel("truth", fontsize=LABEL)
     color_bar(panels[-1], images[-1], "% of the true class")
     return figure
@@ -78,7 +80,7 @@ def _draw(panel: Axes, name: str, counts: np.ndarray) -> AxesImage:
     percent = 100 * counts / np.where(unseen, 1, totals)
     accuracy = 100 * np.trace(counts) / counts.sum()
     balanced = percent.diagonal()[~unseen[:, 0]].mean()
-    panel.set_title(f"{name}\naccuracy {accuracy:.2f} %, balanced {balanced:.2f} %", fontsize=TITLE)
+    panel.set_title(f"{drawable(name)}\naccuracy {accuracy:.2f} %, balanced {balanced:.2f} %", fontsize=TITLE)
     panel.set_facecolor("0.92")  # visible in rows of classes without images
     image = panel.imshow(np.ma.array(percent, mask=np.tile(unseen, len(counts))), "Blues", vmin=0, vmax=100)
     for row, column in np.argwhere(counts > 0).tolist():

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from qcs.errors import InputError
+from qcs.escaping import drawable
 from qcs.visualize.figure import LABEL, PALETTE, SMALL, TITLE, blank
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _finish(panel: Axes, title: str, unit: str) -> None:
 def _legend(figure: Figure, panel: Axes, histories: Mapping[str, Sequence[Mapping[str, float]]], columns: int) -> None:
     """Add a legend of colors (runs) and line styles (quantities), from lines without points."""
     for name, color in zip(histories, PALETTE, strict=False):
-        panel.plot([], [], color=color, linewidth=4, label=name)
+        panel.plot([], [], color=color, linewidth=4, label=drawable(name))
     for quantity in QUANTITIES:
         if any(_holds(history, quantity) for history in histories.values()):
             panel.plot([], [], quantity.line, marker=quantity.marker, markersize=4, color="0.3", label=quantity.label)

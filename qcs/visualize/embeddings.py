@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qcs.errors import InputError
+from qcs.escaping import drawable
 from qcs.imports import require
 from qcs.visualize.figure import PALETTE, SMALL, TITLE, blank
 from qcs.visualize.maps import Array
@@ -110,7 +111,7 @@ def embedding(points: npt.ArrayLike, groupings: Mapping[str, Sequence[str]]) -> 
         figure.subplots(1, len(groupings), squeeze=False)[0], groupings.items(), strict=True
     ):
         _draw(panel, places, np.asarray(groups))
-        panel.set_title(title, fontsize=TITLE)
+        panel.set_title(drawable(title), fontsize=TITLE)
     return figure
 
 
@@ -124,6 +125,6 @@ def _draw(panel: Axes, points: npt.NDArray[Any], groups: npt.NDArray[np.str_]) -
     for number, name in enumerate(named):
         color, marker = PALETTE[number % len(PALETTE)], MARKERS[number]
         x, y = points[groups == name].T
-        panel.scatter(x, y, s=16, c=color, marker=marker, linewidths=0, alpha=0.8, label=name)
+        panel.scatter(x, y, s=16, c=color, marker=marker, linewidths=0, alpha=0.8, label=drawable(name))
     panel.set(xticks=[], yticks=[], aspect="equal")
     panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, fontsize=SMALL, frameon=False)

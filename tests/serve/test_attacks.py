@@ -165,14 +165,14 @@ def test_idle_connections_do_not_block_it(served: Served) -> None:
             client.close()
 
 
-def test_a_cancelled_request_is_not_answered(served: Served) -> None:
+def test_a_aborted_request_is_not_answered(served: Served) -> None:
     served.go_on.clear()
     with ThreadPoolExecutor(1) as clients:
         first = clients.submit(ask, served.port)
         while not served.asked:
             time.sleep(0.02)
-        with socket.create_connection(("127.0.0.1", served.port)) as cancelled:
-            cancelled.sendall(b"POST /answer?name=a&size=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n\r\nx")
+        with socket.create_connection(("127.0.0.1", served.port)) as aborted:
+            aborted.sendall(b"POST /answer?name=a&size=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n\r\nx")
             time.sleep(0.3)
         served.go_on.set()
         assert first.result()[0] == 200
