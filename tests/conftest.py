@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--stress", type=int, default=2, metavar="N", help="ends of a training per kind in test_stress.py")
     parser.addoption("--check-shapes", action="store_true", help="check the shapes that docstrings state in all calls")
 
 

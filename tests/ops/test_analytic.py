@@ -74,6 +74,22 @@ def test_hard_tokens_lose_no_more_than_in_the_definition(
     assert_as_exact(analytic, distances, case(N))
 
 
+@pytest.mark.parametrize("size", [1e-20, 1e-16, 1e13, 1e14, 1e16, 1e17])
+@pytest.mark.parametrize(("matrices", "scope"), [("sd", "batch"), ("sd", "sample"), ("dual", "batch")])
+def test_tokens_of_any_size_that_the_definition_takes(path: str, matrices: str, scope: str, size: float) -> None:
+    tokens = [size * x for x in images(2, (12,) * 4, 16)]
+    result = values_and_gradients(analytic, weights(matrices, scope), tokens)
+    exact = values_and_gradients(reference, weights(matrices, scope), [x.double() for x in tokens])
+    for got, expected in zip(result, exact, strict=True):
+        assert float((got - expected).abs().max()) <= 3e-5 * max(float(expected.abs().max()), 0.1 * (got.ndim == 0))
+
+
+def test_beyond_the_range_of_squares_both_are_nan_and_none_is_wrong_in_silence() -> None:
+    tokens = [1e20 * x for x in images(2, (12,) * 4, 16)]
+    for backend in (analytic, reference):
+        assert all(x.isnan().any() for x in values_and_gradients(backend, weights("sd", "batch"), tokens))
+
+
 @pytest.mark.parametrize("canceled", ["few", "most"])
 def test_canceled_digits_are_recovered_in_values_and_gradients(path: str, canceled: str) -> None:
     """Tokens of two far clusters: product forms alone are wrong by several percent here."""

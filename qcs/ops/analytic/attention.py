@@ -112,9 +112,13 @@ def reciprocal_norms(squares: Tensor) -> Tensor:
     return squares.clamp_min_(NORM_FLOOR**2).rsqrt_()
 
 
-def cubed(reciprocal: Tensor) -> Tensor:
-    """Return 1 / norm³, and 0 where the norm is the constant floor."""
-    return torch.where(reciprocal < 0.99 / NORM_FLOOR, reciprocal**3, 0)
+def over_cubes(moments: Tensor, reciprocal: Tensor) -> Tensor:
+    """Return moments / norm³, and 0 where the norm is the constant floor.
+
+    The factors are applied one by one: in float32, 1 / norm³ vanishes for norms from 1e13 on, the result does not.
+    """
+    quotients = moments * reciprocal * reciprocal * reciprocal
+    return torch.where(reciprocal < 0.99 / NORM_FLOOR, quotients, 0)
 
 
 def ties(aligned: Tensor, least: Tensor, bound: Tensor) -> Tensor:
@@ -166,8 +170,8 @@ def _importance_backward(
     aligned: Tensor, per_row: Tensor, per_column: Tensor, grad_rows: Tensor, grad_columns: Tensor
 ) -> Tensor:
     """Return the gradient of the aligned matrices from the gradients of importance, with the extremum held fixed."""
-    alpha = cubed(per_row) * (aligned * grad_columns.unsqueeze(-2)).sum(-1)
-    beta = cubed(per_column) * (aligned * grad_rows.unsqueeze(-1)).sum(-2)
+    alpha = over_cubes((aligned * grad_columns.unsqueeze(-2)).sum(-1), per_row)
+    beta = over_cubes((aligned * grad_rows.unsqueeze(-1)).sum(-2), per_column)
     grad_aligned = torch.addcmul(
         per_row.unsqueeze(-1) * grad_columns.unsqueeze(-2), grad_rows.unsqueeze(-1), per_column.unsqueeze(-2)
     )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from qcs.ops._autograd import batch_by_loop, differentiable_once, outside_autocast
-from qcs.ops.analytic.attention import cubed, halves, in_order, padded, present, reciprocal_norms, ties
+from qcs.ops.analytic.attention import halves, in_order, over_cubes, padded, present, reciprocal_norms, ties
 from qcs.ops.analytic.strips import Grid, TokenGradients
 
 KEPT_ELEMENTS = 1 << 24  # up to this many, keeping distances is cheaper than two more products forward, two backward
@@ -83,8 +83,7 @@ def tiled_importance_backward(
         column_sums[strip.columns] += aligned.sum(0)
         alpha[strip.rows] = (aligned * grad_column_importance[strip.columns]).sum(2).T
         beta[strip.columns] += aligned.mul_(grad_row_importance[strip.rows].T.unsqueeze(2)).sum(0)
-    alpha *= cubed(per_row)
-    beta *= cubed(per_column)
+    alpha, beta = over_cubes(alpha, per_row), over_cubes(beta, per_column)
     # The extremum takes minus the sum of all entries' gradients, which follows from vectors alone.
     grad_sum = grad_column_importance.sum(-1) * per_row.sum(-1) + grad_row_importance.sum(-1) * per_column.sum(-1)
     grad_sum -= (alpha * row_sums).sum(-1) + (beta * column_sums).sum(-1)

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +13,6 @@ import torch
 import toy
 from rich.console import Console
 from runs import check_equal
-from safetensors.torch import load_file
 from torch import Tensor
 
 from qcs.cli.training_display import TrainingDisplay
@@ -29,7 +22,6 @@ from qcs.engine.training.checkpoints import Checkpoints
 from qcs.errors import InputError
 from qcs.losses import JointLoss
 
-KILLS = 3
 ALWAYS = dict(checkpoint_minutes=0.0, epochs=3)  # a checkpoint after every step
 
 
@@ -140,52 +132,6 @@ def test_what_cannot_be_resumed_says_why(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "run" / "config.json").write_text("{")
     with pytest.raises(InputError, match="does not hold the settings of a run"):
         resume(tmp_path / "run", splits)
-
-
-@pytest.mark.slow
-def test_a_run_killed_again_and_again_ends_with_the_same_weights(tmp_path: Path) -> None:
-    toy.archive(tmp_path / "squares.npz")
-    options = ["--model", "base_nano", "--epochs", "4", "--batch-size", "4", "--sam-rho", "0.05", "--fraction", "1"]
-    start = ["train", "--data", "squares.npz", *options, "--checkpoint-minutes", "0", "--output"]
-    run_to_its_end(tmp_path, [*start, "whole"])
-    seconds = json.loads((tmp_path / "whole" / "metrics.json").read_text())[-1]["seconds"]
-    chance, command = random.Random(0), [*start, "pieces"]
-    for _ in range(KILLS):
-        # Each after a share of the training that leaves enough for the next, however fast the machine is.
-        kill_after(tmp_path, command, chance.uniform(0.0, seconds / (4 * KILLS)))
-        command = ["train", "--resume", "pieces"]
-    run_to_its_end(tmp_path, command)
-    expected, got = (load_file(tmp_path / run / "last.safetensors") for run in ("whole", "pieces"))
-    assert all(torch.equal(expected[key], got[key]) for key in expected)
-
-
-def process(folder: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    output = (folder / "log.txt").open("ab")
-    return subprocess.Popen(
-        [sys.executable, "-m", "qcs", *arguments], cwd=folder, stdout=output, stderr=output, env=environment
-    )
-
-
-def run_to_its_end(folder: Path, arguments: list[str]) -> None:
-    assert process(folder, arguments).wait() == 0, (folder / "log.txt").read_text()
-
-
-def kill_after(folder: Path, arguments: list[str], seconds: float) -> None:
-    """Kill the run so long after its next checkpoint."""
-    before = newest(folder)
-    started = process(folder, arguments)
-    while started.poll() is None and newest(folder) in ("", before):
-        time.sleep(0.01)
-    time.sleep(seconds)
-    assert started.poll() is None, (folder / "log.txt").read_text()
-    started.send_signal(signal.SIGKILL)
-    started.wait()
-
-
-def newest(folder: Path) -> str:
-    found = (folder / "pieces" / "checkpoints").glob("step-*")
-    return max((path.name for path in found), default="")
 
 
 def test_the_data_must_be_what_the_run_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
