@@ -119,7 +119,7 @@ def missing_weights(name: str) -> str:
 
 
 def _registered(name: str) -> str | None:
-    """Return the `architecture.tag` that names a network of this library; None for any other name."""
+    """Return the `architecture.tag` of a network of this library, or None if the name is not that of one."""
     if not is_model(name) or not model_entrypoint(name).__module__.startswith("qcs."):
         return None
     try:

@@ -105,9 +105,9 @@ def test_models_are_listed_as_a_table_and_as_json(run: Run, monkeypatch: pytest.
     monkeypatch.setattr("qcs.cli.models.console", Console(width=200))
     status, out, _ = run("models", "qcs_ir50.ferplus")
     assert status == 0
-    row = out.splitlines()[-1].split()
-    assert row[:6] == ["qcs_ir50.ferplus", "66.81", "M", "40.70", "M", "8.12"]
-    assert row[-2:] == ["none", "91.41%"]
+    (row,) = (line.split() for line in out.splitlines() if line.startswith("qcs_ir50.ferplus"))
+    assert row[:7] == ["qcs_ir50.ferplus", "none", "66.81", "M", "40.70", "M", "8.12"]
+    assert row[-1] == "91.41%"
     (listed,) = json.loads(run("models", "qcs_ir50.ferplus", "--json")[1])
     assert (listed["name"], listed["parameters"], listed["accuracy"]) == ("qcs_ir50.ferplus", 66_812_051, 0.9141)
     assert listed["classes"][0] == "neutral"

@@ -165,7 +165,7 @@ def test_idle_connections_do_not_block_it(served: Served) -> None:
             client.close()
 
 
-def test_a_aborted_request_is_not_answered(served: Served) -> None:
+def test_an_aborted_request_is_not_answered(served: Served) -> None:
     served.go_on.clear()
     with ThreadPoolExecutor(1) as clients:
         first = clients.submit(ask, served.port)
