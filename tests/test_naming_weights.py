@@ -86,8 +86,8 @@ LOADING: dict[str, Callable[[str], Any]] = {
 }
 COMMANDS = {
     "evaluate": ("evaluate", "{}", "--data", "faces.npz"),
-    "predict": ("predict", "{}", "face.png"),
-    "predict --no-detect": ("predict", "{}", "face.png", "--no-detect"),
+    "predict": ("predict", "face.png", "--weights", "{}"),
+    "predict --no-detect": ("predict", "face.png", "--no-detect", "--weights", "{}"),
     "visualize": ("visualize", "similarity", "{}", "--data", "faces.npz"),
     "export": ("export", "{}"),
     "push": ("push", "{}", "me/faces", "--dry-run", "published"),
@@ -96,7 +96,7 @@ COMMANDS = {
 command = pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS)
 
 
-class LoadingError(Exception):
+class LoadingError(OSError):
     """Raised in place of building the network, with its weights file."""
 
 

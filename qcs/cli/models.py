@@ -25,7 +25,7 @@ def models(
         str | None, typer.Argument(help="Shell-style pattern of names, such as 'qcs_*'.", show_default="main networks")
     ] = None,
     all_networks: Annotated[
-        bool, typer.Option("--all", help="List every network, also base, DCS and other tags.")
+        bool, typer.Option("--all", help="List every network.", show_default="main networks")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON, with class names.", show_default="a table")

@@ -38,7 +38,7 @@ def test_help_names_every_option_with_its_default(run: Run, monkeypatch: pytest.
     options = [line for line in done.out.splitlines() if re.search(r"--\w", line) and "--help" not in line]
     assert (
         len(options)
-        == {"train": 51, "evaluate": 6, "predict": 7, "models": 1, "push": 4, "export": 4, "convert": 2, "demo": 1}[
+        == {"train": 51, "evaluate": 6, "predict": 8, "models": 2, "push": 4, "export": 4, "convert": 2, "demo": 1}[
             command
         ]
     )
@@ -51,7 +51,6 @@ def test_a_missing_extra_is_named_with_its_remedy(run: Run, monkeypatch: pytest.
     for extra, *arguments in (
         ("train", "train", "--data", "x"),
         ("train", "evaluate", "run", "--data", "x"),
-        ("faces", "predict", "run", "x"),
         ("demo", "demo"),
     ):
         fails(run(*arguments), rf"this command needs torchmetrics; run: pip install 'qcs-fer\[{extra}\]'")
@@ -92,14 +91,17 @@ def test_weights_that_cannot_be_used(run: Run, tmp_path: Path, trained: Path, co
     make, message = BAD_WEIGHTS[kind]
     (tmp_path / "weights").mkdir()
     weights = make(trained, tmp_path / "weights")
-    arguments = ("--data", toy.archive(tmp_path / "faces.npz")) if command == "evaluate" else (tmp_path, "--no-detect")
+    if command == "evaluate":
+        arguments = (weights, "--data", toy.archive(tmp_path / "faces.npz"))
+    else:
+        arguments = (tmp_path, "--weights", weights, "--no-detect")
     before = contents(tmp_path)
-    fails(run(command, weights, *arguments, "--output", "out.csv"), message)
+    fails(run(command, *arguments, "--output", "out.csv"), message)
     assert contents(tmp_path) == before
 
 
 def test_other_commands_refuse_what_they_cannot_do(run: Run, tmp_path: Path) -> None:
-    fails(run("models", "vgg*"), r"no model matches 'vgg\*'; 'qcs models' lists all")
+    fails(run("models", "vgg*"), r"no model matches 'vgg\*'; 'qcs models --all' lists all")
     images(tmp_path / "demo", "old.png")
     fails(run("demo"), "demo is not empty; choose another folder with --output, or remove it")
 

@@ -229,7 +229,8 @@ BAD_OPTIONS: list[tuple[tuple[object, ...], str]] = [
     (("--output", "text.pt/run"), "cannot write text.pt/run: Not a directory"),
     (
         ("--output", "used"),
-        "used already holds a run; choose another output folder, or go on with it: qcs train --resume used",
+        "used already holds a run; choose another output folder, or remove this one: its run has no checkpoint to go "
+        "on from",
     ),
 ]
 

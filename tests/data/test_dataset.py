@@ -206,7 +206,7 @@ CORRUPTION: dict[str, Callable[[Path], object]] = {
     "text": lambda path: path.write_text("no image\nat all"),
     "truncated": _truncated,
     "a folder": lambda path: path.mkdir(),
-    "floating-point": lambda path: Image.new("F", (4, 4)).save(path, format="TIFF"),
+    "values beyond 0 to 1": lambda path: Image.new("F", (4, 4), 7.5).save(path, format="TIFF"),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,14 @@ from qcs.losses import JointLoss
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 RARELY = dict(epochs=3, checkpoint_minutes=60.0, sam_rho=0.05, ema=0.9)  # checkpoints at the ends of epochs
+
+
+@pytest.fixture(autouse=True)
+def _signals_are_not_ignored() -> Iterator[None]:
+    """A shell starts background jobs with SIGINT ignored, which a training leaves as it is."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def raise_at(monkeypatch: pytest.MonkeyPatch, number: int, *calls: int) -> None:
