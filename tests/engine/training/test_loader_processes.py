@@ -59,9 +59,13 @@ def test_a_killed_loader_process_ends_the_run_in_one_line_and_it_goes_on(tmp_pat
     from qcs.engine.training import Progress
 
     class Killer(Progress):
+        steps = 0
+
         def step(self, *_: Any) -> None:
-            for child in active_children():
-                os.kill(child.pid or 0, signal.SIGKILL)
+            self.steps += 1
+            if self.steps == 3:  # there is a checkpoint of the first step
+                for child in active_children():
+                    os.kill(child.pid or 0, signal.SIGKILL)
 
     splits = toy.splits()
     config = toy.settings(output=str(tmp_path / "run"), workers=1, epochs=5, checkpoint_minutes=0.0)
