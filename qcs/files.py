@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_UNFINISHED = re.compile(r"\..+\.\d+\.tmp|\.tmp[A-Za-z0-9]{6}")
 
 
 @contextmanager
@@ -41,6 +44,16 @@ def replacing(path: Path) -> Iterator[Path]:
             shutil.rmtree(unfinished, ignore_errors=True)
         else:
             unfinished.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half written in a folder: temporary files of `replacing` and of safetensors.
+
+    Nothing may be writing to the folder.
+    """
+    for path in folder.glob(".*"):
+        if _UNFINISHED.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,13 +13,12 @@ from filelock import FileLock, Timeout
 
 from qcs.engine.evaluation import Evaluation
 from qcs.errors import InputError
-from qcs.files import write_text, writing
+from qcs.files import sweep, write_text, writing
 from qcs.models.weights import BEST
 
 CONFIG, METRICS = "config.json", "metrics.json"
 OWN = (CONFIG, METRICS, "tensorboard", "checkpoints", BEST, "last.safetensors")
 LOCK = ".lock"
-_UNFINISHED = re.compile(r"\..+\.\d+\.tmp")  # of `qcs.files.replacing`
 
 
 class RunFolder:
@@ -78,7 +76,7 @@ class RunFolder:
                     "another output folder"
                 ) from error
         try:
-            self._sweep()
+            sweep(self.path)  # nothing else writes here while this process holds the lock
             yield
         finally:
             with contextlib.suppress(OSError):  # Windows does not remove an open file; the release does it there
@@ -86,12 +84,6 @@ class RunFolder:
             lock.release()
             with contextlib.suppress(OSError):  # not empty, or gone
                 self.path.rmdir()
-
-    def _sweep(self) -> None:
-        """Remove temporary files; nothing writes them while this process holds the lock."""
-        for path in self.path.glob(".*.tmp"):
-            if _UNFINISHED.fullmatch(path.name):
-                path.unlink(missing_ok=True)
 
     def create(self) -> None:
         """Create the folder; check that it is writable and holds no other run.

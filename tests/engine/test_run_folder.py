@@ -73,7 +73,7 @@ def test_a_folder_is_held_by_one_run_at_a_time_and_left_without_a_trace(tmp_path
 
 
 def test_what_a_killed_run_left_is_no_obstacle_and_is_removed(tmp_path: Path) -> None:
-    for name in (".lock", ".config.json.123.tmp", ".last.safetensors.99.tmp", ".mine.tmp", "notes.1.tmp"):
+    for name in (".lock", ".config.json.123.tmp", ".last.safetensors.99.tmp", ".tmpa1B2c3", ".mine.tmp", "notes.1.tmp"):
         (tmp_path / name).touch()
     with RunFolder(tmp_path).locked():
         assert {path.name for path in tmp_path.iterdir()} == {".lock", ".mine.tmp", "notes.1.tmp"}

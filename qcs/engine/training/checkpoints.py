@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from qcs.errors import InputError
-from qcs.files import sha256
+from qcs.files import sha256, sweep
 from qcs.version import __version__
 
 _NAME = re.compile(r"step-(\d{10})-([0-9a-f]{16})\.safetensors")
@@ -106,8 +106,9 @@ class Checkpoints:
             self.folder.rmdir()
 
     def sweep(self) -> None:
-        """Remove the file that a process was writing when it was killed."""
+        """Remove the files that a process was writing when it was killed."""
         (self.folder / _UNFINISHED).unlink(missing_ok=True)
+        sweep(self.folder)
 
     def __bool__(self) -> bool:
         return bool(self._files())

@@ -44,19 +44,29 @@ def check_shared_memory(workers: int, batch_bytes: int, processes: int = 1) -> N
     )
 
 
+class LostWorkerError(InputError):
+    """A loader process ended before its work was done."""
+
+
 @contextlib.contextmanager
 def explain_lost_worker() -> Iterator[None]:
-    """Raise an `InputError` that says what to do where a loader process died."""
+    """Raise a `LostWorkerError` that says what to do where a loader process died."""
     try:
         yield
     except RuntimeError as error:  # PyTorch raises nothing more specific
         if (lost := _LOST.search(str(error))) is None:
             raise
         how = f"was ended by a signal ({lost[2]})" if lost[2] else "ended unexpectedly"
-        raise InputError(
-            f"loader process {lost[1]} {how}, perhaps by a lack of memory: use fewer loader processes, or none "
-            "(--workers in a new run, workers in the config.json of a run to resume)"
-        ) from error
+        raise _lost(f"loader process {lost[1]} {how}") from error
+    except (ConnectionError, EOFError) as error:  # it died while it handed over a batch
+        raise _lost("a loader process ended unexpectedly") from error
+
+
+def _lost(what: str) -> LostWorkerError:
+    return LostWorkerError(
+        f"{what}, perhaps by a lack of memory: use fewer loader processes, or none (--workers in a new run, workers in "
+        "the config.json of a run to resume)"
+    )
 
 
 def _megabytes(size: int) -> str:

@@ -28,7 +28,7 @@ from qcs.engine.training.components import build_components
 from qcs.engine.training.config import TrainConfig
 from qcs.engine.training.data import in_groups
 from qcs.engine.training.hardware import explain_out_of_memory
-from qcs.engine.training.loader_processes import explain_lost_worker
+from qcs.engine.training.loader_processes import LostWorkerError, explain_lost_worker
 from qcs.engine.training.meters import AverageMeter
 from qcs.engine.training.optimizer import learning_rate, set_learning_rate
 from qcs.engine.training.progress import Progress
@@ -165,7 +165,7 @@ class _Training:
             except BaseException as error:  # including an interrupt from the keyboard
                 self._stop_early()
                 # A signal to the whole group of processes ends the loader processes too; that is its effect, no error.
-                if self.stop.received and isinstance(error.__cause__, RuntimeError):
+                if self.stop.received and isinstance(error, LostWorkerError):
                     raise Stopped(self.stop.received) from error
                 raise
             try:

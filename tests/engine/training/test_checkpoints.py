@@ -182,7 +182,8 @@ def test_a_checkpoint_of_another_format_says_so(tmp_path: Path, version: str | N
 
 
 def test_a_file_that_a_killed_process_was_writing_is_swept(tmp_path: Path) -> None:
-    (tmp_path / ".being-written").touch()
+    for name in (".being-written", ".tmpa1B2c3"):  # the second is of safetensors
+        (tmp_path / name).touch()
     Checkpoints(tmp_path).sweep()
     assert list(tmp_path.iterdir()) == []
 

@@ -15,7 +15,12 @@ import toy
 from qcs.data import read
 from qcs.data.images import open_image
 from qcs.engine.training import resume, train
-from qcs.engine.training.loader_processes import SHARED_MEMORY, check_shared_memory
+from qcs.engine.training.loader_processes import (
+    SHARED_MEMORY,
+    LostWorkerError,
+    check_shared_memory,
+    explain_lost_worker,
+)
 from qcs.errors import InputError
 
 needs_shared_memory = pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="needs /dev/shm")
@@ -70,11 +75,34 @@ def test_a_killed_loader_process_ends_the_run_in_one_line_and_it_goes_on(tmp_pat
     splits = toy.splits()
     config = toy.settings(output=str(tmp_path / "run"), workers=1, epochs=5, checkpoint_minutes=0.0)
     with pytest.raises(
-        InputError, match=r"loader process \d+ (was ended by a signal \(Killed\)|ended unexpectedly), per"
+        InputError,
+        match=r"loader process \d+ (was ended by a signal \(Killed\)|ended unexpectedly)|a loader process ended",
     ):
         train(config, splits, Killer())
     gc.collect()  # PyTorch watches the dead process as long as the loader that had it exists
     assert len(resume(tmp_path / "run", splits).history) == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            RuntimeError("DataLoader worker (pid 12) is killed by signal: Bus error. It is"),
+            r"12 was ended .*\(Bus error\)",
+        ),
+        (RuntimeError("DataLoader worker (pid(s) 12, 13) exited unexpectedly"), "12, 13 ended unexpectedly, perhaps"),
+        (ConnectionResetError(104, "Connection reset by peer"), "a loader process ended unexpectedly, perhaps"),
+        (EOFError(), "a loader process ended unexpectedly, perhaps"),
+    ],
+)
+def test_each_way_to_lose_a_loader_process_is_one_line(error: Exception, said: str) -> None:
+    with pytest.raises(LostWorkerError, match=said), explain_lost_worker():
+        raise error
+
+
+def test_other_errors_are_left_as_they_are() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), explain_lost_worker():
+        raise RuntimeError("shapes do not fit")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

@@ -40,7 +40,7 @@ for line in sys.stdin:
     child = os.fork()
     if not child:
         sys.argv = ["qcs", *line.split()]
-        log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        log = os.open(os.environ["LOG"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, 1), os.dup2(log, 2)
         os.setsid()
         try:
@@ -57,7 +57,8 @@ for line in sys.stdin:
 class Server:
     """Starts the command line as processes of their own, without the seconds that imports take."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str) -> None:
+        self.log, self.running = folder / name, 0
         paths = os.pathsep.join([str(Path(qcs.__file__).parents[1]), *sys.path])
         self.process = subprocess.Popen(
             [sys.executable, "-c", SERVER],
@@ -65,7 +66,7 @@ class Server:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "LOG": name},
         )
 
     def start(self, *arguments: object) -> int:
@@ -73,17 +74,21 @@ class Server:
         assert self.process.stdin is not None
         self.process.stdin.write(" ".join(map(str, arguments)) + "\n")
         self.process.stdin.flush()
-        return self._number()
+        self.running = self._number()
+        return self.running
 
     def wait(self) -> int:
         """Return the exit status of the command."""
-        return self._number()
+        status, self.running = self._number(), 0
+        return status
 
     def _number(self) -> int:
         assert self.process.stdout is not None
         return int(self.process.stdout.readline())
 
     def close(self) -> None:
+        if self.running:  # the test failed
+            os.kill(self.running, signal.SIGKILL)
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait()
@@ -101,7 +106,7 @@ def options(folder: Path, output: str) -> list[object]:
 @pytest.fixture(scope="module")
 def servers(folder: Path) -> Iterator[tuple[Server, Server]]:
     """Two servers, so that two runs can be active at a time."""
-    both = Server(folder), Server(folder)
+    both = Server(folder, "first.log"), Server(folder, "second.log")
     yield both
     for server in both:
         server.close()
@@ -129,7 +134,8 @@ def wait_for_checkpoint(run: Path, before: set[str], process: int) -> None:
 def test_kills_and_stops_at_random_moments_cost_no_bit(
     folder: Path, servers: tuple[Server, Server], pytestconfig: pytest.Config
 ) -> None:
-    count, chance, server, log = pytestconfig.getoption("--stress"), random.Random(0), servers[0], folder / "log.txt"
+    count, chance = pytestconfig.getoption("--stress"), random.Random(0)
+    server, log = servers[0], servers[0].log
     assert (server.start(*options(folder, "whole")), server.wait())[1] == 0, log.read_text()
     expected = load_file(folder / "whole" / "last.safetensors")
     seconds = json.loads((folder / "whole" / "metrics.json").read_text())[-1]["seconds"]
@@ -178,7 +184,7 @@ def test_a_second_run_is_refused_every_time(
     for trial in range(pytestconfig.getoption("--stress")):
         again = ["train", "--resume", "one"] if trial % 2 else given
         assert (second.start(*again), second.wait())[1] == 1
-        last = (folder / "log.txt").read_text().splitlines()[-1]
+        last = second.log.read_text().splitlines()[-1]
         assert last.startswith("error: one is in use by another run that is still training"), last
     os.kill(process, signal.SIGTERM)
     assert first.wait() == 128 + signal.SIGTERM
@@ -191,7 +197,7 @@ def test_of_two_runs_that_start_together_one_trains(
         given = changed(options(folder, f"race-{trial}"), "--epochs", 1)
         for server in servers:
             server.start(*given)
-        assert sorted(server.wait() for server in servers) == [0, 1], (folder / "log.txt").read_text()
+        assert sorted(server.wait() for server in servers) == [0, 1], servers[1].log.read_text()
 
 
 def changed(arguments: list[object], option: str, value: object) -> list[object]:
