@@ -58,7 +58,7 @@ class Server:
     """Starts the command line as processes of their own, without the seconds that imports take."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.log, self.running = folder / name, 0
+        self.log, self.alive = folder / name, 0
         paths = os.pathsep.join([str(Path(qcs.__file__).parents[1]), *sys.path])
         self.process = subprocess.Popen(
             [sys.executable, "-c", SERVER],
@@ -74,12 +74,12 @@ class Server:
         assert self.process.stdin is not None
         self.process.stdin.write(" ".join(map(str, arguments)) + "\n")
         self.process.stdin.flush()
-        self.running = self._number()
-        return self.running
+        self.alive = self._number()
+        return self.alive
 
     def wait(self) -> int:
         """Return the exit status of the command."""
-        status, self.running = self._number(), 0
+        status, self.alive = self._number(), 0
         return status
 
     def _number(self) -> int:
@@ -87,8 +87,8 @@ class Server:
         return int(self.process.stdout.readline())
 
     def close(self) -> None:
-        if self.running:  # the test failed
-            os.kill(self.running, signal.SIGKILL)
+        if self.alive:  # the test failed
+            os.kill(self.alive, signal.SIGKILL)
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait()
