@@ -117,9 +117,14 @@ class Checkpoints:
         return [path for path in self._newest_first() if path.is_file()]
 
     def _newest_first(self) -> list[Path]:
-        """All that is named like a checkpoint, broken links too."""
-        found = [path for path in self.folder.glob("step-*.safetensors") if _NAME.fullmatch(path.name)]
-        return sorted(found, key=lambda path: (path.name.split("-")[1], path.lstat().st_mtime_ns), reverse=True)
+        """All that is named like a checkpoint, broken links too; what another process removes meanwhile is left out."""
+        found: list[tuple[str, int, Path]] = []
+        with contextlib.suppress(FileNotFoundError):  # of the folder
+            for path in self.folder.glob("step-*.safetensors"):
+                if match := _NAME.fullmatch(path.name):
+                    with contextlib.suppress(FileNotFoundError):
+                        found.append((match[1], path.lstat().st_mtime_ns, path))
+        return [path for *_, path in sorted(found, reverse=True)]
 
 
 def _read(path: Path) -> Any:
