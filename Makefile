@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check docs parity kernels benchmarks clean
+FLOORS := .venv-floors
+EXTRAS := export,faces,report,train,viz
+
+.PHONY: demo test floors check docs parity kernels benchmarks clean
 
 demo: $(VENV)/.demo  ## classify and compare real faces, train two networks on equally many image views
 	rm -rf demo
@@ -12,6 +15,11 @@ demo: $(VENV)/.demo  ## classify and compare real faces, train two networks on e
 test: check  ## format, lint, types, all tests, coverage
 	TRITON_INTERPRET=1 $(BIN)/pytest -n 2 --dist worksteal tests/ops/triton tests/ops/test_dispatch.py
 	$(BIN)/pytest -n 2 --dist worksteal --check-shapes --cov --cov-report=term --cov-fail-under=90 --durations=10
+
+floors: $(FLOORS)/.installed  ## quick tests with the oldest declared version of every dependency; Python 3.10 or 3.11
+	OMP_NUM_THREADS=2 $(FLOORS)/bin/python -m pytest -q -m "not slow" tests/layers tests/ops/test_dispatch.py \
+		tests/ops/test_reference.py tests/ops/test_analytic.py tests/models tests/data tests/engine/test_prediction.py \
+		tests/engine/test_evaluation.py tests/export tests/cli tests/visualize
 
 check: $(VENV)/.installed  ## format, lint, types and the direction of imports only
 	$(BIN)/ruff format --check .
@@ -37,10 +45,18 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
+$(FLOORS)/.installed: pyproject.toml tests/floors.py
+	test -x $(FLOORS)/bin/python || $$(command -v python3.10 || echo $(PYTHON)) -m venv $(FLOORS)
+	$(FLOORS)/bin/python tests/floors.py $(EXTRAS) > $(FLOORS)/constraints.txt
+	$(FLOORS)/bin/python -m pip install --quiet --constraint $(FLOORS)/constraints.txt pytest hypothesis \
+		--editable '.[$(EXTRAS)]'
+	$(FLOORS)/bin/python -m pip check
+	touch $@
+
 $(VENV)/.demo: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[demo]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo runs site benchmarks.json .pytest_cache .ruff_cache .mypy_cache .coverage
+	rm -rf $(VENV) $(FLOORS) demo runs site benchmarks.json .pytest_cache .ruff_cache .mypy_cache .coverage

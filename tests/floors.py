@@ -1,6 +1,6 @@
 """Print the oldest declared versions of the dependencies, as constraints for pip: `make floors` installs these.
 
-`python tests/floors.py EXTRA ...` reads the dependencies, those of the named extras, and pytest's of the extra `dev`.
+`python tests/floors.py EXTRA,...` reads the dependencies, those of the named extras, and pytest's of the extra `dev`.
 """
 
 from __future__ import annotations
@@ -34,5 +34,5 @@ def floors(project: dict[str, Any], extras: list[str]) -> dict[str, str]:
 
 if __name__ == "__main__":
     settings = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
-    for name, version in sorted(floors(settings["project"], sys.argv[1:]).items()):
+    for name, version in sorted(floors(settings["project"], sys.argv[1].split(",")).items()):
         print(f"{name}=={version}")

@@ -29,15 +29,18 @@ def export(
 ) -> None:
     """Export the inference network to another runtime, check it against PyTorch, and measure size and latency."""
     require("accelerate", "torchmetrics", extra="export")
+    from qcs.engine.face_crop import trained_crop
     from qcs.export.formats import check_options, default_path, export_model
     from qcs.export.quantize import calibration_images
-    from qcs.models import load_model
+    from qcs.models import find_weights, load_model
 
     check_options(format, precision, calibration is not None)
-    model = load_model(weights)
+    path_of_weights = find_weights(weights)
+    model = load_model(path_of_weights)
     images = calibration_images(calibration, model) if calibration is not None else None
     path = output or default_path(model, format, precision)
-    done = export_model(model, path, format=format, precision=precision, calibration=images)
+    crop = trained_crop(path_of_weights)
+    done = export_model(model, path, format=format, precision=precision, calibration=images, face_crop=crop)
     _show(done, precision)
     _show_latency(done, model.inference_model())
 

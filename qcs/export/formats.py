@@ -14,10 +14,12 @@ import torch
 from timm.data import resolve_model_data_config
 from torch import Tensor
 
+from qcs.data.transforms import ModelInput
 from qcs.errors import InputError, check_choice
 from qcs.export import onnx, openvino, torch_export
 from qcs.export.loaded import Loaded
 from qcs.export.tolerance import Difference, compare, require_close
+from qcs.faces.alignment import template
 from qcs.imports import require
 from qcs.models import CrossSimilarityNetwork
 from qcs.models.golden import golden_images
@@ -58,6 +60,7 @@ def export_model(
     format: str = "onnx",
     precision: str = "fp32",
     calibration: Tensor | None = None,
+    face_crop: str | None = None,
 ) -> Export:
     """Export the base classifier of a network for batches of any size; the file appears checked or not at all.
 
@@ -67,6 +70,8 @@ def export_model(
         format: `"onnx"`, `"openvino"` or `"torch-export"`.
         precision: `"fp32"`, `"bf16"` (not ONNX) or `"int8"` (OpenVINO only).
         calibration: For `"int8"`, a few hundred normalized images (N, C, H, W) like those of the later use.
+        face_crop: Crop template of the faces that the network was trained on, see `qcs.engine.trained_crop`; None if
+            it is unknown.
 
     Returns:
         The file and the difference between its logits and those of the network.
@@ -94,13 +99,14 @@ def export_model(
     batches = _batches(reference, calibration)
     network = reference.inference_model().requires_grad_(False)  # a copy to fold
     folded = fold_batch_norm(network, batches[0])
+    about = _description(reference, precision, face_crop)
     given = {} if calibration is None else {"calibration": calibration}
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
         draft = Path(folder) / path.name
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracers warn of shape checks that are constant here
-            writer.write(network, batches[0], draft, precision, _description(reference, precision), **given)
+            writer.write(network, batches[0], draft, precision, about, **given)
         difference = compare(reference, writer.load(draft).run, batches)
         require_close(difference, precision, f"the {format} file")
         files = sorted(Path(folder).iterdir())  # the weights of an OpenVINO model come before its graph
@@ -169,10 +175,18 @@ def _batches(model: CrossSimilarityNetwork, calibration: Tensor | None) -> list[
     return [golden_images(channels, size[0]), noise, calibration[:64]]
 
 
-def _description(model: CrossSimilarityNetwork, precision: str) -> str:
+def _description(model: CrossSimilarityNetwork, precision: str, face_crop: str | None) -> str:
+    """Return all that a program without this library needs: classes, and how to make the input from a photograph."""
+    config = resolve_model_data_config(model)
+    channels, *size = config["input_size"]
+    resized = ModelInput(config).resized(round(min(size) / config["crop_pct"]))
     about = {
         "architecture": model.pretrained_cfg.get("architecture"),
         "class_names": model.class_names,
         "precision": precision,
+        "mode": "L" if channels == 1 else "RGB",
+        "resize": resized,
+        "face_crop": face_crop,
+        "landmarks": None if face_crop is None else template(face_crop, resized[0]).tolist(),
     }
-    return json.dumps({**about, **resolve_model_data_config(model)})
+    return json.dumps({**about, **config})

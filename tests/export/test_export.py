@@ -16,13 +16,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 import qcs
+from qcs.data import eval_transform
 from qcs.errors import InputError
 from qcs.export import FORMATS, Latency, export_model, load_export, measure_latency
 from qcs.export.loaded import Pixels
 from qcs.export.tolerance import TOLERANCE, compare, require_close
+from qcs.faces.alignment import template
 from qcs.models import CrossSimilarityNetwork
 
 QUICK = ("torch-export", "fp32")  # the others take seconds each to write
@@ -156,6 +160,39 @@ def test_a_grayscale_network_without_class_names_is_exported_too(tmp_path: Path)
     done = export_model(network, tmp_path / "gray.pt2", format="torch-export")
     about = load_export(done.path).metadata
     assert (about["class_names"], about["input_size"]) == (["0", "1", "2"], [1, 48, 48])
+
+
+def test_the_file_says_how_to_make_its_input_from_a_photograph(tmp_path: Path) -> None:
+    network = qcs.create_model("qcs_small", pretrained=True).eval()
+    done = export_model(network, tmp_path / "a.pt2", format="torch-export", face_crop="loose")
+    about = load_export(done.path).metadata
+    assert (about["mode"], about["resize"], about["input_size"]) == ("L", [54, 54], [1, 48, 48])
+    assert about["face_crop"] == "loose"
+    assert np.array_equal(about["landmarks"], template("loose", 54))
+    unknown = load_export(export_model(network, tmp_path / "b.pt2", format="torch-export").path).metadata
+    assert (unknown["face_crop"], unknown["landmarks"]) == (None, None)
+
+
+def test_the_program_of_the_documentation_classifies_as_pytorch_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs("onnx", "fp32")
+    network = qcs.create_model("qcs_small", pretrained=True).eval()
+    prepare = eval_transform(resolve_model_data_config(network))
+    export_model(network, tmp_path / "faces.onnx")
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    (program,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "Image.open" in code)
+    assert len([line for line in program.splitlines() if line]) <= 20
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    for size in ((61, 83), (300, 211)):
+        image = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+        image.save("face.png")
+        names: dict[str, Any] = {}
+        exec(compile(program, "docs/export.md", "exec"), names)
+        with torch.inference_mode():
+            expected = network(prepare(image)[None]).softmax(-1)[0].numpy()
+        assert np.abs(names["probabilities"] - expected).max() < 1e-5
 
 
 # Refused

@@ -148,7 +148,7 @@ def _splits(table: Table, whole: LabeledImages) -> npt.NDArray[np.str_]:
     stored = table.splits or []
     meaning = {split: SPLIT_OF.get(split.lower(), _SPLIT_CODES.get(_number(split), "")) for split in set(stored)}
     found = np.array([meaning[split] for split in stored])
-    if not found.all():
+    if "" in meaning.values():
         row = int(np.flatnonzero(found == "")[0])
         raise InputError(
             f"{table.source}: split {stored[row]!r} of image {whole.names[row]} (row {row}) is unknown; "
