@@ -23,7 +23,7 @@ def write(network: nn.Module, images: Tensor, path: Path, precision: str, descri
         network,
         (images,),
         dynamo=True,
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        dynamic_shapes=({0: torch.export.Dim("batch", max=2**31 - 1)},),
         input_names=["images"],
         output_names=["logits"],
         verbose=False,

@@ -21,7 +21,7 @@ PACKAGES = ()
 def write(network: nn.Module, images: Tensor, path: Path, precision: str, description: str) -> None:
     """Write a network with its metadata; the batch size is dynamic."""
     network = InBfloat16(network) if precision == "bf16" else network
-    program = torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    program = torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch", max=2**31 - 1)},))
     content = io.BytesIO()  # written by Python, a full disk raises OSError
     torch.export.save(program, content, extra_files={"qcs": description})
     path.write_bytes(content.getvalue())

@@ -284,7 +284,10 @@ def _opencv() -> Any:
 def _silenced(cv2: Any) -> Iterator[None]:
     """Silence the logs of OpenCV and FFmpeg: this module raises their errors."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    logging = cv2.utils.logging
+    logging = getattr(cv2.utils, "logging", None)
+    if logging is None:  # OpenCV 4 has no such functions in Python
+        yield
+        return
     before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
     try:
         yield
