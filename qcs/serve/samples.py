@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from itertools import chain
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from qcs.data.synthetic import synthetic_faces
@@ -28,7 +30,7 @@ def sample_faces() -> dict[str, bytes]:
     return dict(chain.from_iterable(files))
 
 
-def _png(pixels: object) -> bytes:
+def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")  # type: ignore[arg-type]
+    Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
