@@ -12,9 +12,10 @@ demo: $(VENV)/.demo  ## classify and compare real faces, train two networks on e
 	rm -rf demo
 	$(BIN)/qcs demo --output demo
 
+# Each of the two workers, and every process that a test starts, keeps to one core.
 test: check  ## format, lint, types, all tests, coverage
-	TRITON_INTERPRET=1 $(BIN)/pytest -n 2 --dist worksteal tests/ops/triton tests/ops/test_dispatch.py
-	$(BIN)/pytest -n 2 --dist worksteal --check-shapes --cov --cov-report=term --cov-fail-under=90 --durations=10
+	OMP_NUM_THREADS=1 TRITON_INTERPRET=1 $(BIN)/pytest -n 2 --dist worksteal tests/ops/triton tests/ops/test_dispatch.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --check-shapes --cov --cov-report=term --cov-fail-under=90 --durations=10
 
 floors: $(FLOORS)/.installed  ## quick tests with the oldest declared version of every dependency; Python 3.10 or 3.11
 	OMP_NUM_THREADS=2 $(FLOORS)/bin/python -m pytest -q -m "not slow" tests/layers tests/ops/test_dispatch.py \

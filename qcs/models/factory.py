@@ -32,8 +32,9 @@ from qcs.models.checkpoint import (
     read_entries,
     unwrapped_name,
 )
-from qcs.models.network import CrossSimilarityNetwork, stated_arguments
+from qcs.models.network import CrossSimilarityNetwork
 from qcs.models.original import BILINEAR
+from qcs.models.stated_arguments import stated_arguments
 from qcs.models.weights import (
     FOLDER_PREFIX,
     HUB_PREFIX,

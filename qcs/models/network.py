@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
@@ -18,7 +17,7 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from qcs.branches import BRANCHES, BranchLogits
-from qcs.errors import InputError, brief, check_choice
+from qcs.errors import InputError, check_choice
 from qcs.functional import Backend, Matrices
 from qcs.layers import ContrastiveResidualDistillation, DualCrossModule, QuadrupletCrossModule, TokenTransformer
 from qcs.layers.branch_norm import branches_at_once, convert_branch_batch_norm, separates_branches
@@ -36,7 +35,7 @@ from qcs.models.backbone import (
     without_sources,
 )
 from qcs.models.checkpoint import CROSS_PREFIXES
-from qcs.models.metadata import check_arguments
+from qcs.models.images import check_images
 from qcs.typed_call import same_signature
 
 BatchNorm = Literal["branch", "joint", "world"]
@@ -366,7 +365,7 @@ class CrossSimilarityNetwork(nn.Module):
             InputError: If another output format is requested or the images do not fit.
         """
         check_choice("output_fmt", output_fmt, ("NCHW",))
-        self._check([x], return_attention=False)
+        self._check([x])
         taken, _ = feature_take_indices(len(self.feature_info), indices)
         levels = feature_maps(self.backbone, x)
         maps = [level for index, level in enumerate(levels) if index in taken]
@@ -417,7 +416,9 @@ class CrossSimilarityNetwork(nn.Module):
             InputError: If the number of branches, a shape, dtype or device does not fit.
         """
         images = [x for x in (x_a, x_p, x_n, x_n2) if x is not None]
-        self._check(images, return_attention)
+        self._check(images)
+        if return_attention and len(images) == 1:
+            raise InputError(f"attention compares images: pass all {self.branches} branches, or return_attention=False")
         if len(images) == 1:
             return self.forward_head(self.forward_features(x_a))
         tokens = self.base.forward_features(self.tokens(self._branch_maps(images)))
@@ -461,53 +462,5 @@ class CrossSimilarityNetwork(nn.Module):
     def __prepare_scriptable__(self) -> CrossSimilarityNetwork:
         raise InputError("torch.jit.script cannot compile this network; use torch.jit.trace of inference_model()")
 
-    def _check(self, images: list[Tensor], return_attention: bool) -> None:
-        if isinstance(images[0], torch.fx.Proxy):
-            raise InputError("torch.fx cannot trace this network; use forward hooks for inner features")
-        if len(images) not in (1, self.branches):
-            expected = "1 image batch" if self.branches == 1 else f"1 or {self.branches} image batches"
-            raise InputError(f"this network takes {expected}, got {len(images)}")
-        if return_attention and len(images) == 1:
-            raise InputError(f"attention compares images: pass all {self.branches} branches, or return_attention=False")
-        weight = self.base.cls_token
-        channels = self.model_args["in_chans"]
-        for x in images:
-            if x.ndim != 4 or x.shape[1] != channels or 0 in x.shape:
-                raise InputError(f"expected images (B, {channels}, H, W), got shape {tuple(x.shape)}")
-            if self.img_size and x.shape[2:] != (self.img_size, self.img_size):
-                raise InputError(
-                    f"this network takes images of {self.img_size} x {self.img_size} pixels, got {x.shape[2]} x "
-                    f"{x.shape[3]}; resize them, or create it with img_size=..."
-                )
-            if x.shape != images[0].shape:
-                raise InputError(f"all branches must have one shape, got {tuple(images[0].shape)} and {tuple(x.shape)}")
-            if not x.is_floating_point() or (x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type)):
-                raise InputError(f"expected normalized images of dtype {weight.dtype}, got {x.dtype}")
-            if x.device != weight.device:
-                raise InputError(f"the network is on {weight.device}, the images are on {x.device}; move one of them")
-
-
-def stated_arguments(args: Any, where: str) -> dict[str, Any]:
-    """Check the network's arguments stated by a file or a repository, none of which may load other weights.
-
-    Args:
-        args: The arguments, untrusted.
-        where: Name of the file or repository, for messages.
-
-    Returns:
-        The arguments.
-
-    Raises:
-        InputError: If one is unknown, out of range or names other weights.
-    """
-    if not isinstance(args, dict):
-        raise InputError(f"{where} states model arguments that are no dictionary: {brief(repr(args))}")
-    known = set(signature(CrossSimilarityNetwork).parameters) - set(NOT_SAVED)
-    if unknown := args.keys() - known:
-        names = brief(", ".join(sorted(unknown)))
-        raise InputError(f"{where} has model arguments that this version does not know: {names}")
-    check_arguments(args, where)
-    backbone_args = args.get("backbone_args")
-    if backbone_args is not None and without_sources(backbone_args) != backbone_args:
-        raise InputError(f"{where} names other weights in its backbone_args, which is refused; use a file without them")
-    return args
+    def _check(self, images: list[Tensor]) -> None:
+        check_images(images, self.branches, self.model_args["in_chans"], self.img_size, like=self.base.cls_token)

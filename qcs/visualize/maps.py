@@ -216,7 +216,7 @@ def base_tokens(model: CrossSimilarityNetwork, images: Tensor) -> Tensor:
     was_training = model.training
     model.eval()
     try:
-        model._check([images], return_attention=False)
+        model._check([images])
         return model.forward_features(images)
     finally:
         model.train(was_training)

@@ -9,7 +9,7 @@ from timm.models import get_pretrained_cfg
 
 from qcs.errors import InputError, brief
 from qcs.models import CrossSimilarityNetwork, create_model, list_models
-from qcs.models.network import stated_arguments
+from qcs.models.stated_arguments import stated_arguments
 from qcs.models.weights import find_weights, read_config
 
 OWN_SETTINGS = ("branches", "num_classes", "in_chans")  # arguments that are not taken over as `model_args`
