@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from collections import Counter
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +16,7 @@ from rich.table import Table
 
 from qcs.cli.shared import DataFormat, ImageRoot, MinFace, cell, console, interruptible, notice, option, say
 from qcs.errors import InputError
+from qcs.files import write_text
 
 if TYPE_CHECKING:
     from qcs.data.check import Findings
@@ -55,6 +59,9 @@ def check_data(
         str | None, option("Rule that turns FERPlus votes into labels; an unknown name lists all.", "majority")
     ] = None,
     image_root: ImageRoot = None,
+    near_duplicates: Annotated[
+        str | None, option("CSV file to write the pairs of near-duplicates across splits to.", "none")
+    ] = None,
 ) -> None:
     """Read every image of a dataset once and print what was found beside the published counts."""
     from qcs.data.check import check
@@ -68,6 +75,8 @@ def check_data(
             say(f"  {line}")
         raise
     _show(found)
+    if near_duplicates is not None:
+        _write_pairs(found, near_duplicates)
     for unreadable in found.unreadable:
         notice("red", "error", str(unreadable))
     if found.unreadable:
@@ -115,6 +124,15 @@ def _show(found: Findings) -> None:
         say(f"{split}: {_sizes(sizes)}")
     for remark in found.remarks:
         say(f"- {remark}")
+
+
+def _write_pairs(found: Findings, output: str) -> None:
+    """Write a row for each pair of near-duplicates, the most similar first."""
+    lines = io.StringIO()
+    rows = csv.writer(lines, lineterminator="\n")
+    rows.writerow(("split", "name", "other_split", "other_name", "bits"))
+    rows.writerows(found.near)
+    say(f"wrote {write_text(Path(output), lines.getvalue())}")
 
 
 def _counts(found: Findings) -> Table:

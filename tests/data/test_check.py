@@ -34,9 +34,18 @@ def test_copies_are_found_by_content_across_splits_and_labels(tmp_path: Path) ->
     images = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
     images[[3, 4]] = images[[0, 1]]
     stored = archive(images=images, labels=["sad", "sad", "happy", "sad", "happy"], split=[0, 0, 0, 2, 0])
-    (remark,) = check(grow(tmp_path, "npz labels", {"faces.npz": stored})).remarks
-    assert remark.startswith("2 images are copies of 2 others, first: 3 of 0; of the 2, 1 have copies in another split")
-    assert remark.endswith("1 under another label")
+    pictures, leaked = check(grow(tmp_path, "npz labels", {"faces.npz": stored})).remarks
+    assert pictures.startswith("2 images are copies of 2 others, first: 3 of 0; of these 2 different pictures, 1 occur")
+    assert pictures.endswith("1 under several labels")
+    assert leaked == "1 images of test have a copy in train"
+
+
+def test_copies_across_splits_are_counted_as_images(tmp_path: Path) -> None:
+    images = np.array([0, 0, 1, 1, 1, 0, 2, 3], dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
+    stored = archive(images=images, labels=["sad", "happy"] * 4, split=[0, 0, 0, 2, 2, 2, 2, 0])
+    remarks = check(grow(tmp_path, "npz labels", {"faces.npz": stored})).remarks
+    assert "2 occur in several splits" in remarks[0]
+    assert remarks[1:] == ["3 images of test have a copy in train"]
 
 
 def test_copied_files_are_found_under_any_name(tmp_path: Path) -> None:
@@ -66,7 +75,14 @@ def test_archives_of_votes_are_compared_with_the_published_counts_of_the_rule(tm
 def test_all_real_images_are_read_and_counted(shared_data: Path) -> None:
     found = check(shared_data / "ferplus.npz")
     assert found.sizes["train"] == Counter({(48, 48): 25057})
-    assert found.remarks[2:] == [
+    copies = [remark for remark in found.remarks if "have a copy in" in remark]
+    assert copies == [
+        "251 images of validation have a copy in train",
+        "259 images of test have a copy in train",
+        "41 images of test have a copy in validation",
+    ]
+    assert [remark for remark in found.remarks if "near-duplicates of" in remark]
+    assert found.remarks[-2:] == [
         "ferplus train has 25,057 images, published 25,060: neutral 8,739 (8,740), sad 3,013 (3,014), "
         "anger 2,099 (2,100)",
         "ferplus test has 3,152 images, published 3,153: neutral 1,089 (1,090)",
