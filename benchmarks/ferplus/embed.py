@@ -101,9 +101,8 @@ def halved(model: CrossSimilarityNetwork, name: str) -> CrossSimilarityNetwork:
     Running statistics keep full precision: they are few, and a variance may be too large for half precision.
     """
     named: Any = create_model(name)
-    differing = {
-        key: (value, model.model_args[key]) for key, value in named.model_args.items() if model.model_args[key] != value
-    }
+    own = model.resolved_args
+    differing = {key: (value, own[key]) for key, value in named.resolved_args.items() if own[key] != value}
     if differing or named.class_names != model.class_names:
         raise InputError(f"the run's network is not {name}: {differing or model.class_names}")
     weights = {key for key, _ in model.named_parameters()}

@@ -101,6 +101,10 @@ class IRNet(StagedNetwork):
         super().__init__()
         self.num_classes = num_classes
         self.num_features = self.head_hidden_size = widths[-1]
+        # What weights files state, so that they do not depend on the defaults of a registered name.
+        self.architecture: dict[str, Any] = dict(
+            depths=[*depths], widths=[*widths], strides=[*strides], stem_width=stem_width, stem_stride=stem_stride
+        )
         self.grad_checkpointing = False
         self.resize = NearestResize(square_side(img_size))
         conv = nn.Conv2d(in_chans, stem_width, 3, stem_stride, 1, bias=False)
@@ -141,6 +145,9 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
     }
 
 
+SMALL: dict[str, Any] = dict(depths=(2, 2, 2, 2), widths=(32, 64, 128, 256), strides=(2, 2, 2, 1), stem_width=32)
+NANO: dict[str, Any] = dict(depths=(1, 1, 1), widths=(32, 64, 128), strides=(2, 1, 2), stem_width=32, stem_stride=2)
+
 default_cfgs = generate_default_cfgs(
     {
         "ir50.untrained": _cfg(),
@@ -164,12 +171,10 @@ def ir50(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 @register_model
 def ir_small(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """Build an IR network of four stages for 48-pixel faces; its feature maps are those of the last three."""
-    args = dict(depths=(2, 2, 2, 2), widths=(32, 64, 128, 256), strides=(2, 2, 2, 1), stem_width=32, img_size=48)
-    return _create_ir("ir_small", pretrained, **{**args, **kwargs})
+    return _create_ir("ir_small", pretrained, **{**SMALL, "img_size": 48, **kwargs})
 
 
 @register_model
 def ir_nano(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """Build a small IR network for 48-pixel faces that trains on two CPU cores."""
-    args = dict(depths=(1, 1, 1), widths=(32, 64, 128), strides=(2, 1, 2), stem_width=32, stem_stride=2, img_size=48)
-    return _create_ir("ir_nano", pretrained, **{**args, **kwargs})
+    return _create_ir("ir_nano", pretrained, **{**NANO, "img_size": 48, **kwargs})

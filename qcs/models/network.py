@@ -36,6 +36,7 @@ from qcs.models.backbone import (
 )
 from qcs.models.checkpoint import CROSS_PREFIXES
 from qcs.models.images import check_images
+from qcs.models.ir import IRNet
 from qcs.typed_call import same_signature
 
 BatchNorm = Literal["branch", "joint", "world"]
@@ -192,6 +193,16 @@ class CrossSimilarityNetwork(nn.Module):
             proj_drop_rate=cross_drop_rate if drop_attention_projection else 0.0,
             drop_path_rate=drop_path_rate,
         )
+
+    @property
+    def resolved_args(self) -> dict[str, Any]:
+        """Arguments that rebuild this network whatever the defaults of its registered names will be.
+
+        `backbone_args` also states depths, widths and strides of a backbone of this library; timm defines its own.
+        """
+        shape: dict[str, Any] = next((m.architecture for m in self.backbone.modules() if isinstance(m, IRNet)), {})
+        given = self.model_args["backbone_args"] or {}
+        return {**self.model_args, "backbone_args": {**given, **shape} or None}
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -180,7 +180,7 @@ def save_model(model: SavableModel | nn.Module, path: str | Path, *, info: Mappi
         raise InputError("only a network created by name can be saved: create it with qcs.create_model")
     config = {
         "architecture": model.pretrained_cfg["architecture"],
-        "model_args": model.model_args,
+        "model_args": getattr(model, "resolved_args", model.model_args),
         "pretrained_cfg": model.pretrained_cfg,
         "info": dict(info or {}),
     }

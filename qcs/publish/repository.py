@@ -142,7 +142,7 @@ def _config(publication: Publication, sums: dict[str, str]) -> dict[str, Any]:
         "num_classes": model.num_classes,
         "num_features": model.num_features,
         "label_names": model.class_names,
-        "model_args": model.model_args,
+        "model_args": model.resolved_args,
         "pretrained_cfg": {**cfg, **({"license": publication.license} if publication.license else {})},
         OURS: {
             "version": __version__,

@@ -89,8 +89,10 @@ def _warn_of_other_arguments(model: CrossSimilarityNetwork, path: Path, irreleva
         return
     differing = [
         f"{name}={value!r} instead of {stated[name]!r}"
-        for name, value in model.model_args.items()
-        if name in stated and stated[name] != value and name not in ("branches", "num_classes", *irrelevant)
+        for name, value in model.resolved_args.items()
+        if stated.get(name) is not None
+        and stated[name] != value
+        and name not in ("branches", "num_classes", *irrelevant)
     ]
     if differing:
         warnings.warn(f"{path} was trained with other arguments; this run has {', '.join(differing)}", stacklevel=2)

@@ -64,5 +64,6 @@ def _with_tag(name: str, tag: str | None) -> str:
 
 def _unlike_defaults(model: str, arguments: dict[str, Any]) -> dict[str, Any]:
     with torch.device("meta"):
-        default = cast(CrossSimilarityNetwork, create_model(model)).model_args
-    return {name: value for name, value in arguments.items() if name not in OWN_SETTINGS and value != default.get(name)}
+        default = cast(CrossSimilarityNetwork, create_model(model)).resolved_args
+    unlike = {name: value for name, value in arguments.items() if value != default.get(name)}
+    return {name: value for name, value in unlike.items() if name not in OWN_SETTINGS and value is not None}
