@@ -19,14 +19,17 @@ from timm.data import resolve_model_data_config
 from torch.utils.data import DataLoader
 
 import qcs
+from benchmarks.ferplus.looks import look
+from benchmarks.ferplus.run import RESULTS
 from qcs.data import eval_transform, read
 from qcs.data.dataset import LabeledImages
 from qcs.export import FORMATS, export_model, load_export
 from qcs.export.latency import eager, interleaved
 from qcs.export.loaded import Run
 from qcs.export.quantize import calibration_images
-from qcs.files import write_text
+from qcs.files import sha256, write_text
 from qcs.models import CrossSimilarityNetwork
+from qcs.models.weights import find_weights
 
 BATCHES = (1, 32)
 PACKAGES = ("torch", "onnxruntime", "openvino", "nncf")
@@ -113,7 +116,9 @@ def main() -> None:
     trained = qcs.load_model(options.run)
     test = read(options.data)["test"].with_classes(trained.class_names)
     test = test.with_transform(eval_transform(resolve_model_data_config(trained)))
-    rows = measure(trained, options.data, options.seconds, test)
+    with look(RESULTS, "benchmarks.export", sha256(find_weights(options.run)), "exported formats: test") as seen:
+        rows = measure(trained, options.data, options.seconds, test)
+        seen.update({row["export"]: row["accuracy"] for row in rows})
     rows += measure(with_statistics("qcs_ir50", options.data), options.data, options.seconds, None)
     about = {"cpu": cpuinfo.get_cpu_info()["brand_raw"], "threads": options.threads}
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}

@@ -1,7 +1,8 @@
-"""`python -m benchmarks.ferplus run`, `partners`, `speed`, `tables` or `embed`."""
+"""`python -m benchmarks.ferplus run`, `partners`, `speed`, `tables`, `embed` or `audit`."""
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.ferplus import summary
+from benchmarks.ferplus.audit import audit, former_file
 from benchmarks.ferplus.card import write_card
 from benchmarks.ferplus.data import Data
 from benchmarks.ferplus.embed import embed
@@ -21,6 +23,7 @@ from benchmarks.ferplus.speed import speeds
 from qcs.cli.shared import fail, interruptible, notice
 from qcs.engine.training.hardware import keep_freed_memory
 from qcs.errors import InputError
+from qcs.models.weights import EMBEDDED
 
 VIEWS = 38_400
 RUNS = Path("runs/ferplus")
@@ -111,8 +114,28 @@ def embed_weights(
 ) -> None:
     """Put the best weights of a run into the package: measured, in half precision."""
     written = embed(trained, name, Data(data), share=share)
-    write_card(written.parent)
     console.print(f"wrote {written}, {written.stat().st_size / 1e6:.2f} MB", highlight=False, soft_wrap=True)
+    console.print("next: python -m benchmarks.ferplus audit", highlight=False, soft_wrap=True)
+
+
+@app.command("audit")
+def audit_weights(
+    data: Folder,
+    former: Annotated[
+        Path | None,
+        typer.Option(help="File of the weights before, to compare with.", show_default="from the history of git"),
+    ] = None,
+    threads: Threads = 1,
+    results: Results = RESULTS,
+    output: Annotated[Path, typer.Option(help="Folder of the pages.", show_default="docs")] = DOCS,
+) -> None:
+    """Recompute every figure of the weights in the package; write the record, the model card and the pages."""
+    torch.set_num_threads(threads)
+    with interruptible(), tempfile.TemporaryDirectory() as folder:
+        written = audit(Data(data), results, "benchmarks.ferplus audit", former or former_file(Path(folder)))
+    console.print(f"wrote {written}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {write_card(EMBEDDED, results)}", highlight=False, soft_wrap=True)
+    write_tables(results, output)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.ferplus.copies import copied
 from benchmarks.ferplus.plan import Labels
 from benchmarks.ferplus.shortcut import ShortcutFaces, shortcut_faces
 from qcs.data import LabeledImages, canonical, merge, read
@@ -64,13 +66,31 @@ class Data:
         parts = read(self.muxspace_folder / "labels.csv")
         images = next(iter(parts.values())) if len(parts) == 1 else merge(parts)
         grayscale = [np.asarray(images.image(index).convert("L")) for index in range(len(images))]
-        return LabeledImages(grayscale, images.labels, images.classes)
+        return LabeledImages(
+            grayscale, images.labels, images.classes, names=images.names.tolist(), subjects=images.subjects
+        )
+
+    @cached_property
+    def sources(self) -> dict[str, str]:
+        """Return the collection that each image of the other dataset is from, by name; empty if its list has none."""
+        with (self.muxspace_folder / "labels.csv").open(newline="", encoding="utf-8") as file:
+            listed = {Path(row["path"]).name: row.get("source") or "" for row in csv.DictReader(file)}
+        return {name: listed[Path(name).name] for name in self.muxspace.names.tolist()}
+
+    def by_source(self) -> dict[str, LabeledImages]:
+        """Return the images of the other dataset by the collection that they are from."""
+        sources = np.array([self.sources[name] for name in self.muxspace.names.tolist()])
+        return {str(name): self.muxspace.subset(sources == name) for name in np.unique(sources) if name}
 
     @cached_property
     def unseen(self) -> npt.NDArray[np.bool_]:
         """Return which test images are not pixel-identical to a training image."""
-        known = {np.asarray(image).tobytes() for image in self.official["train"].images}
-        return np.array([np.asarray(image).tobytes() not in known for image in self.official["test"].images])
+        return ~copied(self.official["test"], self.official["train"])
+
+    @cached_property
+    def without_copies(self) -> npt.NDArray[np.bool_]:
+        """Return which test images are pixel-identical to no training or validation image."""
+        return ~copied(self.official["test"], self.official["train"], self.official["validation"])
 
     @cached_property
     def _hashes(self) -> dict[str, str]:

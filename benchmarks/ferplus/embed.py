@@ -9,15 +9,20 @@ import torch
 from timm.data import resolve_model_data_config
 
 from benchmarks.ferplus.data import Data
+from benchmarks.ferplus.looks import look
 from benchmarks.ferplus.measure import evaluation, measure, probabilities
+from benchmarks.ferplus.run import RESULTS
 from qcs.engine.run_folder import RunFolder
 from qcs.errors import InputError
+from qcs.files import sha256
 from qcs.models import CrossSimilarityNetwork, create_model, load_model, save_model
 from qcs.models.golden import GOLDEN_INPUT, golden_logits
 from qcs.models.weights import EMBEDDED, find_weights, read_config
 
 
-def embed(run: str | Path, name: str, data: Data, folder: Path = EMBEDDED, share: float = 1.0) -> Path:
+def embed(
+    run: str | Path, name: str, data: Data, folder: Path = EMBEDDED, share: float = 1.0, results: Path = RESULTS
+) -> Path:
     """Write the best weights of a run into the package under a registered name, in half precision.
 
     All measures are of the weights in the package: rounded to half precision, computed in single precision.
@@ -28,6 +33,7 @@ def embed(run: str | Path, name: str, data: Data, folder: Path = EMBEDDED, share
         data: What to measure on.
         folder: Where to write.
         share: Weight of the run's final weights in the average with its initial weights, in (0, 1]; see `averaged`.
+        results: Folder of the log of looks at the test set.
 
     Raises:
         InputError: If the run's network is not the one of that name, its weights do not fit into half precision, or
@@ -36,13 +42,16 @@ def embed(run: str | Path, name: str, data: Data, folder: Path = EMBEDDED, share
     source = RunFolder(run)
     model = halved(averaged(load_model(source.best), run, share), name)
     validation = data.official["validation"]
+    with look(results, "benchmarks.ferplus embed", sha256(source.best), f"{name}, share {share:g}: test") as seen:
+        measured = measure(model, data)
+        seen.update({key: measured["test"][key] for key in ("accuracy", "balanced_accuracy", "loss")})
     info = {
         "trained_with": settings_of(run),
         "share": share,
         "epoch": read_config(source.best)["info"]["epoch"],
         "data": dict(data.hashes("votes")),
         "validation": evaluation(probabilities(model, validation), validation).to_dict(),
-        **{key: value for key, value in measure(model, data).items() if key != "predictions"},
+        **{key: value for key, value in measured.items() if key != "predictions"},
         "golden": {"input": GOLDEN_INPUT, "logits": golden(model)},
     }
     for parameter in model.parameters():

@@ -34,8 +34,8 @@ def measure(model: CrossSimilarityNetwork, data: Data) -> dict[str, Any]:
 
     Returns:
         Evaluations `test`, `flipped` (with test-time augmentation), `unseen` (test images that are not copies of
-        training images), `muxspace` and one per corruption; `calibration_error`; and `predictions` for each test
-        image.
+        training images), `muxspace`, `muxspace_sources` (one per source) and one per corruption; `calibration_error`;
+        and `predictions` for each test image.
     """
     test = data.official["test"]
     found = probabilities(model, test)
@@ -44,6 +44,7 @@ def measure(model: CrossSimilarityNetwork, data: Data) -> dict[str, Any]:
         "flipped": evaluation(probabilities(model, test, tta=True), test).to_dict(),
         "unseen": evaluation(found[data.unseen], test.subset(data.unseen)).to_dict(),
         "muxspace": elsewhere(model, data.muxspace).to_dict(),
+        "muxspace_sources": {name: elsewhere(model, own).to_dict() for name, own in data.by_source().items()},
         **{name: evaluation(probabilities(model, with_corruption(test, name)), test).to_dict() for name in CORRUPTIONS},
         "calibration_error": calibration_error(found, test.labels),
         "predictions": packed(found, test.labels),

@@ -20,10 +20,11 @@ from timm.data import resolve_model_data_config
 from torch import Tensor
 
 from benchmarks.ferplus.data import Data
+from benchmarks.ferplus.looks import look
 from benchmarks.ferplus.plan import IMAGES_PER_STEP
 from qcs.data import LabeledImages, eval_transform
 from qcs.engine.run_folder import RunFolder
-from qcs.files import write_text
+from qcs.files import sha256, write_text
 from qcs.losses import JointLoss
 from qcs.models import CrossSimilarityNetwork, load_model
 from qcs.samplers import PairSampler, QuadrupletSampler
@@ -50,7 +51,9 @@ def measure_partners(data: Data, results: Path, runs: Path, console: Console) ->
         model = load_model(weights)
         if model.branches == 1:
             continue
-        found = measure(model, data.official["test"], data.official["train"])
+        with look(results, "benchmarks.ferplus partners", sha256(weights), f"{path.stem}: partner images") as seen:
+            found = measure(model, data.official["test"], data.official["train"])
+            seen.update(found)
         written = {"condition": record["condition"], "seed": record["seed"], "measures": found}
         write_text(output, json.dumps(written, indent=1) + "\n")
         text = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
@@ -70,12 +73,16 @@ def measure(model: CrossSimilarityNetwork, test: LabeledImages, train: LabeledIm
         of the cross loss's gradient with respect to the backbone's parameters divided by that of the base loss, and
         `gradient_cosine`, the cosine between them; both use the mean gradient over some batches.
     """
+    return {**accuracies(model, test), **gradients(model, train)}
+
+
+def accuracies(model: CrossSimilarityNetwork, test: LabeledImages) -> dict[str, float]:
+    """Return the accuracy of both classifiers in pairs or quadruplets of test images, see `measure`."""
     own = list(batches(model, test))
     return {
         "base": _accuracy(model, own, "base"),
         "cross": _accuracy(model, own, "cross"),
         "cross_random_partners": _accuracy(model, [_mixed(batch, seed) for seed, batch in enumerate(own)], "cross"),
-        **gradients(model, train),
     }
 
 

@@ -166,7 +166,7 @@ PLAN: tuple[Condition, ...] = (
     _warm("dcs", "core", "dcs"),  # cross similarity attention, connection vit
     # Matrices sd, connection vit, scope batch, no distillation.
     _warm("qcs", "core", "qcs", against=("base", "base-quadruplets")),
-    _warm("qcs-sam", "published", "qcs", against=("base-sam",), sam_rho=SAM_RHO),
+    _warm("qcs-sam", "sam", "qcs", against=("base-sam",), sam_rho=SAM_RHO),
     _warm("qcs-random-partners", "random-partners", "qcs", "random-partners", against=("base", "qcs")),
     _warm("qcs-s", "matrices", "qcs", model_args={"matrices": "s"}),
     _warm("qcs-d", "matrices", "qcs", model_args={"matrices": "d"}),
@@ -186,7 +186,7 @@ PLAN: tuple[Condition, ...] = (
 GROUPS: dict[str, str] = {
     "start": "the base network alone, trained longer; all groups but fresh, labels and shortcut continue from it",
     "core": "the base network alone, on the images of quadruplets, with SAM, and trained with pairs and quadruplets",
-    "published": "quadruplets with SAM, the optimizer of the paper, against SAM alone",
+    "sam": "quadruplets with SAM against SAM alone; of the paper's training only SAM and its rho, 0.05",
     "random-partners": "quadruplets sampled without regard to labels; each image as often as in `base`",
     "matrices": "which matrices are used: s, d, or (`qcs`) both",
     "connection": "how the cross classifier gets the features: not at all, GAP, bilinear pooling, or (`qcs`) ViT",

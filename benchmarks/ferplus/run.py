@@ -20,6 +20,7 @@ from rich.console import Console
 import qcs
 from benchmarks.ferplus import measure, shortcut
 from benchmarks.ferplus.data import Data
+from benchmarks.ferplus.looks import look
 from benchmarks.ferplus.plan import IMAGES_PER_STEP, Budget, Condition, chosen
 from qcs.engine.run_folder import RunFolder
 from qcs.engine.training import TrainConfig, resume, train
@@ -71,6 +72,17 @@ class Experiment:
 
     def run_one(self, condition: Condition, seed: int) -> dict[str, Any]:
         """Train or resume, measure, and write the record."""
+        with look(
+            self.results, "benchmarks.ferplus run", None, f"{_name(condition, seed)}: training, then test"
+        ) as seen:
+            record = self._measured(condition, seed)
+            seen["weights"] = record["weights"]
+            seen |= _shown(record["measures"])
+        write_text(self._result(condition, seed), json.dumps(record, indent=1) + "\n")
+        return record
+
+    def _measured(self, condition: Condition, seed: int) -> dict[str, Any]:
+        """Train or resume, measure, and return the record."""
         splits = self.data.splits(condition.labels)
         start = self._start() if condition.warm else None
         output = str(self.runs / _name(condition, seed))
@@ -81,7 +93,7 @@ class Experiment:
             measured = shortcut.measure(model, self.data.synthetic)
         else:
             measured = measure.measure(model.inference_model(), self.data)
-        record = {
+        return {
             "condition": condition.name,
             "seed": seed,
             "budget": dataclasses.asdict(self.budget),
@@ -95,10 +107,9 @@ class Experiment:
             "threads": torch.get_num_threads(),
             "machine": {"processor": platform.machine(), "capability": torch.backends.cpu.get_cpu_capability()},
             "versions": _versions(),
+            "weights": sha256(folder.best),
             "measures": measured,
         }
-        write_text(self._result(condition, seed), json.dumps(record, indent=1) + "\n")
-        return record
 
     def _start(self) -> str:
         """Return the run folder of the shared initial weights; train them first if they are missing."""
@@ -170,6 +181,13 @@ def _versions() -> dict[str, str]:
 
 def _name(condition: Condition, seed: int) -> str:
     return f"{condition.name}-seed{seed}"
+
+
+def _shown(measures: dict[str, Any]) -> dict[str, float]:
+    """Return the figures of the test set for the log of looks."""
+    if "test" in measures:
+        return {name: measures["test"][name] for name in ("accuracy", "balanced_accuracy", "loss")}
+    return {name: measures[name] for name in ("coinciding", "conflicting")}
 
 
 def _summary(record: dict[str, Any]) -> str:

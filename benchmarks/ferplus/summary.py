@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.ferplus import tables
+from benchmarks.ferplus import tables, weights_page
+from benchmarks.ferplus.audit import read_records
 from benchmarks.ferplus.figure import Bar, intervals
 from benchmarks.ferplus.plan import PLAN
 from benchmarks.ferplus.statistics import LEVEL, Difference
 from qcs.files import write_text
 
 PAGE, TABLES, FIGURE = "results.md", "tables.md", "images/results.svg"
-GROUPS = ("core", "published", "random-partners", "fresh")
+GROUPS = ("core", "sam", "random-partners", "fresh")
 """Groups of the short table: the method itself. The others change one component of it."""
 
 METHODS = {
@@ -47,7 +48,12 @@ def whole(results: Path) -> dict[str, str]:
         InputError: As `tables.read` and `tables.read_partners`.
     """
     runs, partners = tables.read(results), tables.read_partners(results / "partners")
-    return {PAGE: page(runs), TABLES: tables.page(runs, partners), FIGURE: figure(runs)}
+    records = list(read_records(results))
+    return {
+        PAGE: page(runs) + "".join(map(_weights, records)),
+        TABLES: tables.page(runs, partners) + "".join(map(_weights_partners, records)),
+        FIGURE: figure(runs),
+    }
 
 
 def figure(runs: tables.Runs) -> str:
@@ -73,7 +79,7 @@ def page(runs: tables.Runs) -> str:
         return f"{head}\n\nNo comparison has finished yet.\n"
     parts = [
         head,
-        _answer(runs),
+        " ".join(part for part in (_answer(runs), tables.likelihood_answer(runs)) if part),
         f"![Differences in accuracy with 95% confidence intervals; the table below has the numbers]({FIGURE})",
         "Dots are mean differences over seeds, lines are 95% confidence intervals (t distribution, not corrected for "
         "the number of comparisons). To the right of zero, the first network of the pair is more accurate.",
@@ -86,6 +92,34 @@ def page(runs: tables.Runs) -> str:
         "`benchmarks/ferplus/results/`.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _weights(record: weights_page.Record) -> str:
+    """Return the section on weights in the package."""
+    parts = [
+        f"## The weights in the package: `{record['name']}`",
+        weights_page.source(record)
+        + " Brackets are 95% intervals (bootstrap over images; over people on muxspace); the calibration error of "
+        "resampled images is larger by chance, so its interval lies high.",
+        weights_page.measures(record),
+        weights_page.copies(record),
+        weights_page.comparison(record),
+        weights_page.calibration(record),
+        weights_page.classes(record),
+    ]
+    return "\n" + "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _weights_partners(record: weights_page.Record) -> str:
+    """Return the section on the cross classifiers of weights in the package."""
+    parts = [
+        "## Partner images after longer training",
+        weights_page.source(record)
+        + " The same measurement as above. Partner images drawn by label carry the label; how "
+        "much a cross classifier reads from them is at most the difference of the last two columns.",
+        weights_page.partners(record),
+    ]
+    return "\n" + "\n\n".join(parts) + "\n"
 
 
 def _pairs(runs: tables.Runs) -> list[tuple[str, str]]:

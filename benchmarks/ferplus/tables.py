@@ -16,6 +16,7 @@ from benchmarks.ferplus.plan import GROUPS, PLAN, START_VIEWS, Condition, condit
 from benchmarks.ferplus.shortcut import WEARERS
 from benchmarks.ferplus.statistics import LEVEL, Difference, clear, difference, spread
 from qcs.errors import InputError
+from qcs.report.statistics import adjusted
 
 Record = Mapping[str, Any]
 Runs = Mapping[str, Mapping[int, Record]]
@@ -76,7 +77,7 @@ def read_partners(folder: Path) -> Runs:
 
 def page(runs: Runs, partners: Runs | None = None) -> str:
     """Return the page in Markdown."""
-    made = (make(runs) for make in (_main, _others, _classes, _labels, _shortcut))
+    made = (make(runs) for make in (_main, likelihood, _others, _classes, _labels, _shortcut))
     sections = [_head(runs), *made, _partners(partners or {}), _missing(runs)]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -180,6 +181,63 @@ def named(pairs: Sequence[tuple[str, str]]) -> str:
     return ", ".join(f"`{a}`" + (f" (against `{b}`)" if b != "base" else "") for a, b in pairs) or "none"
 
 
+def likelihood(runs: Runs) -> str:
+    """Return the section on the likelihood of the test labels, with the paired test over seeds."""
+    if not (found := _likelihoods(runs)):
+        return ""
+    rows = [
+        (
+            f"`{name}`",
+            _spread(runs, condition(name), NLL, 1, 4),
+            f"{d.mean:+.4f} ± {d.error:.4f}",
+            _p(d.over_runs),
+            _p(corrected),
+            f"`{other}`",
+        )
+        for (name, other), (d, corrected) in found.items()
+    ]
+    return "\n\n".join(
+        (
+            "## Likelihood of the test labels",
+            "Mean negative log-likelihood (NLL) of the majority labels in nats; lower is better. It uses the whole "
+            "distribution of each image, so it shows differences that accuracy cannot. No temperature is fitted, so it "
+            "mixes how sure a network is with what it knows. Differences have their standard error over seeds; the "
+            "last p value is corrected for all comparisons of this table (Benjamini-Hochberg).",
+            table(("", "NLL", "difference", "p runs", "p corrected", "against"), rows),
+            likelihood_answer(runs),
+        )
+    )
+
+
+def likelihood_answer(runs: Runs) -> str:
+    """State how many comparisons differ clearly in likelihood, and how the main one does; empty without seeds."""
+    if not (found := _likelihoods(runs)):
+        return ""
+    sure = {pair: d for pair, (d, p) in found.items() if p < LEVEL}
+    worse = sum(d.mean > 0 for d in sure.values())
+    text = (
+        f"In the likelihood of the test labels, {len(sure)} of {len(found)} comparisons differ clearly, {worse} of "
+        "them for the worse."
+    )
+    if main := found.get(("qcs", "base")):
+        d, p = main
+        text += f" QCS against its base: NLL {d.mean:+.4f} ± {d.error:.4f} nats (p {_p(p)} after correction)."
+    return text
+
+
+def _likelihoods(runs: Runs) -> dict[tuple[str, str], tuple[Difference, float]]:
+    """Return the differences in NLL of the first table's comparisons, each with its corrected p value."""
+    pairs = [(c.name, other) for c in main_conditions(runs) for other in c.against if other in runs]
+    found = {pair: _difference(runs, *pair, NLL) for pair in pairs if _has_loss(runs, pair)}
+    several = {pair: d for pair, d in found.items() if d is not None and not math.isnan(d.over_runs)}
+    corrected = adjusted([d.over_runs for d in several.values()])
+    return {pair: (d, p) for (pair, d), p in zip(several.items(), corrected, strict=True)}
+
+
+def _has_loss(runs: Runs, pair: tuple[str, str]) -> bool:
+    return all(NLL(record) is not None for name in pair for record in runs[name].values())
+
+
 def _others(runs: Runs) -> str:
     conditions = [c for c in PLAN if c.name in runs and c.group != "shortcut"]
     if not conditions:
@@ -187,6 +245,7 @@ def _others(runs: Runs) -> str:
     columns: dict[str, Value] = {
         "TTA": _of("flipped", "accuracy"),
         "no copies": _of("unseen", "accuracy"),
+        "no copies, balanced": _of("unseen", "balanced_accuracy"),
         "ECE": _of("calibration_error"),
         "muxspace": _of("muxspace", "accuracy"),
         "muxspace, balanced": _of("muxspace", "balanced_accuracy"),
@@ -201,7 +260,9 @@ def _others(runs: Runs) -> str:
             f"{first['unseen']['images']:,} of {first['test']['images']:,} test images that are not exact copies of "
             f"training images; on {first['muxspace']['images']:,} images of muxspace, never trained on, among its "
             f"classes; and on corrupted test images ({'; '.join(f'{name}: {how}' for name, how in SEVERITY.items())}). "
-            "ECE is the expected calibration error.",
+            "ECE is the expected calibration error. muxspace mixes two sources that differ widely, news photographs "
+            "and film frames; these files keep only their total. [Results](results.md) has the weights in the package "
+            "by source.",
             table(("", *columns), rows),
         )
     )
@@ -228,7 +289,8 @@ def _labels(runs: Runs) -> str:
             "## Noisy labels",
             "Trained on one label per image: the majority of the votes, or the old FER2013 label. About a third of the "
             "FER2013 labels disagree with the majority. Selected on validation images and tested with official "
-            "majority labels.",
+            "majority labels. All start from random weights and end far below the other runs, so this says nothing "
+            "about label noise in networks that are trained to the end.",
             table(COMPARED, _rows(runs, conditions)),
         )
     )
@@ -317,6 +379,9 @@ def _of(*path: str) -> Value:
     return value
 
 
+NLL = _of("test", "loss")
+
+
 def spread_of(runs: Runs, name: str, measure: str) -> str:
     """Return mean and standard deviation of a measure of the test images."""
     return _spread(runs, condition(name), _of("test", measure))
@@ -327,12 +392,12 @@ def compared(runs: Runs, name: str, other: str, measure: str) -> Difference | No
     return _difference(runs, name, other, _of("test", measure)) if name in runs else None
 
 
-def _spread(runs: Runs, condition: Condition, value: Value, scale: float = 100) -> str:
+def _spread(runs: Runs, condition: Condition, value: Value, scale: float = 100, digits: int = 2) -> str:
     values = [found for record in runs[condition.name].values() if (found := value(record)) is not None]
     if not values:
         return NONE
     mean, deviation = (scale * number for number in spread(values))
-    return f"{mean:.2f}" if math.isnan(deviation) else f"{mean:.2f} ± {deviation:.2f}"
+    return f"{mean:.{digits}f}" if math.isnan(deviation) else f"{mean:.{digits}f} ± {deviation:.{digits}f}"
 
 
 def _difference(runs: Runs, name: str, other: str, value: Value) -> Difference | None:

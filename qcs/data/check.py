@@ -32,8 +32,7 @@ class Findings:
         sizes: Number of images by width and height in pixels, for each split.
         remarks: A line for each finding that may need attention.
         unreadable: An error for each unreadable image.
-        near: Pairs of images of different splits that are nearly equal, the most similar first; exact copies are not
-            among them.
+        near: Pairs of images of different splits that are nearly equal, the most similar first, without exact copies.
     """
 
     source: str
@@ -52,8 +51,8 @@ def check(
 ) -> Findings:
     """Check a dataset and every image in it; arguments as for `qcs.data.read`.
 
-    Images are compared by content (pixels in an archive, bytes of a file), which finds copies under other names too, and
-    those of different splits by a difference hash, which finds resized and recompressed ones.
+    Images are compared by content (pixels in an archive, bytes of a file), which finds copies under other names.
+    Those of different splits are also compared by a difference hash, which finds resized and recompressed ones.
 
     Raises:
         InputError: As `qcs.data.read`.
@@ -66,8 +65,8 @@ def check(
         ...     np.savez(path, images=np.zeros((2, 8, 9), np.uint8), labels=["anger", "fear"], split=["train", "test"])
         ...     found = check(path)
         >>> found.sizes["test"], found.remarks
-        (Counter({(9, 8): 1}), ['1 images are copies of 1 others, first: 1 of 0; of these 1 different pictures, 1 occur \
-in several splits, 1 under several labels', '1 images of test have a copy in train'])
+        (Counter({(9, 8): 1}), ['1 images are copies of 1 others, first: 1 of 0; of these 1 different pictures, 1 \
+occur in several splits, 1 under several labels', '1 images of test have a copy in train'])
     """
     name, table = load(path, image_root, format=format, votes=votes)
     rule = (votes or DEFAULT) if table.voted else None
@@ -137,13 +136,13 @@ def _copies(groups: list[list[_Place]]) -> list[str]:
 
 
 def _resembling(near: list[NearDuplicate]) -> list[str]:
-    """Return a remark for each two splits with near-duplicates: how many images and pairs, and the most similar pair."""
+    """Return a remark for each two splits with near-duplicates: numbers of images and pairs, and the nearest pair."""
     remarks = []
     for earlier, later in dict.fromkeys((pair.split, pair.other_split) for pair in near):
         pairs = [pair for pair in near if (pair.split, pair.other_split) == (earlier, later)]
         images, first = len({pair.other_name for pair in pairs}), pairs[0]
         remarks.append(
-            f"{images:,} images of {later} are near-duplicates of images of {earlier} ({len(pairs):,} pairs, difference "
-            f"hashes at most {NEAR} bits apart), most similar: {first.other_name} and {first.name}"
+            f"{images:,} images of {later} are near-duplicates of images of {earlier} ({len(pairs):,} pairs, "
+            f"difference hashes at most {NEAR} bits apart), most similar: {first.other_name} and {first.name}"
         )
     return remarks
