@@ -78,7 +78,7 @@ def read_partners(folder: Path) -> Runs:
 def page(runs: Runs, partners: Runs | None = None) -> str:
     """Return the page in Markdown."""
     made = (make(runs) for make in (_main, likelihood, _others, _classes, _labels, _shortcut))
-    sections = [_head(runs), *made, _partners(partners or {}), _missing(runs)]
+    sections = [_head(runs), *made, _partners(partners or {}), _training(runs), _missing(runs)]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
@@ -355,6 +355,32 @@ def _partners(runs: Runs) -> str:
             table(("", "seeds", *columns), rows),
         )
     )
+
+
+def _training(runs: Runs) -> str:
+    """Return the training losses of both classifiers at the end of the runs that compare images."""
+    conditions = [c for c in PLAN if c.name in runs and c.branches > 1]
+    losses = {kind: _at_end(f"train_{kind}_loss") for kind in ("base", "cross")}
+    rows = [
+        (f"`{c.name}`", *(_spread(runs, c, value, 1, 3) for value in losses.values()))
+        for c in conditions
+        if all(value(record) is not None for value in losses.values() for record in runs[c.name].values())
+    ]
+    if not rows:
+        return ""
+    return "\n\n".join(
+        (
+            "## Training losses",
+            "Cross entropy of both classifiers on the augmented training images of the last epoch. The method supposes "
+            "that the cross classifier fits the images better than the base classifier does.",
+            table(("", "base", "cross"), rows),
+        )
+    )
+
+
+def _at_end(name: str) -> Value:
+    """Return a function that reads a field of the last epoch; it returns None where the field is missing."""
+    return lambda record: (record.get("history") or [{}])[-1].get(name)
 
 
 def _missing(runs: Runs) -> str:
