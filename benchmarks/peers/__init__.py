@@ -1,0 +1,1 @@
+"""Measure installable libraries for expression recognition that bring their weights inside a package."""
