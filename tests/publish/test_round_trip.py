@@ -50,7 +50,7 @@ def test_network_comes_back_with_equal_logits(hub: Hub, tmp_path: Path, name: st
             qcs.load_model("hf-hub:me/faces"),
         ):
             assert torch.equal(again.eval()(images), expected)
-            assert again.model_args == model.model_args
+            assert again.resolved_args == model.resolved_args
             assert again.class_names == model.class_names
             preparation = ("input_size", "mean", "std", "interpolation", "crop_pct", "crop_mode")
             assert {k: again.pretrained_cfg[k] for k in preparation} == {
