@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ferplus run`, `partners`, `speed`, `tables` or `embed`."""
+"""`python -m benchmarks.ferplus run`, `partners`, `speed`, `tables`, `embed` or `gate`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from benchmarks.ferplus import summary
 from benchmarks.ferplus.card import write_card
 from benchmarks.ferplus.data import Data
 from benchmarks.ferplus.embed import embed
+from benchmarks.ferplus.gate import Gate, Size
+from benchmarks.ferplus.gate import summary as gate_summary
 from benchmarks.ferplus.partners import measure_partners
 from benchmarks.ferplus.plan import GROUPS, Budget, chosen, runs
 from benchmarks.ferplus.run import RESULTS, Experiment
@@ -85,6 +87,24 @@ def speed(
     torch.set_num_threads(threads)
     with interruptible():
         speeds(chosen(only or ()), Data(data), network, steps, console)
+
+
+@app.command()
+def gate(
+    data: Folder,
+    seeds: Annotated[int, typer.Option(help="Number of seeds, from 0.")] = 3,
+    threads: Threads = 1,
+    results: Annotated[
+        Path, typer.Option(help="Folder of the results.", show_default="benchmarks/ferplus/results/gate")
+    ] = RESULTS / "gate",
+    cache: Annotated[Path, typer.Option(help="Folder of the tokens of the frozen network, about 0.4 GB.")] = RUNS
+    / "gate",
+) -> None:
+    """Train second classifiers on a frozen network's tokens; a restart continues; print the table at the end."""
+    torch.set_num_threads(threads)
+    with interruptible():
+        Gate(Data(data), results, cache, Size(), console).run(seeds)
+    console.print(gate_summary(results), markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("tables")
