@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ferplus run`, `partners`, `speed`, `tables`, `embed` or `gate`."""
+"""`python -m benchmarks.ferplus run`, `partners`, `speed`, `tables`, `embed`, `gate`, `arms` or `answer`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import torch
 import typer
 from rich.console import Console
 
+from benchmarks.ferplus import arms as comparison
 from benchmarks.ferplus import summary
+from benchmarks.ferplus.answer import answer as answer_of
 from benchmarks.ferplus.card import write_card
 from benchmarks.ferplus.data import Data
 from benchmarks.ferplus.embed import embed
-from benchmarks.ferplus.gate import Gate, Size
+from benchmarks.ferplus.gate import Gate, Size, passing
 from benchmarks.ferplus.gate import summary as gate_summary
 from benchmarks.ferplus.partners import measure_partners
 from benchmarks.ferplus.plan import GROUPS, Budget, chosen, runs
@@ -26,6 +28,7 @@ from qcs.errors import InputError
 
 VIEWS = 38_400
 RUNS = Path("runs/ferplus")
+GATE, ARMS = RESULTS / "gate", RESULTS / "arms"
 DOCS = Path(__file__).parents[2] / "docs"
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -96,7 +99,7 @@ def gate(
     threads: Threads = 1,
     results: Annotated[
         Path, typer.Option(help="Folder of the results.", show_default="benchmarks/ferplus/results/gate")
-    ] = RESULTS / "gate",
+    ] = GATE,
     cache: Annotated[Path, typer.Option(help="Folder of the tokens of the frozen network, about 0.4 GB.")] = RUNS
     / "gate",
 ) -> None:
@@ -105,6 +108,44 @@ def gate(
     with interruptible():
         Gate(Data(data), results, cache, Size(), console).run(seeds)
     console.print(gate_summary(results), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def arms(
+    data: Folder,
+    only: Annotated[
+        list[comparison.Arm] | None,
+        typer.Option(help="An arm; repeat for more.", show_default="base, sham and the forms that passed the gate"),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Seeds with all training images, from 0.")] = comparison.SEEDS,
+    scarce_seeds: Annotated[
+        int, typer.Option(help="Seeds with 1, 5 and 25% of the training images, from 0.")
+    ] = comparison.SCARCE_SEEDS,
+    shard: Annotated[str, typer.Option(help="Part of the seeds for this machine, such as 1/2.")] = "1/1",
+    minutes: Annotated[float, typer.Option(help="Stop after this time, with a checkpoint.")] = float("inf"),
+    threads: Threads = 1,
+    results: Annotated[
+        Path, typer.Option(help="Folder of the results.", show_default="benchmarks/ferplus/results/arms")
+    ] = ARMS,
+    weights: Runs = RUNS / "arms",
+) -> None:
+    """Train the arms of the experiment on comparison; a restart continues where the last one stopped."""
+    torch.set_num_threads(threads)
+    jobs = comparison.jobs(tuple(only or passing(GATE)), seeds, scarce_seeds)
+    size = comparison.Size()
+    with interruptible():
+        runner = comparison.Arms(Data(data), size, results, weights, console)
+        runner.run(comparison.shard(jobs, shard), minutes)
+
+
+@app.command()
+def answer(
+    results: Annotated[
+        Path, typer.Option(help="Folder of the results.", show_default="benchmarks/ferplus/results/arms")
+    ] = ARMS,
+) -> None:
+    """Apply the tests of the protocol to the runs that exist, and count those that are missing."""
+    console.print(answer_of(results, passing(GATE)), markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("tables")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -192,7 +192,7 @@ class Gate:
         shares, exemplars = torch.from_numpy(tokens.shares), len(np.unique(tokens.labels))
         losses, base_losses = [], []
         for step, rows in enumerate(_batches(tokens.labels, seed, size.steps)):
-            optimizer.param_groups[0]["lr"] = size.lr * _schedule(step / size.steps)
+            optimizer.param_groups[0]["lr"] = size.lr * schedule(step / size.steps)
             features = tokens.of(rows)
             partners = partners_in_batch(form, features, tokens.labels[rows], exemplars, (seed, step))
             compared, targets = rows[exemplars:], shares[rows[exemplars:]]
@@ -248,7 +248,7 @@ def _batches(labels: npt.NDArray[np.int64], seed: int, steps: int) -> Iterator[l
             yield rows
 
 
-def _schedule(progress: float) -> float:
+def schedule(progress: float) -> float:
     """Return the factor of the learning rate: it rises linearly, and a cosine takes it to 0."""
     return float(min(1.0, progress / WARM_UP) * 0.5 * (1 + np.cos(np.pi * progress)))
 
@@ -288,19 +288,30 @@ def summary(results: Path) -> str:
     Raises:
         InputError: If there is no run.
     """
-    records = [json.loads(path.read_text()) for path in sorted(results.glob("*.json"))]
-    if not records:
-        raise InputError(f"{results} has no results; run the gate first")
+    records = _read(results)
     rows = [_base_row(records[0])]
     rows += [_row(records, form, kind) for form, kind in _measured(records)]
     header = ("classifier", "partner images", "seeds", "training loss", "NLL", "NLL − base", "NLL − sham", "accuracy %")
     return table((*header, "accuracy − base, points"), rows)
 
 
+def passing(results: Path) -> tuple[Literal["base"] | Form, ...]:
+    """Return the planned arms: "base", "sham" and the forms that pass the gate."""
+    records = _read(results)
+    return ("base", "sham", *(form for form in FORMS if form != "sham" and passes(records, form)))
+
+
 def passes(records: list[dict[str, Any]], form: Form) -> bool:
-    """Return whether a form passes the gate: its interval of the NLL lies below that of the base."""
+    """Return whether a form passes: the interval of its NLL minus that of the base lies below zero."""
     found = interval(_differences(records, form, NEUTRAL[form], "losses"))
     return found["mean"] + found["margin"] < 0
+
+
+def _read(results: Path) -> list[dict[str, Any]]:
+    records = [json.loads(path.read_text()) for path in sorted(results.glob("*.json"))]
+    if not records:
+        raise InputError(f"{results} has no results; run the gate first")
+    return records
 
 
 def _measured(records: list[dict[str, Any]]) -> list[tuple[Form, str]]:
