@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ferplus run`, `partners`, `speed`, `tables`, `embed`, `gate`, `arms` or `answer`."""
+"""Run the experiments: `python -m benchmarks.ferplus --help` lists the commands."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.ferplus import arms as comparison
+from benchmarks.ferplus import attended as attended_values
 from benchmarks.ferplus import summary
 from benchmarks.ferplus.answer import answer as answer_of
 from benchmarks.ferplus.card import write_card
@@ -29,6 +30,7 @@ from qcs.errors import InputError
 VIEWS = 38_400
 RUNS = Path("runs/ferplus")
 GATE, ARMS = RESULTS / "gate", RESULTS / "arms"
+ATTENDED = RESULTS / "attention" / "attended.json"
 DOCS = Path(__file__).parents[2] / "docs"
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -111,10 +113,19 @@ def gate(
 
 
 @app.command()
+def attended(data: Folder, threads: Threads = 1) -> None:
+    """Measure how much the attention of the shipped network can change its tokens."""
+    torch.set_num_threads(threads)
+    record = attended_values.write(Data(data), ATTENDED)
+    for level in record["levels"]:
+        console.print(f"largest weight {level['largest']:.1f} times a uniform one, norm ratio {level['ratio']:.3f}")
+
+
+@app.command()
 def arms(
     data: Folder,
     only: Annotated[
-        list[comparison.Arm] | None,
+        list[str] | None,
         typer.Option(help="An arm; repeat for more.", show_default="base, sham and the forms that passed the gate"),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Seeds with all training images, from 0.")] = comparison.SEEDS,
@@ -131,7 +142,7 @@ def arms(
 ) -> None:
     """Train the arms of the experiment on comparison; a restart continues where the last one stopped."""
     torch.set_num_threads(threads)
-    jobs = comparison.jobs(tuple(only or passing(GATE)), seeds, scarce_seeds)
+    jobs = comparison.jobs(comparison.chosen(only) if only else passing(GATE), seeds, scarce_seeds)
     size = comparison.Size()
     with interruptible():
         runner = comparison.Arms(Data(data), size, results, weights, console)

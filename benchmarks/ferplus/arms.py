@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,7 @@ from benchmarks.ferplus.vote_loss import balanced_accuracy, fitted_temperature, 
 from qcs.data import Augmentation, LabeledImages, eval_transform
 from qcs.data.batches import SeededBatches, TrainingImages
 from qcs.engine.training.hardware import native_precision, use_plain_attention
-from qcs.errors import InputError
+from qcs.errors import InputError, check_choice
 from qcs.files import replacing, write_text
 from qcs.models import CrossSimilarityNetwork, create_model, save_model
 from qcs.samplers import ClassBatchSampler
@@ -299,11 +299,22 @@ class Arms:
         self.console.print(f"{job.name}: {what}", markup=False, highlight=False, soft_wrap=True)
 
 
+def chosen(names: Collection[str]) -> tuple[Arm, ...]:
+    """Return the arms of these names, in their order.
+
+    Raises:
+        InputError: If a name is unknown.
+    """
+    for name in names:
+        check_choice("arm", name, ARMS)
+    return tuple(arm for arm in ARMS if arm in set(names))
+
+
 def jobs(arms: Iterable[Arm] = ARMS, seeds: int = SEEDS, scarce_seeds: int = SCARCE_SEEDS) -> Iterator[Job]:
     """Yield all arms of one seed before any of the next, all training images before parts of them."""
-    chosen = tuple(arms)
-    yield from (Job(arm, seed) for seed in range(seeds) for arm in chosen)
-    yield from (Job(arm, seed, percent) for seed in range(scarce_seeds) for percent in SCARCE for arm in chosen)
+    planned = tuple(arms)
+    yield from (Job(arm, seed) for seed in range(seeds) for arm in planned)
+    yield from (Job(arm, seed, percent) for seed in range(scarce_seeds) for percent in SCARCE for arm in planned)
 
 
 def shard(all_jobs: Iterable[Job], own: str) -> list[Job]:

@@ -289,9 +289,19 @@ def summary(results: Path) -> str:
         InputError: If there is no run.
     """
     records = _read(results)
-    rows = [_base_row(records[0])]
+    rows = [_base_row(records)]
     rows += [_row(records, form, kind) for form, kind in _measured(records)]
-    header = ("classifier", "partner images", "seeds", "training loss", "NLL", "NLL − base", "NLL − sham", "accuracy %")
+    header = (
+        "classifier",
+        "partner images",
+        "seeds",
+        "training loss",
+        "NLL",
+        "NLL − base",
+        "NLL − sham",
+        "accuracy %",
+        "balanced %",
+    )
     return table((*header, "accuracy − base, points"), rows)
 
 
@@ -322,10 +332,16 @@ def _measured(records: list[dict[str, Any]]) -> list[tuple[Form, str]]:
     ]
 
 
-def _base_row(record: dict[str, Any]) -> tuple[str, ...]:
-    base = record["measures"]["base"]
-    loss = f"{record['train']['base_loss']:.3f}"
-    return ("base", "none", "", loss, f"{base['nll']:.4f}", "", "", f"{100 * base['accuracy']:.2f}", "")
+def _base_row(records: list[dict[str, Any]]) -> tuple[str, ...]:
+    base = records[0]["measures"]["base"]
+    loss = np.mean(list({record["seed"]: record["train"]["base_loss"] for record in records}.values()))
+    return ("base", "none", "", f"{loss:.3f}", f"{base['nll']:.4f}", "", "", *_percent([base]), "")
+
+
+def _percent(measures: list[dict[str, Any]]) -> tuple[str, str]:
+    """Return mean accuracy and balanced accuracy in percent."""
+    accuracy, balanced = (np.mean([each[what] for each in measures]) for what in ("accuracy", "balanced_accuracy"))
+    return f"{100 * accuracy:.2f}", f"{100 * balanced:.2f}"
 
 
 def _row(records: list[dict[str, Any]], form: Form, kind: str) -> tuple[str, ...]:
@@ -340,7 +356,7 @@ def _row(records: list[dict[str, Any]], form: Form, kind: str) -> tuple[str, ...
         f"{np.mean([each['nll'] for each in measures]):.4f}",
         _signed(_differences(records, form, kind, "losses")),
         against_sham,
-        f"{100 * np.mean([each['accuracy'] for each in measures]):.2f}",
+        *_percent(measures),
         _signed(100 * _differences(records, form, kind, "right"), digits=2),
     )
 

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from typer.testing import CliRunner
 
 from benchmarks.ferplus import arms as module
+from benchmarks.ferplus.__main__ import app
 from benchmarks.ferplus.arms import ARMS, Arms, Job, Size, batches, jobs, part_of, shard
 from benchmarks.ferplus.data import Data
 from qcs.errors import InputError
@@ -159,3 +161,12 @@ def test_all_arms_of_a_seed_come_first_and_stay_in_one_shard() -> None:
     for wrong in ("0/2", "3/2", "1", "a/b", "1/0"):
         with pytest.raises(InputError, match="such as 1/2"):
             shard(plan, wrong)
+
+
+def test_the_command_line_checks_arms_and_shards_before_it_starts(folder: Path) -> None:
+    for options, message in (
+        (["--only", "pairs"], "arm must be one of base, sham, exemplars, label-drawn; got 'pairs'"),
+        (["--only", "base", "--shard", "3/2"], "such as 1/2; got '3/2'"),
+    ):
+        result = CliRunner().invoke(app, ["arms", "--data", str(folder), *options])
+        assert isinstance(result.exception, InputError) and message in str(result.exception)

@@ -19,11 +19,13 @@ from torch.testing import assert_close
 from benchmarks.ferplus import gate as module
 from benchmarks.ferplus.data import Data
 from benchmarks.ferplus.gate import Gate, Size, passes, passing, summary
+from benchmarks.ferplus.run import RESULTS
 from benchmarks.ferplus.vote_loss import packed, unpacked
 from qcs.data import eval_transform
 from qcs.errors import InputError
 from qcs.samplers.class_index import ClassIndex
 
+DOCS = Path(__file__).parents[3] / "docs"
 LABELS = np.arange(30) % 3
 
 
@@ -99,3 +101,11 @@ def test_a_form_passes_only_if_its_interval_is_below_the_base(tmp_path: Path) ->
     assert passing(tmp_path) == ("base", "sham", "exemplars")
     with pytest.raises(InputError, match="run the gate first"):
         passing(tmp_path / "none")
+
+
+def test_the_page_has_the_figures_of_the_result_files() -> None:
+    page = (DOCS / "experiment.md").read_text()
+    assert summary(RESULTS / "gate") in page
+    ratios = [level["ratio"] for level in json.loads((RESULTS / "attention" / "attended.json").read_text())["levels"]]
+    assert {round(100 * ratio) for ratio in ratios} == {3}
+    assert "have 3% of the norm of the tokens" in " ".join(page.split())
