@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
 from qcs import ops
 from qcs.errors import InputError, check_choice
+from qcs.ops import reference
 
 __all__ = [
     "Backend",
@@ -20,6 +22,7 @@ __all__ = [
     "bilinear_pooling",
     "cross_similarity",
     "euclidean_distance",
+    "exemplar_similarity",
     "quadruplet_cross_similarity",
     "scaled_dot_product_maps",
 ]
@@ -149,6 +152,52 @@ def quadruplet_cross_similarity(
     return weights
 
 
+def exemplar_similarity(
+    qk: Tensor,
+    exemplars: Tensor,
+    own: Tensor | None = None,
+    *,
+    scope: Scope = "batch",
+    backend: Backend | None = None,
+) -> Tensor:
+    """Return attention weights of images from the similarity of their tokens to those of K exemplars.
+
+    A form of this library, not of the paper. Every image is compared with the same exemplars, one of each class, which
+    say nothing of the label of an image. The similarity is that of `cross_similarity`, with an exemplar in
+    place of the positive; the importance of a position is the mean over exemplars. With one exemplar, the weights are
+    those that `cross_similarity` gives the anchor.
+
+    Args:
+        qk: Projected tokens of the images (B, N, C).
+        exemplars: Projected tokens of the exemplars, shape (K, M, C).
+        own: Comparisons to leave out (B, K), true where an exemplar is the image itself; None for no such exemplar.
+        scope: Where the largest distance is taken: over all comparisons of the `"batch"`, or within each comparison of
+            one image with one exemplar (`"sample"`), so that the weights do not depend on the other images.
+        backend: Implementation of the distances; None chooses.
+
+    Returns:
+        Weights (B, N); each row sums to 1. They are uniform for an image whose comparisons are all left out.
+
+    Raises:
+        InputError: If shapes, dtypes or devices do not match, an option is unknown, or the backend cannot run.
+
+    Example:
+        >>> import torch
+        >>> from qcs import functional as QF
+        >>> qk = torch.randn(6, 49, 8)
+        >>> own = torch.eye(6, 2, dtype=torch.bool)  # the exemplars are the first two images
+        >>> QF.exemplar_similarity(qk, qk[:2], own).shape
+        torch.Size([6, 49])
+    """
+    check_exemplars(qk, exemplars, own)
+    check_choice("scope", scope, _SCOPES)
+    chosen = ops.choose(backend, qk)
+    # One matrix of all tokens: the expanded tokens of all B * K comparisons are never formed.
+    distance: Tensor = chosen.euclidean_distance(exemplars.flatten(0, 1)[None], qk.flatten(0, 1)[None])
+    by_pair = distance.view(*exemplars.shape[:2], *qk.shape[:2]).permute(2, 0, 1, 3)
+    return reference.attention(reference.exemplar_importance(by_pair, own, scope), qk)
+
+
 def scaled_dot_product_maps(qk_a: Tensor, qk_p: Tensor) -> tuple[Tensor, Tensor]:
     """Return scaled-dot-product cross attention of two images, the paper's ablation of cross similarity.
 
@@ -228,3 +277,23 @@ def check_tokens(**tokens: Tensor) -> None:
                 f"{first_name} and {name} must have one dtype and device, "
                 f"got {first.dtype} on {first.device} and {x.dtype} on {x.device}"
             )
+
+
+def check_exemplars(x: Tensor, exemplars: Tensor, own: Tensor | None) -> None:
+    """Raise InputError unless x (B, N, C) and exemplars (K, M, C) fit one another and own (B, K) fits both."""
+    check_tokens(x=x)
+    check_tokens(exemplars=exemplars)
+    if x.shape[2] != exemplars.shape[2]:
+        raise InputError(
+            f"images and exemplars must agree in channels, got {tuple(x.shape)} and {tuple(exemplars.shape)}"
+        )
+    if x.dtype != exemplars.dtype or x.device != exemplars.device:
+        raise InputError(
+            f"images and exemplars must have one dtype and device, "
+            f"got {x.dtype} on {x.device} and {exemplars.dtype} on {exemplars.device}"
+        )
+    if own is not None and (own.dtype != torch.bool or own.shape != (x.shape[0], exemplars.shape[0])):
+        raise InputError(
+            f"own must be a mask (B, K) of booleans, here ({x.shape[0]}, {exemplars.shape[0]}), "
+            f"got {own.dtype} of shape {tuple(own.shape)}"
+        )

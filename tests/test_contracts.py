@@ -59,7 +59,13 @@ def labeled(*logits: Tensor) -> Inputs:
 PAIR = ((2, 5, 6), (2, 4, 6))
 QUADRUPLET = ((2, 5, 6), (2, 4, 6), (2, 3, 6), (2, 5, 6))
 TOKENS = ((2, 4, 8), (2, 4, 8))
+EXEMPLARS = ((3, 5, 6), (2, 4, 6))
 LOGITS = ((2, 2, 3), (2, 2, 3))
+
+
+def in_batch(x: Tensor) -> Inputs:
+    """Images, of which the first two are the exemplars, and which comparisons to leave out."""
+    return x, x[:2], torch.eye(len(x), 2, dtype=torch.bool, device=x.device)
 
 
 def connection(name: Any) -> Callable[[], nn.Module]:
@@ -81,6 +87,13 @@ CASES = {
     "DualCrossModule": Case(lambda: layers.DualCrossModule(6), PAIR),
     "DualCrossModule sdpa": Case(lambda: layers.DualCrossModule(6, attention="sdpa", residual="identity"), PAIR),
     "QuadrupletCrossModule": Case(lambda: layers.QuadrupletCrossModule(6), QUADRUPLET),
+    "ExemplarCrossModule": Case(lambda: layers.ExemplarCrossModule(6), EXEMPLARS),
+    "ExemplarCrossModule in batch": Case(lambda: layers.ExemplarCrossModule(6), EXEMPLARS[:1], in_batch),
+    "ExemplarCrossModule uniform": Case(
+        lambda: layers.ExemplarCrossModule(6, attention="uniform", residual="identity"),
+        EXEMPLARS,
+        without_gradient=(1,),
+    ),
     "ContrastiveResidualDistillation vit": Case(connection("vit"), TOKENS),
     "ContrastiveResidualDistillation gap": Case(connection("gap"), TOKENS),
     "ContrastiveResidualDistillation bilinear": Case(connection("bilinear"), TOKENS),
@@ -95,6 +108,8 @@ CASES = {
     "euclidean_distance": Case(lambda: QF.euclidean_distance, PAIR),
     "cross_similarity": Case(lambda: QF.cross_similarity, PAIR),
     "quadruplet_cross_similarity": Case(lambda: QF.quadruplet_cross_similarity, QUADRUPLET),
+    "exemplar_similarity": Case(lambda: QF.exemplar_similarity, EXEMPLARS),
+    "exemplar_similarity in batch": Case(lambda: QF.exemplar_similarity, EXEMPLARS[:1], in_batch),
     "scaled_dot_product_maps": Case(lambda: QF.scaled_dot_product_maps, PAIR),
     "bilinear_pooling": Case(lambda: QF.bilinear_pooling, TOKENS),
 }

@@ -72,6 +72,60 @@ def softmax(logits: Sequence[float]) -> list[float]:
 # ---------------------------------------------------------------------------------------------------------- values
 
 
+def loop_exemplar_weights(x: Tensor, exemplars: Tensor, own: Tensor, scope: str) -> Tensor:
+    """Attention from exemplars, loop by loop as it is defined."""
+    compared = [[k for k in range(len(exemplars)) if not own[b, k]] for b in range(len(x))]
+    distances = [loop_distances(exemplars, image.expand(len(exemplars), -1, -1)) for image in x]
+    over_all = [v for b, ks in enumerate(compared) for k in ks for row in distances[b][k] for v in row]
+    weights = []
+    for b, ks in enumerate(compared):
+        total = [0.0] * x.shape[1]
+        for k in ks:
+            hi = max(over_all if scope == "batch" else [v for row in distances[b][k] for v in row])
+            units = summed_units([[hi - v for v in row] for row in distances[b][k]])
+            total = [t + u / len(ks) for t, u in zip(total, units, strict=True)]
+        weights.append(softmax(total))
+    return torch.tensor(weights, dtype=torch.float64)
+
+
+@each_scope
+@pytest.mark.parametrize("backend", ["reference", "analytic"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_weights_from_exemplars_equal_plain_loops(scope: Any, backend: Any, masked: bool) -> None:
+    x = torch.randn(5, 4, 3, dtype=torch.float64)
+    exemplars = x[:2] if masked else torch.randn(2, 6, 3, dtype=torch.float64)
+    own = torch.eye(5, 2, dtype=torch.bool) if masked else torch.zeros(5, 2, dtype=torch.bool)
+    expected = loop_exemplar_weights(x, exemplars, own, scope)
+    assert_close(QF.exemplar_similarity(x, exemplars, own, scope=scope, backend=backend), expected)
+    if not masked:
+        assert_close(QF.exemplar_similarity(x, exemplars, scope=scope, backend=backend), expected)
+
+
+@each_scope
+def test_one_exemplar_is_the_positive_of_all_images(scope: Any) -> None:
+    x, exemplar = torch.randn(5, 4, 3, dtype=torch.float64), torch.randn(1, 6, 3, dtype=torch.float64)
+    anchors, _ = QF.cross_similarity(x, exemplar.expand(5, -1, -1), scope=scope)
+    assert_close(QF.exemplar_similarity(x, exemplar, scope=scope), anchors)
+
+
+@each_scope
+def test_what_an_image_is_not_compared_with_changes_nothing(scope: Any) -> None:
+    x, exemplars = torch.randn(3, 4, 3, dtype=torch.float64), torch.randn(2, 4, 3, dtype=torch.float64)
+    own = torch.tensor([[False, True]] * 3)
+    far = torch.stack([exemplars[0], 100 * exemplars[1]])  # its distances would be the largest
+    expected = QF.exemplar_similarity(x, exemplars[:1], scope=scope)
+    assert_close(QF.exemplar_similarity(x, far, own, scope=scope), expected)
+
+
+@each_scope
+def test_without_any_comparison_the_weights_are_uniform(scope: Any) -> None:
+    x = torch.randn(3, 4, 3, dtype=torch.float64, requires_grad=True)
+    weights = QF.exemplar_similarity(x, x[:1], torch.ones(3, 1, dtype=torch.bool), scope=scope)
+    assert_close(weights, torch.full_like(weights, 1 / 4))
+    weights.square().sum().backward()
+    assert x.grad is not None and bool(torch.isfinite(x.grad).all())
+
+
 def test_distances_equal_plain_loops() -> None:
     q, k = draw((3, 5))
     assert_close(QF.euclidean_distance(q, k), torch.tensor(loop_distances(q, k), dtype=torch.float64))

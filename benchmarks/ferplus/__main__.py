@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ferplus run`, `partners`, `speed`, `tables`, `embed` or `audit`."""
+"""Run the experiments: `python -m benchmarks.ferplus --help` lists the commands."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ import torch
 import typer
 from rich.console import Console
 
+from benchmarks.ferplus import arms as comparison
+from benchmarks.ferplus import attended as attended_values
 from benchmarks.ferplus import summary
+from benchmarks.ferplus.answer import answer as answer_of
 from benchmarks.ferplus.audit import audit, former_file
 from benchmarks.ferplus.card import write_card
 from benchmarks.ferplus.data import Data
 from benchmarks.ferplus.embed import embed
+from benchmarks.ferplus.gate import Gate, Size, passing
+from benchmarks.ferplus.gate import summary as gate_summary
 from benchmarks.ferplus.partners import measure_partners
 from benchmarks.ferplus.plan import GROUPS, Budget, chosen, runs
 from benchmarks.ferplus.run import RESULTS, Experiment
@@ -27,6 +32,8 @@ from qcs.models.weights import EMBEDDED
 
 VIEWS = 38_400
 RUNS = Path("runs/ferplus")
+GATE, ARMS = RESULTS / "gate", RESULTS / "arms"
+ATTENDED = RESULTS / "attention" / "attended.json"
 DOCS = Path(__file__).parents[2] / "docs"
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -88,6 +95,71 @@ def speed(
     torch.set_num_threads(threads)
     with interruptible():
         speeds(chosen(only or ()), Data(data), network, steps, console)
+
+
+@app.command()
+def gate(
+    data: Folder,
+    seeds: Annotated[int, typer.Option(help="Number of seeds, from 0.")] = 3,
+    threads: Threads = 1,
+    results: Annotated[
+        Path, typer.Option(help="Folder of the results.", show_default="benchmarks/ferplus/results/gate")
+    ] = GATE,
+    cache: Annotated[Path, typer.Option(help="Folder of the tokens of the frozen network, about 0.4 GB.")] = RUNS
+    / "gate",
+) -> None:
+    """Train second classifiers on a frozen network's tokens; a restart continues; print the table at the end."""
+    torch.set_num_threads(threads)
+    with interruptible():
+        Gate(Data(data), results, cache, Size(), console).run(seeds)
+    console.print(gate_summary(results), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def attended(data: Folder, threads: Threads = 1) -> None:
+    """Measure how much the attention of the shipped network can change its tokens."""
+    torch.set_num_threads(threads)
+    record = attended_values.write(Data(data), ATTENDED)
+    for level in record["levels"]:
+        console.print(f"largest weight {level['largest']:.1f} times a uniform one, norm ratio {level['ratio']:.3f}")
+
+
+@app.command()
+def arms(
+    data: Folder,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="An arm; repeat for more.", show_default="base, sham and the forms that passed the gate"),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Seeds with all training images, from 0.")] = comparison.SEEDS,
+    scarce_seeds: Annotated[
+        int, typer.Option(help="Seeds with 1, 5 and 25% of the training images, from 0.")
+    ] = comparison.SCARCE_SEEDS,
+    shard: Annotated[str, typer.Option(help="Part of the seeds for this machine, such as 1/2.")] = "1/1",
+    minutes: Annotated[float, typer.Option(help="Stop after this time, with a checkpoint.")] = float("inf"),
+    threads: Threads = 1,
+    results: Annotated[
+        Path, typer.Option(help="Folder of the results.", show_default="benchmarks/ferplus/results/arms")
+    ] = ARMS,
+    weights: Runs = RUNS / "arms",
+) -> None:
+    """Train the arms of the experiment on comparison; a restart continues where the last one stopped."""
+    torch.set_num_threads(threads)
+    jobs = comparison.jobs(comparison.chosen(only) if only else passing(GATE), seeds, scarce_seeds)
+    size = comparison.Size()
+    with interruptible():
+        runner = comparison.Arms(Data(data), size, results, weights, console)
+        runner.run(comparison.shard(jobs, shard), minutes)
+
+
+@app.command()
+def answer(
+    results: Annotated[
+        Path, typer.Option(help="Folder of the results.", show_default="benchmarks/ferplus/results/arms")
+    ] = ARMS,
+) -> None:
+    """Apply the tests of the protocol to the runs that exist, and count those that are missing."""
+    console.print(answer_of(results, passing(GATE)), markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("tables")

@@ -48,7 +48,7 @@ class Data:
         if labels == "synthetic":
             return dict(self.synthetic.splits)
         train = {
-            "votes": self._with_votes,
+            "votes": self.vote_shares,
             "quadruplets": self._of_quadruplets,
             "random-partners": self._with_random_labels,
             "majority": self._official_train,
@@ -99,22 +99,42 @@ class Data:
     def _official_train(self) -> LabeledImages:
         return self.official["train"]
 
-    def _with_votes(self) -> LabeledImages:
-        """Return targets that are vote shares of the expressions; single votes are dropped as in the majority rule."""
-        train = self.official["train"]
-        votes = self._column("votes", train)[:, :CLASSES].astype(np.float32)
+    def vote_shares(self, split: str = "train") -> LabeledImages:
+        """Return a split with the vote shares of the expressions as soft targets.
+
+        Single votes are dropped, as in the majority rule.
+        """
+        images = self.official[split]
+        votes = self._column("votes", images)[:, :CLASSES].astype(np.float32)
         votes[votes == 1] = 0
         soft = votes / votes.sum(axis=1, keepdims=True)
-        return LabeledImages(train.images, train.labels, train.classes, names=train.names, soft=soft)
+        return LabeledImages(images.images, images.labels, images.classes, names=images.names, soft=soft)
+
+    def without_copies(self, split: str) -> LabeledImages:
+        """Return the validation or test images with vote shares, without copies.
+
+        A copy has the pixels of a training image, or of an earlier image of validation or test, in this order.
+        """
+        known = {np.asarray(image).tobytes() for image in self.official["train"].images}
+        for name in ("validation", "test"):
+            images = self.vote_shares(name)
+            first = np.zeros(len(images), bool)
+            for row, image in enumerate(images.images):
+                pixels = np.asarray(image).tobytes()
+                first[row] = pixels not in known
+                known.add(pixels)
+            if name == split:
+                return images.subset(first)
+        raise InputError(f"only validation and test are compared, got {split!r}")
 
     def _of_quadruplets(self) -> LabeledImages:
         """Return every image as often as an epoch of quadruplets contains it: rare classes are more frequent."""
-        train = self._with_votes()
+        train = self.vote_shares()
         return train.subset(np.concatenate(list(QuadrupletSampler(train.labels, QUADRUPLETS, seed=0))))
 
     def _with_random_labels(self) -> LabeledImages:
         """Return votes as targets and random labels for the sampler: partner images carry no label information."""
-        train = self._with_votes()
+        train = self.vote_shares()
         labels = np.random.default_rng(0).integers(len(train.classes), size=len(train))
         return LabeledImages(train.images, labels, train.classes, names=train.names, soft=train.soft)
 

@@ -106,7 +106,7 @@ class Experiment:
             "data": dict(self.data.hashes(condition.labels)),
             "threads": torch.get_num_threads(),
             "machine": {"processor": platform.machine(), "capability": torch.backends.cpu.get_cpu_capability()},
-            "versions": _versions(),
+            "versions": versions(),
             "weights": sha256(folder.best),
             "measures": measured,
         }
@@ -174,7 +174,8 @@ def _metadata(folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that results depend on, and of Python."""
     packages = (qcs, torch, torchvision, timm, numpy)
     return {**{package.__name__: package.__version__ for package in packages}, "python": platform.python_version()}
 

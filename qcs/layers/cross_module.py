@@ -26,7 +26,7 @@ Residual = Literal["normalized", "identity"]
 Attention = Literal["csa", "sdpa"]
 
 
-class _CrossModule(nn.Module):
+class CrossModule(nn.Module):
     """Norm, attention between the images, residual, norm, MLP, residual; subclasses choose the attention.
 
     With `residual="normalized"` both residuals add to the *normalized* tokens, with `"identity"` to the tokens before
@@ -57,7 +57,7 @@ class _CrossModule(nn.Module):
         return stream + self.mlp(normed)
 
 
-class DualCrossModule(_CrossModule):
+class DualCrossModule(CrossModule):
     """Dual Cross Similarity (DCS): refines the tokens of two images of one class by comparing them (paper Sec. 3.2).
 
     Args:
@@ -131,7 +131,7 @@ class DualCrossModule(_CrossModule):
         def __call__(self) -> object: ...
 
 
-class QuadrupletCrossModule(_CrossModule):
+class QuadrupletCrossModule(CrossModule):
     """Quadruplet Cross Similarity (QCS): refines the tokens of four images by comparing them (paper Sec. 3.3).
 
     Args:

@@ -75,6 +75,23 @@ def importance(aligned: Tensor) -> tuple[Tensor, Tensor]:
     return column_importance, row_importance
 
 
+def exemplar_importance(distance: Tensor, own: Tensor | None, scope: str) -> Tensor:
+    """Return the importance (B, N) of tokens from their distances (B, K, M, N) to the tokens of K exemplars.
+
+    It is the mean of the column importance of the K similarity matrices. Comparisons that `own` (B, K) marks count
+    neither in the mean nor for the largest distance; an image without any comparison has importance 0.
+    """
+    extent = (0, 1, 2, 3) if scope == "batch" else (2, 3)
+    if own is None:
+        aligned = distance.amax(extent, keepdim=True) - distance
+        return F.normalize(aligned, dim=3, eps=1e-12).sum(2).mean(1)
+    # A distance is at least 0, so 0 never exceeds the largest one.
+    aligned = distance.masked_fill(own[:, :, None, None], 0).amax(extent, keepdim=True) - distance
+    single = F.normalize(aligned, dim=3, eps=1e-12).sum(2)
+    compared = (~own).to(single.dtype).unsqueeze(2)
+    return (single * compared).sum(1) / compared.sum(1).clamp_min(1)
+
+
 def attention(logits: Tensor, like: Tensor) -> Tensor:
     """Return the softmax of logits (B, N) over the tokens, in the dtype of `like`."""
     return logits.softmax(-1).to(like.dtype)

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from qcs.errors import InputError
-from qcs.samplers import ImageSampler, PairSampler, QuadrupletSampler
+from qcs.samplers import ClassBatchSampler, ImageSampler, PairSampler, QuadrupletSampler
 from qcs.samplers.branch_sampler import BranchSampler
 
 SAMPLERS = [ImageSampler, PairSampler, QuadrupletSampler]
@@ -95,7 +95,7 @@ def test_all_samplers_visit_the_same_anchors_and_positives(balance: Any) -> None
 # ---- randomness
 
 
-@every_sampler
+@pytest.mark.parametrize("kind", [*SAMPLERS, ClassBatchSampler])
 def test_batches_depend_on_seed_and_epoch_alone(kind: type[BranchSampler]) -> None:
     first, second = kind(LABELS, 10, seed=5), kind(LABELS, 10, seed=5)
     for epoch in (0, 4):
@@ -111,15 +111,17 @@ def test_another_seed_or_epoch_gives_other_batches() -> None:
     seen = set()
     for seed in (0, 1, 2**32):
         for epoch in range(3):
-            sampler = QuadrupletSampler(LABELS, 10, seed=seed)
-            sampler.set_epoch(epoch)
-            seen.add(tuple(chain.from_iterable(sampler)))
-    assert len(seen) == 9
+            for kind in (QuadrupletSampler, ClassBatchSampler):
+                sampler = kind(LABELS, 10, seed=seed)
+                sampler.set_epoch(epoch)
+                seen.add(tuple(chain.from_iterable(sampler)))
+    assert len(seen) == 18
 
 
 def test_global_random_state_is_left_alone() -> None:
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     list(QuadrupletSampler(LABELS, 10, balance="class"))
+    list(ClassBatchSampler(LABELS, 10))
     assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
 
 
