@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from qcs.errors import InputError, brief
 from qcs.models.original import from_original, is_original
+from qcs.models.peer_layouts import layout_of
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 BACKBONE = "backbone."
@@ -149,6 +150,8 @@ def read_entries(source: str | Path | Mapping[str, Any]) -> Entries:
     where = "the state dict" if isinstance(source, Mapping) else str(source)
     state = _unwrap(source if isinstance(source, Mapping) else _read(Path(source)), where)
     check_values(state, where)
+    if layout := layout_of(state):
+        return Entries(where, *layout.translate(state))
     return Entries(where, *(from_original(state) if is_original(state) else (state, {})))
 
 

@@ -17,7 +17,7 @@ from timm.models import get_pretrained_cfg_value
 from torch import Size, Tensor, nn
 
 from qcs.errors import InputError, brief
-from qcs.models import dlib_resnet, ir, zoo
+from qcs.models import dlib_resnet, ir, peers, zoo
 from qcs.models._hub import fetch_config, folder_config
 from qcs.models.checkpoint import (
     BASE_HEAD,
@@ -46,7 +46,7 @@ from qcs.models.weights import (
 
 _NAMES = [
     f"{name}.{tag}"
-    for module in (dlib_resnet, ir, zoo)
+    for module in (dlib_resnet, ir, zoo, *peers.MODULES)
     for name, cfg in module.default_cfgs.items()
     for tag in cfg.tags
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
-from timm.layers import ClassifierHead
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
@@ -22,7 +21,7 @@ class StagedNetwork(nn.Module):
     Attributes:
         stem: Images to the first feature map.
         stages: A sequence of units each.
-        head: Pooling and a linear classifier.
+        head: Pooling and a linear classifier `fc`.
         feature_info: The feature maps that the network offers, a description for each of the first stages.
         num_classes: Outputs of the head.
         grad_checkpointing: Whether activations are recomputed in the backward pass.
@@ -30,7 +29,7 @@ class StagedNetwork(nn.Module):
 
     stem: nn.Module
     stages: nn.Sequential
-    head: ClassifierHead
+    head: Any
     feature_info: list[dict[str, Any]]
     num_classes: int
     grad_checkpointing: bool

@@ -15,6 +15,7 @@ from qcs.models.zoo import TAGS
 
 FAMILIES = {"base": 1, "dcs": 2, "qcs": 4}
 ARCHITECTURES = [f"{family}_{size}" for family in FAMILIES for size in ("any", "ir50", "small", "nano")]
+PEERS = ["ada_df_resnet18", "dan_resnet18", "ddamfn"]
 LABELS = {
     "raf_db": ("surprise", "fear", "disgust", "happy", "sad", "anger", "neutral"),
     "ferplus": ("neutral", "happy", "surprise", "sad", "anger", "disgust", "fear", "contempt"),
@@ -74,7 +75,7 @@ def test_published_tags_are_all_checked() -> None:
 
 def test_names_are_registered_with_timm() -> None:
     assert timm.list_models("qcs*") == qcs.list_models("qcs*") == ["qcs_any", "qcs_ir50", "qcs_nano", "qcs_small"]
-    assert qcs.list_models() == sorted([*ARCHITECTURES, "dlib_resnet29", "ir50", "ir_nano", "ir_small"])
+    assert qcs.list_models() == sorted([*ARCHITECTURES, *PEERS, "dlib_resnet29", "ir50", "ir_nano", "ir_small"])
     assert all(timm.is_model(name) for name in qcs.list_models())
     model = timm.create_model("dcs_nano", num_classes=5)
     assert model(*torch.randn(2, 2, 3, 48, 48)).cross.shape == (2, 2, 5)

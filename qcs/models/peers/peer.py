@@ -1,0 +1,136 @@
+"""The anatomy that all peer networks share, and how a registered name builds one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from inspect import signature
+from typing import Any
+
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models._features import feature_take_indices
+from torch import Tensor, nn
+
+from qcs.errors import check_choice
+from qcs.models._builder import build, fitted_cfg, resolve
+from qcs.models.staged import StagedNetwork
+
+LEVELS = (-3, -2, -1)
+
+
+class PeerHead(nn.Module):
+    """Base of the heads: all after the trunk's last feature map, up to the logits.
+
+    Attributes:
+        fc: The linear classifier whose logits are the prediction; an identity without classes.
+    """
+
+    fc: nn.Module
+
+    def reset(self, num_classes: int) -> None:
+        """Replace what depends on the number of classes by freshly initialized layers; 0 removes it."""
+        raise NotImplementedError
+
+
+class PeerNetwork(StagedNetwork):
+    """Computes a stem, stages and a head of its own; training may need more than the logits, see `forward_outputs`.
+
+    A subclass builds the parts, names the modules that only its objective needs in `training_only`, and defines
+    `forward_outputs` and `objective`.
+
+    Attributes:
+        training_only: Names of modules that the logits do not depend on.
+    """
+
+    training_only: tuple[str, ...] = ()
+    head: Any
+    pretrained_cfg: dict[str, Any]
+    model_args: dict[str, Any]
+
+    def forward_outputs(self, x: Tensor) -> tuple[Any, ...]:
+        """Return what the objective needs for images (B, C, H, W)."""
+        raise NotImplementedError
+
+    def objective(self) -> nn.Module:
+        """Return a fresh objective of this network: called with outputs and labels, it returns its terms by name."""
+        raise NotImplementedError
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes in index order, or their numbers if no names are known."""
+        names = self.pretrained_cfg.get("label_names") or range(self.num_classes)
+        return tuple(map(str, names))
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the classifiers by freshly initialized ones.
+
+        Args:
+            num_classes: Number of classes; 0 removes them.
+            global_pool: Only None: the head pools as published.
+
+        Raises:
+            InputError: If `global_pool` is another one.
+        """
+        check_choice("global_pool", "published" if global_pool is None else global_pool, ("published",))
+        self.num_classes = num_classes
+        reference = next(self.parameters())
+        self.head.reset(num_classes)
+        self.head.to(reference.device, reference.dtype)
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Remove the stages after the last one in `indices`, and all after them; return the chosen positions."""
+        taken, last = feature_take_indices(len(self.feature_info), indices)
+        self.stages = self.stages[: last + 1]
+        if prune_head:
+            self.num_classes = 0
+            self.head = nn.Identity()
+            for name in self.training_only:
+                setattr(self, name, nn.Identity())
+        return list(taken)
+
+
+def peer_cfg(**kwargs: Any) -> dict[str, Any]:
+    """Return the metadata that peers share, updated by `kwargs`."""
+    return {
+        "num_classes": 7,
+        "input_size": (3, 224, 224),
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "crop_mode": "squash",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "stem.conv",
+        "classifier": "head.fc",
+        **kwargs,
+    }
+
+
+def create_peer(
+    model_class: type[PeerNetwork],
+    variant: str,
+    pretrained: bool,
+    own_args: Mapping[str, Mapping[str, Any]] | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Build the network of a registered name, or its feature extractor, with metadata that fits it.
+
+    Args:
+        model_class: The class of the network.
+        variant: The registered name, without tag.
+        pretrained: Load weights.
+        own_args: Arguments that a name with its tag fixes; the caller's go first.
+        **kwargs: As for timm.
+    """
+    name, _ = resolve(variant, kwargs)
+    kwargs = {**(own_args or {}).get(name, {}), **kwargs}
+    features = dict(feature_cls="getter", out_indices=LEVELS)
+    model = build(model_class, variant, pretrained, feature_cfg=features, **kwargs)
+    if kwargs.get("features_only", False):
+        return model
+    parameters = signature(model_class).parameters
+    model.model_args = {key: kwargs.get(key, value.default) for key, value in parameters.items()}
+    model.model_args["num_classes"] = model.num_classes
+    model.pretrained_cfg = fitted_cfg(model.pretrained_cfg, model, model.model_args["in_chans"])
+    setattr(model, "default_cfg", model.pretrained_cfg)  # noqa: B010 (timm's second name for it)
+    return model
