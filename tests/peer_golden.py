@@ -52,7 +52,7 @@ class Peer:
         values: Other golden tensors, from the network, the outputs of its modules by name, and its outputs.
         schemas: Names of the files that list the entries; by default that of the golden file.
         options: Arguments of the network.
-        losses: Golden names of the objective's terms where they differ.
+        prediction: Name of the value that a plain call returns.
     """
 
     network: str
@@ -63,7 +63,7 @@ class Peer:
     values: Callable[[Any, Mapping[str, Tensor], Any], Values]
     schemas: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
-    losses: Mapping[str, str] = field(default_factory=dict)
+    prediction: str = "logits"
 
 
 def spatial_mean(x: Tensor) -> Tensor:
@@ -107,6 +107,73 @@ def ada_df_values(model: Any, taken: Mapping[str, Tensor], out: Any) -> Values:
     }
 
 
+def poster_v2_values(model: Any, taken: Mapping[str, Tensor], out: Any) -> Values:
+    tokens = [taken[f"tokens.embed.{index}"][..., 0, 0] for index in range(3)]
+    landmarks = dict(zip("abc", taken["landmarks"], strict=True))
+    return {
+        "logits": out,
+        "feature": taken["head.gate"],
+        "class_token": taken["head.norm"][:, 0],
+        "tokens": torch.stack(tokens, dim=1),
+        **{f"landmark_map_{name}_mean": spatial_mean(x) for name, x in landmarks.items()},
+        **{f"attention{index + 1}_mean": taken[f"levels.{index}.proj"].mean(1) for index in range(3)},
+    }
+
+
+def poster_values(model: Any, taken: Mapping[str, Tensor], out: Any) -> Values:
+    streams = zip("lms", taken["fuse.blocks.0"], strict=True)
+    return {
+        "logits": out,
+        "feature": taken["head.gate"],
+        "class_token": taken["fuse"][:, 0],
+        "landmark_map_mean": spatial_mean(taken["landmarks"].high),
+        "image_tokens": taken["project"][:, [0, 24, 48]],
+        **{f"block0_{width}": tokens[:, [0, 50]] for width, tokens in streams},
+    }
+
+
+def lnsu_values(model: Any, taken: Mapping[str, Tensor], out: Any) -> Values:
+    maps = {
+        "patch_embed": taken["stem"],
+        **{f"stage{index}": taken[f"stages.{index}.downsample"] for index in (1, 2, 3)},
+        "stage4": taken["stages.3"],
+    }
+    return {
+        "logits": out.logits,
+        "heat_maps": out.heat_maps,
+        "heat_maps_mirrored_input": out.flipped,
+        "feature": taken["head.norm"].mean((1, 2))[:2],
+        **{f"{name}_mean": x.mean((1, 2))[:2] for name, x in maps.items()},
+    }
+
+
+def gsdnet_values(model: Any, taken: Mapping[str, Tensor], out: Any) -> Values:
+    return {
+        "logits": out.logits,
+        "features": out.features,
+        "logits_1_before_sum": taken["sides.0.fc"],
+        "feature_1_before_sum": taken["sides.0.feature"],
+        "descriptor1": spatial_mean(taken["sides.0.widen"]),
+        "descriptor4": spatial_mean(taken["head.attention"]),
+        "prediction": out.logits[:, -1],
+    }
+
+
+def mfer_values(model: Any, taken: Mapping[str, Tensor], out: Any) -> Values:
+    added = {
+        f"ds_attention{index + 1}_mean": spatial_mean(
+            taken[f"stages.{index}.blocks.{depth}"] - taken[f"stages.{index}.blocks.{depth - 1}"]
+        )
+        for index, depth in ((2, 27), (3, 3))
+    }
+    return {
+        "logits": out.sum(1),
+        "feature": taken["head.norm"],
+        **{f"logits_{index + 1}": logits for index, logits in enumerate(out.unbind(1))},
+        **added,
+    }
+
+
 PEERS = {
     "dan": Peer(
         network="dan_resnet18.raf_db",
@@ -143,6 +210,45 @@ PEERS = {
             "stages.2": "branch2_layer3_mean",
         },
         values=ada_df_values,
+        prediction="logits_2",
+    ),
+    "posterv2": Peer(
+        network="poster_v2_ir50",
+        parameters=58_316_594,
+        size=224,
+        gain=1.75,
+        taps={
+            **{f"stages.{index}": f"ir50_stage{index + 1}_mean" for index in range(3)},
+            **{f"levels.{index}": f"level{index + 1}_mean" for index in range(3)},
+        },
+        values=poster_v2_values,
+    ),
+    "poster": Peer(
+        network="poster_ir50",
+        parameters=71_850_399,
+        size=224,
+        gain=1.75,
+        taps={f"stages.{index}": f"ir50_stage{index + 1}_mean" for index in range(3)},
+        values=poster_values,
+    ),
+    "lnsunet": Peer(network="lnsu_swin_tiny", parameters=28_508_417, size=112, gain=1.0, taps={}, values=lnsu_values),
+    "gsdnet": Peer(
+        network="gsdnet_resnet50",
+        parameters=29_700_628,
+        size=224,
+        gain=2.25,
+        taps={f"stages.{index}": f"layer{index + 1}_mean" for index in range(4)},
+        values=gsdnet_values,
+        prediction="prediction",
+    ),
+    "mfer": Peer(
+        network="mfer_convnext_base",
+        parameters=155_357_013,
+        size=224,
+        gain=1.0,
+        taps={f"stages.{index}": f"stage{index + 1}_mean" for index in range(4)},
+        values=mfer_values,
+        schemas=("mfer", "mfer_heads"),
     ),
 }
 
@@ -246,7 +352,7 @@ def measure(name: str) -> Measured:
     compare = Comparison(load_file(FOLDER / f"{name}.safetensors"))
     images = recipe.images("shared/a", 2, peer.size, torch.float64)
     check_inputs(compare, name, state, objective, images)
-    initial = {key: value.clone() for key, value in model.state_dict().items()}
+    initial = {key: value.clone() for key, value in model.named_buffers()}
     run(compare, "eval", peer, model.eval(), objective, images)
     gradients(compare, {key: model.get_parameter(ours) for key, ours in names.items() if is_parameter(key)}, objective)
     if any(key.startswith("train/") for key in compare.golden):
@@ -291,7 +397,7 @@ def run(compare: Comparison, mode: str, peer: Peer, model: Any, objective: Any, 
     values = peer.values(model, taken, out)
     values |= {golden: spatial_mean(taken[module]) for module, golden in peer.taps.items()}
     terms = objective(out, LABELS)
-    values |= {f"loss/{peer.losses.get(key, key)}": value for key, value in terms.items() if key != "loss"}
+    values |= {f"loss/{key}": value for key, value in terms.items() if key != "loss"}
     values["loss/total"] = terms["loss"]
     if isinstance(objective, qcs.losses.DANLoss):
         fewer = qcs.losses.DANLoss(7)
@@ -301,8 +407,8 @@ def run(compare: Comparison, mode: str, peer: Peer, model: Any, objective: Any, 
         if f"{mode}/{key}" in compare.golden:
             compare(f"{mode} loss" if key.startswith("loss") else f"{mode} values", f"{mode}/{key}", value)
     if mode == "eval":
-        prediction = next(key for key in ("logits_2", "logits") if key in values)
-        compare("eval logits of the plain call", f"eval/{prediction}", model(images))
+        predicted = values[peer.prediction]
+        compare.errors["eval logits of the plain call"] = relative_error(model(images), predicted.detach())
         terms["loss"].backward()
 
 

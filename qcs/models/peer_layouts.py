@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from qcs.errors import InputError
+from qcs.models.original import rename
 
 Rename = tuple[str, str | Callable[[re.Match[str]], str]]
 
@@ -133,7 +134,132 @@ _ADA_DF = Layout(
     {"second names of the branches' entries": r"branch_[12]_(feature|classifier)\."},
 )
 
-LAYOUTS = (_DAN, _DDAMFN, _ADA_DF)
+# The landmark network MobileFaceNet, below a prefix in POSTER and POSTER++.
+_LANDMARKS: tuple[Rename, ...] = (
+    (r"^face_landback\.", "landmarks."),
+    (r"^landmarks\.conv1\.", "landmarks.stem."),
+    (r"^landmarks\.conv2_dw\.", "landmarks.stem_depthwise."),
+    (r"^landmarks\.conv_23\.", "landmarks.stages.0.0."),
+    (r"^landmarks\.conv_34\.", "landmarks.stages.1.0."),
+    (r"^landmarks\.conv_45\.", "landmarks.stages.2.0."),
+    (
+        r"^landmarks\.conv_([345])\.model\.(\d+)\.",
+        lambda match: f"landmarks.stages.{int(match[1]) - 3}.{int(match[2]) + 1}.",
+    ),
+    (r"^landmarks\.conv_6_sep\.", "landmarks.separate."),
+    (r"^landmarks\.output_layer\.conv_6_dw\.", "landmarks.landmarks.depthwise."),
+    (r"^landmarks\.output_layer\.linear\.", "landmarks.landmarks.linear."),
+    (r"^landmarks\.output_layer\.bn\.", "landmarks.landmarks.norm."),
+    (r"^(landmarks\.stages\.\d+\.\d+)\.conv\.", r"\1.expand."),
+    (r"^(landmarks\.stages\.\d+\.\d+)\.conv_dw\.", r"\1.depthwise."),
+    (r"^(landmarks\..*)\.bn\.", r"\1.norm."),
+    (r"^(landmarks\..*)\.prelu\.", r"\1.act."),
+)
+# IR-50, named as in QCS, without the prefix of its networks.
+_IR50: tuple[Rename, ...] = ((r"^ir_back\..*", lambda match: rename(match[0]).removeprefix("backbone.model.")),)
+_DEAD_IR50 = {"head of the face-recognition network, unused": r"ir_back\.output_layer\."}
+
+_POSTER_V2 = Layout(
+    "POSTER++",
+    ("VIT.head.linear.weight", "window1.norm.weight"),
+    (
+        *_LANDMARKS,
+        *_IR50,
+        (r"^last_face_conv\.", "landmark_conv."),
+        _shifted(r"^window(\d)\.norm\.", "levels.{}.norm1.", -1),
+        _shifted(r"^attn(\d)\.qkv\.", "levels.{}.kv.", -1),
+        _shifted(r"^attn(\d)\.relative_position_bias_table", "levels.{}.position.relative_position_bias_table", -1),
+        _shifted(r"^attn(\d)\.", "levels.{}.", -1),
+        _shifted(r"^ffn(\d)\.norm\.", "levels.{}.norm2.", -1),
+        _shifted(r"^ffn(\d)\.", "levels.{}.", -1),
+        (r"^conv\d\..*|^embed_[qkv]\..*", lambda match: rename(match[0])),
+        (r"^VIT\.se_block\.", "head.gate."),
+        (r"^VIT\.head\.linear\.", "head.head."),
+        (r"^VIT\.", "head."),
+    ),
+    {
+        **_DEAD_IR50,
+        "layers of the transformer, unused": (
+            r"VIT\.((patch_embed|eca_block|CON1|IRLinear1|IRLinear2)\.|blocks\.\d+\.conv\.)"
+        ),
+        "positions of the windows, which the network computes": r"attn\d\.relative_position_index",
+    },
+)
+
+_POSTER = Layout(
+    "POSTER",
+    ("pyramid_fuse.pos_embed", "ir_layer.weight"),
+    (
+        *_LANDMARKS,
+        *_IR50,
+        (r"^ir_layer\.", "project."),
+        (r"^pyramid_fuse\.", "fuse."),
+        (r"^se_block\.", "head.gate."),
+        (r"^head\.linear\.", "head.fc."),
+    ),
+    {**_DEAD_IR50, "class token, unused": r"pyramid_fuse\.cls_token"},
+)
+
+_LNSU = Layout(
+    "LNSU-Net",
+    ("encoder.patch_embed.proj.weight", "head.weight"),
+    (
+        (r"^encoder\.patch_embed\.", "stem."),
+        # Merging patches ends a stage there and begins the next one here.
+        _shifted(r"^encoder\.layers\.(\d)\.downsample\.", "stages.{}.downsample.", 1),
+        (r"^encoder\.layers\.", "stages."),
+        (r"^norm\.", "head.norm."),
+        (r"^head\.(weight|bias)", r"head.fc.\1"),
+    ),
+    {
+        "head of the face-recognition network, unused": r"encoder\.(norm|feature)\.",
+        "positions and masks of the windows, which the network computes": (
+            r"encoder\.layers\..*\.(relative_position_index|attn_mask)$"
+        ),
+    },
+)
+
+_GSDNET = Layout(
+    "GSDNet",
+    ("resnet.cm4.0.ChannelGate.mlp.1.weight", "resnet.fc_4_4.weight"),
+    (
+        (r"^resnet\.conv1\.", "stem.conv."),
+        (r"^resnet\.bn1\.", "stem.norm."),
+        _shifted(r"^resnet\.layer(\d)\.", "stages.{}.", -1),
+        (r"^resnet\.(cm4|fc_4|fc_4_4)\.", r"head.\1."),
+        _shifted(r"^resnet\.cm(\d)\.", "sides.{}.cm.", -1),
+        _shifted(r"^resnet\.fc_(\d)\.", "sides.{}.feature.", -1),
+        _shifted(r"^resnet\.fc_(\d)_\d\.", "sides.{}.fc.", -1),
+        (r"^head\.fc_4\.", "head.feature."),
+        (r"^head\.fc_4_4\.", "head.fc."),
+        (r"\.cm4?\.0\.ChannelGate\.", ".attention."),
+        (r"(\.attention\.\w+)\.1\.", r"\1.fc1."),
+        (r"(\.attention\.\w+)\.3\.", r"\1.fc2."),
+        (r"\.cm\.1\.", ".widen.conv."),
+        (r"\.cm\.2\.", ".widen.norm."),
+    ),
+    {},
+)
+
+_MFER = Layout(
+    "MFER",
+    ("downsample_layers.0.0.weight", "stages.3.3.attn.weight"),
+    (
+        (r"^downsample_layers\.0\.", "stem."),
+        (r"^downsample_layers\.(\d)\.", r"stages.\1.downsample."),
+        (r"^stages\.(\d)\.(\d+)\.", r"stages.\1.blocks.\2."),
+        (r"\.dwconv\.", ".conv_dw."),
+        (r"\.pwconv([12])\.", r".mlp.fc\1."),
+        (r"\.key\.0\.", ".key.fc1."),
+        (r"\.key\.2\.", ".key.fc2."),
+        (r"\.attn\.", ".local."),
+        (r"^norm\.", "head.norm."),
+        (r"^(\d)\.fc", r"head.classifiers.\1.fc"),
+    ),
+    {},
+)
+
+LAYOUTS = (_DAN, _DDAMFN, _ADA_DF, _POSTER_V2, _POSTER, _LNSU, _GSDNET, _MFER)
 
 
 def layout_of(keys: Iterable[str]) -> Layout | None:

@@ -42,11 +42,10 @@ class PeerNetwork(StagedNetwork):
     """
 
     training_only: tuple[str, ...] = ()
-    head: Any
     pretrained_cfg: dict[str, Any]
     model_args: dict[str, Any]
 
-    def forward_outputs(self, x: Tensor) -> tuple[Any, ...]:
+    def forward_outputs(self, x: Tensor) -> Any:
         """Return what the objective needs for images (B, C, H, W)."""
         raise NotImplementedError
 
