@@ -111,8 +111,10 @@ def missing_weights(name: str) -> str:
     if tag == "untrained":
         return f"{missing}; train it with 'qcs train --model {architecture} --data DATA', then load the run folder"
     file = f"{name}.safetensors"
+    cfg = get_pretrained_cfg(name, allow_unregistered=True)
+    origin = getattr(cfg, "origin_url", None) or ORIGINAL
     return (
-        f"{missing}, and its authors publish the original checkpoint ({ORIGINAL}); download that, run "
+        f"{missing}, and its authors publish the original checkpoint ({origin}); download that, run "
         f"'qcs convert CHECKPOINT.pth --to {name}', then 'qcs evaluate {file} --data DATA' or, in Python, "
         f"qcs.load_model({file!r})"
     )

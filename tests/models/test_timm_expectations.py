@@ -24,7 +24,12 @@ NETWORKS = [name for name in qcs.list_models() if name not in (*BACKBONES, *PEER
 # The big networks take seconds for what their small siblings, of the same code, show too.
 SMALL = ("nano", "small")
 QUICK = [name for name in qcs.list_models() if name.endswith(SMALL) and name not in PEERS]
-SIZES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in qcs.list_models()]
+LARGER = ("poster_ir50", "poster_ir50_base", "mfer_convnext_base")  # of the same code as others, or of timm's
+SIZES = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+    for name in qcs.list_models()
+    if name not in LARGER
+]
 BIG_ON_META = pytest.mark.parametrize("name", qcs.list_models())
 
 

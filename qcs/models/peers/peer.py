@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import Any
 
@@ -10,7 +11,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from qcs.errors import check_choice
+from qcs.errors import InputError, check_choice
 from qcs.models._builder import build, fitted_cfg, resolve
 from qcs.models.staged import StagedNetwork
 
@@ -39,11 +40,18 @@ class PeerNetwork(StagedNetwork):
 
     Attributes:
         training_only: Names of modules that the logits do not depend on.
+        after_stages: Names of modules, beside the head, that the stages' maps do not depend on.
+        branches: Images that one call compares: none, each image is classified by itself.
     """
 
     training_only: tuple[str, ...] = ()
-    pretrained_cfg: dict[str, Any]
-    model_args: dict[str, Any]
+    after_stages: tuple[str, ...] = ()
+    branches = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model_args: dict[str, Any] = {}  # what rebuilds this network
+        self.pretrained_cfg: dict[str, Any] = {}  # timm's metadata: preprocessing, label names, origin
 
     def forward_outputs(self, x: Tensor) -> Any:
         """Return what the objective needs for images (B, C, H, W)."""
@@ -70,10 +78,32 @@ class PeerNetwork(StagedNetwork):
             InputError: If `global_pool` is another one.
         """
         check_choice("global_pool", "published" if global_pool is None else global_pool, ("published",))
-        self.num_classes = num_classes
+        self.num_classes = self.model_args["num_classes"] = num_classes
+        self.name_classes(None)
         reference = next(self.parameters())
         self.head.reset(num_classes)
         self.head.to(reference.device, reference.dtype)
+
+    def name_classes(self, names: Sequence[str] | None) -> None:
+        """Set the names of the classes, which are saved with the weights.
+
+        Args:
+            names: Names in index order; None removes them.
+
+        Raises:
+            InputError: If there are not as many names as classes.
+        """
+        if names is not None and len(names) != self.num_classes:
+            raise InputError(f"expected {self.num_classes} class names, got {len(names)}: {', '.join(names)}")
+        cfg = {**self.pretrained_cfg, "num_classes": self.num_classes, "label_names": names and tuple(names)}
+        self.pretrained_cfg = self.default_cfg = {key: value for key, value in cfg.items() if value is not None}
+
+    def inference_model(self) -> PeerNetwork:
+        """Return a copy without what only training needs: the same logits, but `forward_outputs` no longer works."""
+        model = copy.deepcopy(self)
+        for name in self.training_only:
+            setattr(model, name, nn.Identity())
+        return model
 
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
@@ -84,7 +114,7 @@ class PeerNetwork(StagedNetwork):
         if prune_head:
             self.num_classes = 0
             self.head = nn.Identity()
-            for name in self.training_only:
+            for name in (*self.training_only, *self.after_stages):
                 setattr(self, name, nn.Identity())
         return list(taken)
 
@@ -128,8 +158,9 @@ def create_peer(
     if kwargs.get("features_only", False):
         return model
     parameters = signature(model_class).parameters
-    model.model_args = {key: kwargs.get(key, value.default) for key, value in parameters.items()}
-    model.model_args["num_classes"] = model.num_classes
+    args = {key: kwargs.get(key, value.default) for key, value in parameters.items()}
+    args = {key: tuple(value) if isinstance(value, list) else value for key, value in args.items()}  # JSON's lists
+    model.model_args = {**args, "num_classes": model.num_classes}
     model.pretrained_cfg = fitted_cfg(model.pretrained_cfg, model, model.model_args["in_chans"])
-    setattr(model, "default_cfg", model.pretrained_cfg)  # noqa: B010 (timm's second name for it)
+    model.default_cfg = model.pretrained_cfg
     return model

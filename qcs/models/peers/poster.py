@@ -41,7 +41,7 @@ class CrossFusionAttention(nn.Module):
     def forward(self, x: Tensor, queries: Tensor) -> Tensor:
         """Return what the queries (B, N, C) attend to among the tokens (B, N, C), projected."""
         q = rearrange(queries, "b n (heads c) -> b heads n c", heads=HEADS)
-        k, v = rearrange(self.kv(x), "b n (two heads c) -> two b heads n c", two=2, heads=HEADS)
+        k, v = rearrange(self.kv(x), "b n (two heads c) -> two b heads n c", two=2, heads=HEADS).unbind(0)
         y = F.scaled_dot_product_attention(q, k, v)
         out: Tensor = self.proj(rearrange(y, "b heads n c -> b n (heads c)"))
         return out
@@ -197,7 +197,7 @@ class Poster(PeerNetwork):
         torch.Size([1, 7])
     """
 
-    training_only = ("landmarks", "project", "fuse")
+    after_stages = ("landmarks", "project", "fuse")
 
     def __init__(
         self,
@@ -238,7 +238,7 @@ class Poster(PeerNetwork):
         maps = super().forward_features(x)
         # As published, the memory of the 256 maps is cut into 49 pieces: a token is five maps and a part of a sixth at
         # all places, not all maps at one place. The weights depend on it.
-        image = self.project(maps.reshape(len(maps), GRID**2, 2 * DIM))
+        image = self.project(maps.reshape(-1, GRID**2, 2 * DIM))
         landmarks = rearrange(self.landmarks(self._prepared(x)).high, "b c h w -> b (h w) c")
         return self.fuse(image, landmarks)
 

@@ -63,7 +63,7 @@ class LandmarkAttention(nn.Module):
     def attend(self, x: Tensor, landmarks: Tensor) -> Tensor:
         """Return the projected attention (B, N, C) of landmark tokens (B, N, C) to image tokens (B, N, C)."""
         q = rearrange(landmarks, "b n (heads c) -> b heads n c", heads=self.num_heads)
-        k, v = rearrange(self.kv(x), "b n (two heads c) -> two b heads n c", two=2, heads=self.num_heads)
+        k, v = rearrange(self.kv(x), "b n (two heads c) -> two b heads n c", two=2, heads=self.num_heads).unbind(0)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.position.get_bias())
         out: Tensor = self.proj(rearrange(y, "b heads n c -> b n (heads c)"))
         return out
@@ -142,7 +142,8 @@ class PosterV2(PeerNetwork):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Replace the classifier by a freshly initialized one; 0 removes it."""
         check_choice("global_pool", "published" if global_pool is None else global_pool, ("published",))
-        self.num_classes = num_classes
+        self.num_classes = self.model_args["num_classes"] = num_classes
+        self.name_classes(None)
         self.head.reset_classifier(num_classes)
         self.head.head.apply(_init)
 
