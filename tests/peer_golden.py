@@ -254,9 +254,9 @@ PEERS = {
 
 
 @contextmanager
-def double() -> Iterator[None]:
-    """Build everything in float64 meanwhile."""
-    torch.set_default_dtype(torch.float64)
+def built_in(dtype: torch.dtype) -> Iterator[None]:
+    """Build everything in a dtype meanwhile."""
+    torch.set_default_dtype(dtype)
     try:
         yield
     finally:
@@ -339,18 +339,18 @@ class Measured:
     errors: dict[str, float]
 
 
-def measure(name: str) -> Measured:
+def measure(name: str, dtype: torch.dtype = torch.float64) -> Measured:
     """Load the golden weights in the official layout, run the network, and compare every golden tensor."""
     peer = PEERS[name]
     state = official_state(name)
-    with double():
+    with built_in(dtype):
         model: Any = qcs.create_model(peer.network, **peer.options)
         objective = model.objective()
     no_dropout(model)
     loaded = qcs.load_checkpoint(model, state)
     names = names_of(state)
     compare = Comparison(load_file(FOLDER / f"{name}.safetensors"))
-    images = recipe.images("shared/a", 2, peer.size, torch.float64)
+    images = recipe.images("shared/a", 2, peer.size, dtype)
     check_inputs(compare, name, state, objective, images)
     initial = {key: value.clone() for key, value in model.named_buffers()}
     run(compare, "eval", peer, model.eval(), objective, images)
@@ -408,7 +408,7 @@ def run(compare: Comparison, mode: str, peer: Peer, model: Any, objective: Any, 
             compare(f"{mode} loss" if key.startswith("loss") else f"{mode} values", f"{mode}/{key}", value)
     if mode == "eval":
         predicted = values[peer.prediction]
-        compare.errors["eval logits of the plain call"] = relative_error(model(images), predicted.detach())
+        compare.errors["eval logits of the plain call"] = relative_error(model(images).detach(), predicted.detach())
         terms["loss"].backward()
 
 
@@ -444,7 +444,7 @@ def ada_df_objective(compare: Comparison) -> None:
     def drawn(name: str, shape: tuple[int, ...]) -> Tensor:
         return torch.from_numpy(recipe.draw(f"adadf/{name}", shape)).double()
 
-    with double():
+    with built_in(torch.float64):
         objective = qcs.losses.AdaDFLoss(7)
         labels, images = torch.arange(10) % 7, torch.arange(70) % 7
         epoch_logits = drawn("shared/a/epoch_logits", (70, 7))
@@ -466,14 +466,14 @@ def ada_df_objective(compare: Comparison) -> None:
 
 
 def main() -> None:
-    """Print parameters, entries and the largest deviation of every group, per network."""
+    """Print parameters, entries and the largest deviation of every group in float64 and float32, per network."""
     for name in sys.argv[1:] or PEERS:
-        found = measure(name)
+        found, single = measure(name), measure(name, torch.float32)
         stated = PEERS[name].parameters
         print(f"{name}: {found.parameters:,} parameters + {found.dropped_parameters:,} dropped, stated {stated:,}")
         print(f"  {found.loaded}")
         for group, error in found.errors.items():
-            print(f"  {group:<40}{error:>10.1e}")
+            print(f"  {group:<40}{error:>10.1e}{single.errors[group]:>10.1e}")
 
 
 if __name__ == "__main__":

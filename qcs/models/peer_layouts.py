@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from qcs.errors import InputError
@@ -27,12 +28,14 @@ class Layout:
         marks: Names of entries that only this layout holds, all of them.
         renames: Patterns and replacements, applied in order, each to the result of the ones before.
         dead: Patterns of entries to drop, by what they are.
+        repeats: Patterns of dropped entries that repeat another, and the name of that one.
     """
 
     network: str
     marks: tuple[str, ...]
     renames: tuple[Rename, ...]
     dead: Mapping[str, str]
+    repeats: tuple[tuple[str, str], ...] = ()
 
     def rename(self, key: str) -> str:
         """Return our name of an official one."""
@@ -44,8 +47,9 @@ class Layout:
         """Return the entries under our names, and the counts of those dropped, by what they are.
 
         Raises:
-            InputError: If two entries get the same name.
+            InputError: If two entries get the same name, or an entry differs from the one that it repeats.
         """
+        self._check_repeats(state)
         live: dict[str, Tensor] = {}
         dropped: dict[str, int] = {}
         for key, value in state.items():
@@ -56,6 +60,15 @@ class Layout:
             else:
                 live[name] = value
         return live, dropped
+
+    def _check_repeats(self, state: Mapping[str, Tensor]) -> None:
+        for pattern, replacement in self.repeats:
+            for key, value in state.items():
+                source = state.get(re.sub(pattern, replacement, key))
+                if source is not None and not value.is_meta and not torch.equal(value, source):
+                    raise InputError(
+                        f"the checkpoint of {self.network} is corrupt: {key} differs from the entry that it repeats"
+                    )
 
 
 def _shifted(pattern: str, template: str, by: int) -> Rename:
@@ -132,6 +145,7 @@ _ADA_DF = Layout(
         (r"^alpha_1\.0\.", "auxiliary.head.gate."),
     ),
     {"second names of the branches' entries": r"branch_[12]_(feature|classifier)\."},
+    ((r"^(branch_[12])_feature\.", r"\1."), (r"^(branch_[12])_classifier\.", r"\1.4.")),
 )
 
 # The landmark network MobileFaceNet, below a prefix in POSTER and POSTER++.

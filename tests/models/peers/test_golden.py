@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
+import torch
 from peer_golden import PEERS, Measured, measure
 
 FACE_HEAD = "head of the face-recognition network, unused"
@@ -57,3 +58,9 @@ def test_every_entry_is_matched_or_dropped_by_name(name: str) -> None:
 def test_parameters_are_those_of_the_specification(name: str) -> None:
     found = measured(name)
     assert found.parameters + found.dropped_parameters == PEERS[name].parameters
+
+
+@each_peer
+def test_float32_gives_the_same_values_up_to_rounding(name: str) -> None:
+    errors = measure(name, torch.float32).errors
+    assert max(errors[group] for group in errors if group.startswith("eval values")) < 1e-5

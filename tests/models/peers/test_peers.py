@@ -227,6 +227,14 @@ def test_a_checkpoint_of_another_peer_is_refused_with_the_right_name() -> None:
         qcs.load_checkpoint(qcs.create_model("dan_resnet18"), {"model_state_dict": state})
 
 
+def test_entries_of_ada_df_that_should_repeat_others_are_compared() -> None:
+    state = official("adadf")
+    assert str(qcs.load_checkpoint(qcs.create_model("ada_df_resnet18"), state)).startswith("218 of 402 entries matched")
+    state["branch_2_feature.1.0.conv1.weight"] = torch.ones(256, 128, 3, 3)
+    with pytest.raises(InputError, match=r"Ada-DF is corrupt: branch_2_feature\.1\.0\.conv1\.weight differs from the"):
+        qcs.load_checkpoint(qcs.create_model("ada_df_resnet18"), state)
+
+
 def test_trunk_of_a_peer_fills_ir50() -> None:
     ir50: nn.Module = qcs.create_model("ir50", num_classes=0)
     loaded = qcs.load_checkpoint(ir50, official("poster_small"))
