@@ -65,13 +65,18 @@ def _table(rows: list[ModelSummary]) -> Table:
     )
     for row in rows:
         table.add_row(
-            row.name,
+            row.name.removesuffix(".untrained"),
             WEIGHTS.get(row.weights, row.weights),
-            f"{row.parameters / 1e6:.2f} M",
-            f"{row.inference / 1e6:.2f} M",
-            f"{row.gmacs:.3g}",
+            _millions(row.parameters),
+            _millions(row.inference),
+            f"{row.gmacs:.{3 if row.gmacs >= 0.1 else 2}g}",
             "x".join(map(str, row.input_size)),
             str(len(row.classes) or "any"),
             f"{row.accuracy:.2%}" if row.accuracy else "",
         )
     return table
+
+
+def _millions(count: int) -> str:
+    millions = count / 1e6
+    return f"{millions:.2f} M" if millions < 100 else f"{millions:.1f} M"
