@@ -38,7 +38,7 @@ class LNSULoss(nn.Module):
 
     Args:
         class_weights: Weight of each class, larger for rarer ones, see `balanced_weights`.
-        label_smoothing: Share of a label that goes to the other classes by their weights, in [0, 1).
+        label_smoothing: Label smoothing factor, in [0, 1); it is spread over the other classes by their weights.
         attention_weight: Weight of the consistency.
 
     Raises:

@@ -34,7 +34,7 @@ DROPPED: dict[str, dict[str, int]] = {
     "poster": {FACE_HEAD: 12, "class token, unused": 1},
     "lnsunet": {FACE_HEAD: 14, "positions and masks of the windows, which the network computes": 17},
 }
-SECONDS = {"posterv2", "poster", "gsdnet", "mfer"}
+SECONDS = {"dan", "adadf", "posterv2", "poster", "gsdnet", "mfer"}
 
 measured = cache(measure)
 each_peer = pytest.mark.parametrize(
