@@ -129,6 +129,7 @@ def test_arguments_beat_what_the_name_fixes() -> None:
         ("qcs_nano", {"checkpoint_path": "absent.pth"}, "no weights found for 'absent.pth'"),
         ("qcs_ir50.raf_db", {"pretrained": True}, "no weights for qcs_ir50.raf_db: .*'qcs convert .*--to qcs_ir50"),
         ("qcs_nano", {"pretrained": True}, "no weights for qcs_nano.untrained: .*'qcs train --model qcs_nano --data"),
+        ("ddamfn", {"pretrained": True}, r"no weights for ddamfn.raf_db: .*official impl.*/DDAMFN.*--to ddamfn.raf_db"),
         ("ir50", {"pretrained": True}, "no weights for ir50.untrained: .*'qcs convert ir50.pth --to ir50'"),
     ],
     ids=str,
