@@ -56,6 +56,22 @@ def labeled(*logits: Tensor) -> Inputs:
     return BranchLogits(*logits, *[None] * (2 - len(logits))), labels
 
 
+def outputs_of(kind: Callable[..., Any]) -> Callable[..., Inputs]:
+    """Arguments of a peer's objective: its outputs, and labels."""
+    return lambda *tensors: (kind(*tensors), torch.tensor([0, 2], device=tensors[0].device))
+
+
+def classified(logits: Tensor) -> Inputs:
+    """Arguments of an objective of logits alone."""
+    return logits, torch.tensor([0, 2], device=logits.device)
+
+
+def ada_df(logits: Tensor, auxiliary: Tensor, attention: Tensor) -> Inputs:
+    """Arguments of the objective of Ada-DF, whose attention is a probability."""
+    out = losses.AdaDFOutput(logits, auxiliary, attention.sigmoid())
+    return out, torch.tensor([0, 2, 1, 1], device=logits.device)
+
+
 PAIR = ((2, 5, 6), (2, 4, 6))
 QUADRUPLET = ((2, 5, 6), (2, 4, 6), (2, 3, 6), (2, 5, 6))
 TOKENS = ((2, 4, 8), (2, 4, 8))
@@ -98,6 +114,18 @@ CASES = {
     "ContrastiveResidualDistillation gap": Case(connection("gap"), TOKENS),
     "ContrastiveResidualDistillation bilinear": Case(connection("bilinear"), TOKENS),
     "ContrastiveResidualDistillation none": Case(connection("none"), TOKENS, without_gradient=(0,)),
+    "DANLoss": Case(lambda: losses.DANLoss(3, dim=4), ((2, 3), (2, 4, 2, 2), (2, 5, 4)), outputs_of(losses.DANOutput)),
+    "DDAMFNLoss": Case(losses.DDAMFNLoss, ((2, 3), (2, 3, 4, 2, 2)), outputs_of(losses.DDAMFNOutput)),
+    "ClassifierLoss": Case(lambda: losses.ClassifierLoss(1.0, 2.0, 0.2), ((2, 3),), classified),
+    "LNSULoss": Case(
+        lambda: losses.LNSULoss([0.5, 1.0, 2.0]), ((2, 3), (2, 3, 4, 4), (2, 3, 4, 4)), outputs_of(losses.LNSUOutput)
+    ),
+    # Without the gradient that stops at the teacher, which finite differences do not know.
+    "GSDNetLoss": Case(
+        lambda: losses.GSDNetLoss(detach_teacher=False), ((2, 3, 3), (2, 3, 4)), outputs_of(losses.GSDNetOutput)
+    ),
+    "MFERLoss": Case(losses.MFERLoss, ((2, 3, 3),), classified),
+    "AdaDFLoss": Case(lambda: losses.AdaDFLoss(3), ((4, 3), (4, 3), (4, 1)), ada_df),
     "JointLoss": Case(losses.JointLoss, LOGITS, labeled),
     "JointLoss base": Case(lambda: losses.JointLoss(class_weights=torch.ones(3)), LOGITS[:1], labeled),
     "JointLoss distillation": Case(

@@ -14,7 +14,7 @@ PAGES = {
     "qcs.layers": ("qcs.layers",),
     "qcs.losses": ("qcs.losses",),
     "qcs.samplers": ("qcs.samplers",),
-    "qcs.models": ("qcs.models", "qcs.models.golden"),
+    "qcs.models": ("qcs.models", "qcs.models.golden", "qcs.models.peers"),
     "qcs.data": ("qcs.data",),
     "qcs.engine": ("qcs.engine",),
     "qcs.faces": ("qcs.faces",),

@@ -33,14 +33,15 @@ def models(
 ) -> None:
     """List the networks: size, cost, available weights and published accuracy."""
     from qcs.models import list_models
-    from qcs.models.summary import describe_models
+    from qcs.models.summary import describe_model, where_weights_are
 
-    rows = describe_models(pattern or "*")
-    if not rows:
+    names = list_models(pattern or "*", tags=True)
+    if not names:
         raise InputError(f"no model matches {pattern!r}; 'qcs models --all' lists all")
-    rows.sort(key=lambda row: row.weights is None)  # those with weights first
+    names.sort(key=lambda name: where_weights_are(name) is None)  # those with weights first
     if pattern is None and not all_networks:
-        rows = [row for row in rows if row.weights or row.name.partition(".")[0] in FAMILIES]
+        names = [name for name in names if where_weights_are(name) or name.partition(".")[0] in FAMILIES]
+    rows = [describe_model(name) for name in names]
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
         return
@@ -64,13 +65,18 @@ def _table(rows: list[ModelSummary]) -> Table:
     )
     for row in rows:
         table.add_row(
-            row.name,
+            row.name.removesuffix(".untrained"),
             WEIGHTS.get(row.weights, row.weights),
-            f"{row.parameters / 1e6:.2f} M",
-            f"{row.inference / 1e6:.2f} M",
-            f"{row.gmacs:.3g}",
+            _millions(row.parameters),
+            _millions(row.inference),
+            f"{row.gmacs:.{3 if row.gmacs >= 0.1 else 2}g}",
             "x".join(map(str, row.input_size)),
             str(len(row.classes) or "any"),
             f"{row.accuracy:.2%}" if row.accuracy else "",
         )
     return table
+
+
+def _millions(count: int) -> str:
+    millions = count / 1e6
+    return f"{millions:.2f} M" if millions < 100 else f"{millions:.1f} M"

@@ -55,13 +55,21 @@ class LevelTokens(nn.Module):
         Args:
             maps: Feature map (B, C_level, H, W) of every level.
         """
-        embedded = [embed(reduce(x)) for x, reduce, embed in zip(maps, self.reduce, self.embed, strict=True)]
-        return torch.cat([rearrange(x, "b c h w -> b (h w) c") for x in embedded], dim=1)
+        return self.embed_maps(self.reduce_maps(maps))
 
     if TYPE_CHECKING:
 
         @same_signature(forward)
         def __call__(self) -> object: ...
+
+    def reduce_maps(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Return the map of every level after its first halving."""
+        return [reduce(x) for x, reduce in zip(maps, self.reduce, strict=True)]
+
+    def embed_maps(self, maps: Sequence[Tensor]) -> Tensor:
+        """Return the tokens (B, levels * grid², dim) of maps that were halved once."""
+        embedded = [embed(x) for x, embed in zip(maps, self.embed, strict=True)]
+        return torch.cat([rearrange(x, "b c h w -> b (h w) c") for x in embedded], dim=1)
 
 
 def halvings(side: int, grid_size: int) -> int | None:

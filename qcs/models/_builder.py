@@ -66,6 +66,22 @@ def build(model_class: Callable[..., ModelT], variant: str, pretrained: bool, **
     return model
 
 
+def fitted_cfg(cfg: Mapping[str, Any], model: Any, channels: int) -> dict[str, Any]:
+    """Return timm's metadata, adapted to the classes of a model and to the channels of its images."""
+    # JSON turns tuples into lists.
+    fitted = {key: tuple(value) if isinstance(value, list) else value for key, value in cfg.items()}
+    fitted |= {"num_classes": model.num_classes, "input_size": (channels, *fitted["input_size"][1:])}
+    for key in ("mean", "std"):
+        if len(fitted[key]) != channels:
+            fitted[key] = (sum(fitted[key]) / len(fitted[key]),) * channels
+    if len(fitted.get("label_names", ())) != model.num_classes:
+        fitted.pop("label_names", None)
+    parameters = model.state_dict()
+    heads = (fitted["classifier"],) if isinstance(fitted["classifier"], str) else fitted["classifier"]
+    fitted["classifier"] = tuple(head for head in heads if f"{head}.weight" in parameters)
+    return fitted
+
+
 def _pretrained_file(name: str, cfg: PretrainedCfg, cache_dir: str | Path | None) -> Path:
     """Return the weights file of a configuration, on this machine.
 

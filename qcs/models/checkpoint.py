@@ -19,10 +19,12 @@ from torch import Tensor, nn
 
 from qcs.errors import InputError, brief
 from qcs.models.original import from_original, is_original
+from qcs.models.peer_layouts import layout_of
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 BACKBONE = "backbone."
 IR_BACKBONE = "backbone.model."  # where a network holds an `ir50`
+IR_TRUNK = ("stem.", "stages.")  # of an `ir50`, by itself or as the trunk of a peer
 CROSS_PREFIXES = ("cross_modules.", "distillation.")
 BASE_HEAD, BASE_TOKEN = "base.head.weight", "base.cls_token"
 Part = Literal["backbone", "base"]
@@ -149,6 +151,8 @@ def read_entries(source: str | Path | Mapping[str, Any]) -> Entries:
     where = "the state dict" if isinstance(source, Mapping) else str(source)
     state = _unwrap(source if isinstance(source, Mapping) else _read(Path(source)), where)
     check_values(state, where)
+    if layout := layout_of(state):
+        return Entries(where, *layout.translate(state))
     return Entries(where, *(from_original(state) if is_original(state) else (state, {})))
 
 
@@ -213,7 +217,12 @@ def _is_network(state: Mapping[str, Tensor]) -> bool:
 
 
 def _is_bare_ir(state: Mapping[str, Tensor]) -> bool:
-    return "stem.conv.weight" in state and "stages.0.0.conv2.weight" in state
+    return _holds_ir(state) and all(key.startswith((*IR_TRUNK, "head.")) for key in state)
+
+
+def _holds_ir(state: Mapping[str, Tensor]) -> bool:
+    """Return whether a state dict holds an IR network without a prefix; residual units without PReLU are others'."""
+    return all(f"stages.0.0.{part}.weight" in state for part in ("act", "conv2"))
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -294,6 +303,8 @@ def _choose(model: nn.Module, entries: Entries, part: Part | None) -> tuple[dict
     if _is_bare_ir(own) and any(key.startswith(IR_BACKBONE) for key in state):
         inside = {key: value for key, value in state.items() if key.startswith(IR_BACKBONE)}
         return {key.removeprefix(IR_BACKBONE): value for key, value in inside.items()}, "outside the backbone"
+    if _is_bare_ir(own) and _holds_ir(state) and not _is_bare_ir(state):
+        return {key: value for key, value in state.items() if key.startswith(IR_TRUNK)}, "outside the backbone"
     if _is_network(own) and is_backbone(state):
         raise InputError(
             f"{entries.where} holds a backbone alone: load it into {_name(model)} with part='backbone', which leaves "

@@ -18,6 +18,7 @@ from qcs.models.golden import GOLDEN_INPUT, check_golden, golden_logits, image_s
 from qcs.models.ir import IRNet
 from qcs.models.network import CrossSimilarityNetwork
 from qcs.models.original import BILINEAR
+from qcs.models.peers import PeerNetwork
 from qcs.models.weights import find_weights, save_model
 
 
@@ -107,6 +108,10 @@ def _network(name: str, state: Mapping[str, Tensor], where: str) -> nn.Module:
         backbone.pretrained_cfg = {**backbone.pretrained_cfg, "num_classes": 0, "tag": ""}  # its tag is "untrained"
     elif isinstance(model, CrossSimilarityNetwork) and "label_names" not in model.pretrained_cfg:
         model.reset_classifier(num_classes_in(state, where))
+    elif isinstance(model, PeerNetwork) and "label_names" not in model.pretrained_cfg:
+        head = state.get(f"{model.pretrained_cfg['classifier'][0]}.weight")
+        if head is not None and len(head) != model.num_classes:
+            model.reset_classifier(len(head))
     return model
 
 

@@ -17,7 +17,7 @@ from timm.models import get_pretrained_cfg_value
 from torch import Size, Tensor, nn
 
 from qcs.errors import InputError, brief
-from qcs.models import dlib_resnet, ir, zoo
+from qcs.models import dlib_resnet, ir, peers, zoo
 from qcs.models._hub import fetch_config, folder_config
 from qcs.models.checkpoint import (
     BASE_HEAD,
@@ -46,7 +46,7 @@ from qcs.models.weights import (
 
 _NAMES = [
     f"{name}.{tag}"
-    for module in (dlib_resnet, ir, zoo)
+    for module in (dlib_resnet, ir, zoo, *peers.MODULES)
     for name, cfg in module.default_cfgs.items()
     for tag in cfg.tags
 ]
@@ -140,10 +140,11 @@ def load_model(source: str | Path) -> CrossSimilarityNetwork:
         for key, value in config["pretrained_cfg"].items()
         if key not in WEIGHT_SOURCES
     }
-    name, args = config["architecture"], stated_arguments(config["model_args"], str(path))
+    name = config["architecture"]
     if name not in list_models():  # a file may not have anything else created
         known = ", ".join(list_models())
         raise InputError(f"{path} is of {brief(repr(name))}, which is no network of this version: {known}")
+    args = stated_arguments(config["model_args"], str(path), class_of(name))
     _check_counts(path, args)
     try:
         model = create_model(name, pretrained_cfg={**cfg, "architecture": name}, checkpoint_path=path, **args)
@@ -155,6 +156,11 @@ def load_model(source: str | Path) -> CrossSimilarityNetwork:
     if names is not None and len(names) != model.num_classes:
         raise InputError(f"{path} names {len(names)} classes, its weights are for {model.num_classes}")
     return cast(CrossSimilarityNetwork, model.eval())
+
+
+def class_of(architecture: str) -> type[nn.Module]:
+    """Return the class whose arguments weights of a registered network may state."""
+    return peers.CLASSES.get(architecture, CrossSimilarityNetwork)
 
 
 def _check_counts(path: Path, args: Mapping[str, Any]) -> None:
@@ -218,16 +224,29 @@ def fitting_names(entries: Entries) -> list[str]:
     """
     head = entries.state.get(BASE_HEAD)
     if head is None and not is_backbone(entries.state):
-        return []
+        return _fitting_peers(entries.state)
     classes = 0 if head is None else len(head)
     names = []
-    for architecture in list_models():
+    for architecture in (name for name in list_models() if name not in peers.CLASSES):
         if _shapes(entries.state) == _shapes_of(architecture, classes):
             tags = list_models(f"{architecture}.*", tags=True)
             fitting = [tag for tag in tags if get_pretrained_cfg_value(tag, "num_classes") == classes]
             names += fitting if len(tags) > 1 and fitting else [architecture]
     if BILINEAR in entries.dropped:
         names = [name for name in names if name.endswith(".affectnet8")]
+    return names
+
+
+def _fitting_peers(state: Mapping[str, Tensor]) -> list[str]:
+    names = []
+    for name in (name for name in list_models(tags=True) if _architecture(name) in peers.CLASSES):
+        heads: Any = get_pretrained_cfg_value(name, "classifier")
+        head = state.get(f"{heads if isinstance(heads, str) else heads[0]}.weight")
+        free = name.endswith(".untrained")  # any number of classes
+        if head is None or not (free or get_pretrained_cfg_value(name, "num_classes") == len(head)):
+            continue
+        if _shapes(state) == _shapes_of(name, len(head)):
+            names.append(name)
     return names
 
 
@@ -264,7 +283,7 @@ def _checked_repository(name: str, cache_dir: str | Path | None) -> str:
             f"{', '.join(list_models())}"
         )
     if not architecture.startswith("ir"):
-        stated_arguments(config.get("model_args", {}), name)
+        stated_arguments(config.get("model_args", {}), name, class_of(architecture))
     return f"{source}:{place}"
 
 

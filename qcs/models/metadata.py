@@ -99,6 +99,14 @@ def _integer(least: int, most: int) -> Check:
     return (lambda value: _is_integer(value) and least <= value <= most), f"an integer from {least:,} to {most:,}"
 
 
+def _integers(least: int, most: int) -> Check:
+    def allowed(value: Any) -> bool:
+        numbers = isinstance(value, list | tuple) and len(value) == 4
+        return numbers and all(_is_integer(each) and least <= each <= most for each in value)
+
+    return allowed, f"four integers from {least:,} to {most:,}"
+
+
 def _number(least: float, most: float) -> Check:
     return (lambda value: _is_number(value) and least <= value <= most), f"a number from {least:g} to {most:g}"
 
@@ -171,6 +179,14 @@ ARGUMENTS: dict[str, Check] = {
     "cross_depth": _integer(0, 64),
     "num_heads": _integer(1, 128),
     "mlp_ratio": _number(0.01, 32),
+    "num_centers": _integer(1, MAX_CLASSES),
+    "depth": _integer(1, 64),
+    "depths": _integers(1, 64),
+    "widths": _integers(1, 8192),
+    "landmarks": _FLAG,
+    "mix_tokens": _FLAG,
+    "reverse_channels": _FLAG,
+    "freeze_stem": _FLAG,
     "drop_rate": _RATE,
     "base_drop_rate": _RATE,
     "cross_drop_rate": _RATE,

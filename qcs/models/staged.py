@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
-from timm.layers import ClassifierHead
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
@@ -22,7 +21,7 @@ class StagedNetwork(nn.Module):
     Attributes:
         stem: Images to the first feature map.
         stages: A sequence of units each.
-        head: Pooling and a linear classifier.
+        head: Pooling and a linear classifier `fc`.
         feature_info: The feature maps that the network offers, a description for each of the first stages.
         num_classes: Outputs of the head.
         grad_checkpointing: Whether activations are recomputed in the backward pass.
@@ -30,7 +29,7 @@ class StagedNetwork(nn.Module):
 
     stem: nn.Module
     stages: nn.Sequential
-    head: ClassifierHead
+    head: Any
     feature_info: list[dict[str, Any]]
     num_classes: int
     grad_checkpointing: bool
@@ -112,14 +111,19 @@ class StagedNetwork(nn.Module):
             InputError: If another output format is requested.
         """
         check_choice("output_fmt", output_fmt, ("NCHW",))
-        taken, last_stage = feature_take_indices(len(self.feature_info), indices)
-        maps = []
+        taken, last = feature_take_indices(len(self.feature_info), indices)
+        levels = self.forward_levels(x, last + 1 if stop_early else len(self.stages))
+        maps = [levels[index] for index in taken]
+        return maps if intermediates_only else (levels[-1], maps)
+
+    def forward_levels(self, x: Tensor, count: int) -> list[Tensor]:
+        """Return the feature maps of the first `count` stages for images (B, C, H, W)."""
         x = self.forward_stem(x)
-        for index, stage in enumerate(self.stages[: last_stage + 1] if stop_early else self.stages):
+        levels = []
+        for stage in self.stages[:count]:
             x = self._run_stage(stage, x)
-            if index in taken:
-                maps.append(x)
-        return maps if intermediates_only else (x, maps)
+            levels.append(x)
+        return levels
 
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True

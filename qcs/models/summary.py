@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from qcs.models.factory import create_model, list_models
 from qcs.models.network import CrossSimilarityNetwork
+from qcs.models.peers import PeerNetwork
 from qcs.models.weights import embedded_weights
 from qcs.models.zoo import REPORTED_ACCURACY
 
@@ -44,13 +45,14 @@ class ModelSummary:
 
 def describe_models(pattern: str = "*") -> list[ModelSummary]:
     """Return summaries of the networks whose name matches a shell-style pattern; no parameters are allocated."""
-    return [_describe(name) for name in list_models(pattern, tags=True)]
+    return [describe_model(name) for name in list_models(pattern, tags=True)]
 
 
-def _describe(name: str) -> ModelSummary:
+def describe_model(name: str) -> ModelSummary:
+    """Return the summary of a network, named with its tag; no parameters are allocated."""
     with torch.device("meta"):
         model = create_model(name).eval()
-    base = model.inference_model() if isinstance(model, CrossSimilarityNetwork) else model
+    base = model.inference_model() if isinstance(model, (CrossSimilarityNetwork, PeerNetwork)) else model
     cfg: Any = model.pretrained_cfg
     return ModelSummary(
         name,
@@ -59,7 +61,7 @@ def _describe(name: str) -> ModelSummary:
         gmacs=gmacs(base, cfg["input_size"]),
         input_size=cfg["input_size"],
         classes=cfg.get("label_names", ()),
-        weights=_weights(name),
+        weights=where_weights_are(name),
         accuracy=REPORTED_ACCURACY.get(name),
     )
 
@@ -87,7 +89,8 @@ def gmacs(model: nn.Module, input_size: tuple[int, int, int]) -> float:
     return counter.get_total_flops() / 2e9  # it counts a multiply-add as two
 
 
-def _weights(name: str) -> str | None:
+def where_weights_are(name: str) -> str | None:
+    """Return `"embedded"`, the Hub repository of a network's weights, or None."""
     if embedded_weights(name):
         return "embedded"
     cfg = get_pretrained_cfg(name)

@@ -108,6 +108,12 @@ def missing_weights(name: str) -> str:
         return (
             f"{missing}; load a backbone with checkpoint_path=..., such as what 'qcs convert ir50.pth --to ir50' writes"
         )
+    origin = getattr(get_pretrained_cfg(name, allow_unregistered=True), "origin_url", None)
+    if origin not in (None, ORIGINAL):
+        return (
+            f"{missing}; convert a checkpoint of the official implementation ({origin}), if you have one, with "
+            f"'qcs convert CHECKPOINT --to {name}'"
+        )
     if tag == "untrained":
         return f"{missing}; train it with 'qcs train --model {architecture} --data DATA', then load the run folder"
     file = f"{name}.safetensors"

@@ -15,7 +15,7 @@ from torch import nn
 
 from qcs.data.labels import CLASSES
 from qcs.errors import InputError
-from qcs.models._builder import build, resolve
+from qcs.models._builder import build, fitted_cfg, resolve
 from qcs.models.backbone import backbone_cfg, image_side
 from qcs.models.network import CrossSimilarityNetwork
 from qcs.models.weights import EMBEDDED, ORIGINAL, list_embedded
@@ -112,7 +112,7 @@ def _create(variant: str, pretrained: bool, **kwargs: Any) -> CrossSimilarityNet
     name, _ = resolve(variant, kwargs)
     own = {key: value for key, value in OWN_ARGS.get(name, {}).items() if key not in _replaced_by(kwargs)}
     model = build(CrossSimilarityNetwork, variant, pretrained, **{**own, **kwargs})
-    model.pretrained_cfg = model.default_cfg = _fitted(model.pretrained_cfg, model)
+    model.pretrained_cfg = model.default_cfg = fitted_cfg(model.pretrained_cfg, model, model.model_args["in_chans"])
     return model
 
 
@@ -137,22 +137,6 @@ def _create_on(variant: str, pretrained: bool, **kwargs: Any) -> CrossSimilarity
     convolutions = (f"backbone.{key}" for key, m in model.backbone.named_modules() if isinstance(m, nn.Conv2d))
     model.pretrained_cfg["first_conv"] = next(convolutions, None)
     return model
-
-
-def _fitted(cfg: dict[str, Any], model: CrossSimilarityNetwork) -> dict[str, Any]:
-    """Return the metadata, adapted to this model's classes and channels."""
-    channels = model.model_args["in_chans"]
-    # JSON turns tuples into lists.
-    cfg = {key: tuple(value) if isinstance(value, list) else value for key, value in cfg.items()}
-    cfg = {**cfg, "num_classes": model.num_classes, "input_size": (channels, *cfg["input_size"][1:])}
-    for key in ("mean", "std"):
-        if len(cfg[key]) != channels:
-            cfg[key] = (sum(cfg[key]) / len(cfg[key]),) * channels
-    if len(cfg.get("label_names", ())) != model.num_classes:
-        cfg.pop("label_names", None)
-    parameters = model.state_dict()
-    cfg["classifier"] = tuple(head for head in cfg["classifier"] if f"{head}.weight" in parameters)
-    return cfg
 
 
 @register_model

@@ -16,13 +16,20 @@ from torch.testing import assert_close
 
 import qcs
 from qcs.errors import InputError
-from qcs.models import CrossSimilarityNetwork
+from qcs.models import CrossSimilarityNetwork, peers
 
 BACKBONES = ["dlib_resnet29", "ir50", "ir_nano", "ir_small"]
-NETWORKS = [name for name in qcs.list_models() if name not in BACKBONES]
+PEERS = sorted(name for module in peers.MODULES for name in module.default_cfgs)
+NETWORKS = [name for name in qcs.list_models() if name not in (*BACKBONES, *PEERS)]
 # The big networks take seconds for what their small siblings, of the same code, show too.
 SMALL = ("nano", "small")
-SIZES = [pytest.param(name, marks=() if name.endswith(SMALL) else pytest.mark.slow) for name in qcs.list_models()]
+QUICK = [name for name in qcs.list_models() if name.endswith(SMALL) and name not in PEERS]
+LARGER = ("poster_ir50", "poster_ir50_base", "mfer_convnext_base")  # of the same code as others, or of timm's
+SIZES = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+    for name in qcs.list_models()
+    if name not in LARGER
+]
 BIG_ON_META = pytest.mark.parametrize("name", qcs.list_models())
 
 
@@ -61,7 +68,7 @@ def test_configuration_says_what_timm_reads(name: str) -> None:
     assert cfg["paper_ids"]
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", [*BACKBONES, *PEERS])
 def test_backbone_gives_features(name: str) -> None:
     with torch.device("meta"):
         model = build(name, features_only=True)

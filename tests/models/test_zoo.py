@@ -15,6 +15,8 @@ from qcs.models.zoo import TAGS
 
 FAMILIES = {"base": 1, "dcs": 2, "qcs": 4}
 ARCHITECTURES = [f"{family}_{size}" for family in FAMILIES for size in ("any", "ir50", "small", "nano")]
+PEERS = ["ada_df_resnet18", "dan_resnet18", "ddamfn", "gsdnet_resnet50", "lnsu_swin_tiny", "mfer_convnext_base"]
+PEERS += ["poster_ir50", "poster_ir50_base", "poster_ir50_small", "poster_v2_ir50", "poster_v2_ir50_nolm"]
 LABELS = {
     "raf_db": ("surprise", "fear", "disgust", "happy", "sad", "anger", "neutral"),
     "ferplus": ("neutral", "happy", "surprise", "sad", "anger", "disgust", "fear", "contempt"),
@@ -74,7 +76,7 @@ def test_published_tags_are_all_checked() -> None:
 
 def test_names_are_registered_with_timm() -> None:
     assert timm.list_models("qcs*") == qcs.list_models("qcs*") == ["qcs_any", "qcs_ir50", "qcs_nano", "qcs_small"]
-    assert qcs.list_models() == sorted([*ARCHITECTURES, "dlib_resnet29", "ir50", "ir_nano", "ir_small"])
+    assert qcs.list_models() == sorted([*ARCHITECTURES, *PEERS, "dlib_resnet29", "ir50", "ir_nano", "ir_small"])
     assert all(timm.is_model(name) for name in qcs.list_models())
     model = timm.create_model("dcs_nano", num_classes=5)
     assert model(*torch.randn(2, 2, 3, 48, 48)).cross.shape == (2, 2, 5)
@@ -127,6 +129,7 @@ def test_arguments_beat_what_the_name_fixes() -> None:
         ("qcs_nano", {"checkpoint_path": "absent.pth"}, "no weights found for 'absent.pth'"),
         ("qcs_ir50.raf_db", {"pretrained": True}, "no weights for qcs_ir50.raf_db: .*'qcs convert .*--to qcs_ir50"),
         ("qcs_nano", {"pretrained": True}, "no weights for qcs_nano.untrained: .*'qcs train --model qcs_nano --data"),
+        ("ddamfn", {"pretrained": True}, r"no weights for ddamfn.raf_db: .*official impl.*/DDAMFN.*--to ddamfn.raf_db"),
         ("ir50", {"pretrained": True}, "no weights for ir50.untrained: .*'qcs convert ir50.pth --to ir50'"),
     ],
     ids=str,

@@ -53,7 +53,7 @@ def _start(config: TrainConfig, num_classes: int) -> CrossSimilarityNetwork:
         given = ", ".join(f"{name}={value!r}" for name, value in config.model_args.items())
         raise InputError(f"cannot build {config.model} with {given}: {error}") from error
     if not isinstance(model, CrossSimilarityNetwork):
-        raise InputError(f"{config.model} is a backbone alone; train one of the base, dcs or qcs networks")
+        raise InputError(f"{config.model} is not a base, dcs or qcs network; train one of these")
     return model
 
 

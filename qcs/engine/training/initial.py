@@ -9,6 +9,7 @@ from timm.models import get_pretrained_cfg
 
 from qcs.errors import InputError, brief
 from qcs.models import CrossSimilarityNetwork, create_model, list_models
+from qcs.models.factory import class_of
 from qcs.models.stated_arguments import stated_arguments
 from qcs.models.weights import find_weights, read_config
 
@@ -43,7 +44,7 @@ def implied_settings(init: str) -> dict[str, Any]:
         raise InputError(
             f"{path} is of {brief(repr(name))}, which is no network of this version: {', '.join(list_models())}"
         )
-    arguments = stated_arguments(stated["model_args"], str(path))
+    arguments = stated_arguments(stated["model_args"], str(path), class_of(name))
     model = _with_tag(name, cfg.get("tag"))
     in_chans, (*_, side) = arguments.get("in_chans", 3), cfg["input_size"]
     crop_pct = cfg.get("crop_pct", 1.0)

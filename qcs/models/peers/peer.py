@@ -1,0 +1,166 @@
+"""The anatomy that all peer networks share, and how a registered name builds one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from inspect import signature
+from typing import Any
+
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models._features import feature_take_indices
+from torch import Tensor, nn
+
+from qcs.errors import InputError, check_choice
+from qcs.models._builder import build, fitted_cfg, resolve
+from qcs.models.staged import StagedNetwork
+
+LEVELS = (-3, -2, -1)
+
+
+class PeerHead(nn.Module):
+    """Base of the heads: all after the trunk's last feature map, up to the logits.
+
+    Attributes:
+        fc: The linear classifier whose logits are the prediction; an identity without classes.
+    """
+
+    fc: nn.Module
+
+    def reset(self, num_classes: int) -> None:
+        """Replace what depends on the number of classes by freshly initialized layers; 0 removes it."""
+        raise NotImplementedError
+
+
+class PeerNetwork(StagedNetwork):
+    """Computes a stem, stages and a head of its own; training may need more than the logits, see `forward_outputs`.
+
+    A subclass builds the parts, names the modules that only its objective needs in `training_only`, and defines
+    `forward_outputs` and `objective`.
+
+    Attributes:
+        training_only: Names of modules that the logits do not depend on.
+        after_stages: Names of modules, beside the head, that the stages' maps do not depend on.
+        branches: Images that one call compares: none, each image is classified by itself.
+    """
+
+    training_only: tuple[str, ...] = ()
+    after_stages: tuple[str, ...] = ()
+    branches = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model_args: dict[str, Any] = {}  # what rebuilds this network
+        self.pretrained_cfg: dict[str, Any] = {}  # timm's metadata: preprocessing, label names, origin
+
+    def forward_outputs(self, x: Tensor) -> Any:
+        """Return what the objective needs for images (B, C, H, W)."""
+        raise NotImplementedError
+
+    def objective(self) -> nn.Module:
+        """Return a fresh objective of this network: called with outputs and labels, it returns its terms by name."""
+        raise NotImplementedError
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes in index order, or their numbers if no names are known."""
+        names = self.pretrained_cfg.get("label_names") or range(self.num_classes)
+        return tuple(map(str, names))
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the classifiers by freshly initialized ones.
+
+        Args:
+            num_classes: Number of classes; 0 removes them.
+            global_pool: Only None: the head pools as published.
+
+        Raises:
+            InputError: If `global_pool` is another one.
+        """
+        check_choice("global_pool", "published" if global_pool is None else global_pool, ("published",))
+        self.num_classes = self.model_args["num_classes"] = num_classes
+        self.name_classes(None)
+        reference = next(self.parameters())
+        self.head.reset(num_classes)
+        self.head.to(reference.device, reference.dtype)
+
+    def name_classes(self, names: Sequence[str] | None) -> None:
+        """Set the names of the classes, which are saved with the weights.
+
+        Args:
+            names: Names in index order; None removes them.
+
+        Raises:
+            InputError: If there are not as many names as classes.
+        """
+        if names is not None and len(names) != self.num_classes:
+            raise InputError(f"expected {self.num_classes} class names, got {len(names)}: {', '.join(names)}")
+        cfg = {**self.pretrained_cfg, "num_classes": self.num_classes, "label_names": names and tuple(names)}
+        self.pretrained_cfg = self.default_cfg = {key: value for key, value in cfg.items() if value is not None}
+
+    def inference_model(self) -> PeerNetwork:
+        """Return a copy without what only training needs: the same logits, but `forward_outputs` no longer works."""
+        model = copy.deepcopy(self)
+        for name in self.training_only:
+            setattr(model, name, nn.Identity())
+        return model
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Remove the stages after the last one in `indices`, and all after them; return the chosen positions."""
+        taken, last = feature_take_indices(len(self.feature_info), indices)
+        self.stages = self.stages[: last + 1]
+        if prune_head:
+            self.num_classes = 0
+            self.head = nn.Identity()
+            for name in (*self.training_only, *self.after_stages):
+                setattr(self, name, nn.Identity())
+        return list(taken)
+
+
+def peer_cfg(**kwargs: Any) -> dict[str, Any]:
+    """Return the metadata that peers share, updated by `kwargs`."""
+    return {
+        "num_classes": 7,
+        "input_size": (3, 224, 224),
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "crop_mode": "squash",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "stem.conv",
+        "classifier": "head.fc",
+        **kwargs,
+    }
+
+
+def create_peer(
+    model_class: type[PeerNetwork],
+    variant: str,
+    pretrained: bool,
+    own_args: Mapping[str, Mapping[str, Any]] | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Build the network of a registered name, or its feature extractor, with metadata that fits it.
+
+    Args:
+        model_class: The class of the network.
+        variant: The registered name, without tag.
+        pretrained: Load weights.
+        own_args: Arguments that a name with its tag fixes; the caller's go first.
+        **kwargs: As for timm.
+    """
+    name, _ = resolve(variant, kwargs)
+    kwargs = {**(own_args or {}).get(name, {}), **kwargs}
+    features = dict(feature_cls="getter", out_indices=LEVELS)
+    model = build(model_class, variant, pretrained, feature_cfg=features, **kwargs)
+    if kwargs.get("features_only", False):
+        return model
+    parameters = signature(model_class).parameters
+    args = {key: kwargs.get(key, value.default) for key, value in parameters.items()}
+    args = {key: tuple(value) if isinstance(value, list) else value for key, value in args.items()}  # JSON's lists
+    model.model_args = {**args, "num_classes": model.num_classes}
+    model.pretrained_cfg = fitted_cfg(model.pretrained_cfg, model, model.model_args["in_chans"])
+    model.default_cfg = model.pretrained_cfg
+    return model
