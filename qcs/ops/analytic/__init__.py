@@ -10,7 +10,7 @@ from torch import Tensor
 from qcs.ops import reference
 from qcs.ops.analytic.attention import GridAttention, combined_weights, matrix_weights, padded
 from qcs.ops.analytic.distance import PairDistances
-from qcs.ops.analytic.tiled import KEPT_ELEMENTS, TiledImportance
+from qcs.ops.analytic.tiled import TiledImportance
 from qcs.ops.reference import bilinear_pooling as bilinear_pooling  # already one product
 
 DENSE_ELEMENTS = 1 << 22  # more distances than this are processed in strips that fit the cache
@@ -69,7 +69,7 @@ def _grid_attention(
     gain = torch.as_tensor(gain, dtype=torch.promote_types(dtype, torch.float32), device=rows[0].device)
     images = padded([image for pair in zip(rows, columns, strict=True) for image in pair])
     elements = len(rows) * len(columns) * rows[0].shape[0] * rows[0].shape[1] * columns[0].shape[1]
-    if elements > (KEPT_ELEMENTS if torch.compiler.is_compiling() else DENSE_ELEMENTS):
+    if elements > DENSE_ELEMENTS:
         row_importance, column_importance, *_ = TiledImportance.apply(kinds, scope, *images)
         importance = row_importance.permute(2, 0, 3, 1), column_importance.permute(2, 0, 1, 3)
         row_weights, column_weights = combined_weights(*importance, matrix_weights(kinds, gain))

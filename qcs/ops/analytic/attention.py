@@ -50,7 +50,7 @@ class GridAttention(torch.autograd.Function):
         column_importance = (aligned * per_row).sum(2)
         importance = row_importance, column_importance
         weights = combined_weights(*importance, matrix_weights(kinds, gain))
-        return *weights, *importance, aligned, least, per_row, per_column, *grid
+        return *weights, *importance, least, per_row, per_column, *grid
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -69,8 +69,10 @@ class GridAttention(torch.autograd.Function):
         *_: None,
     ) -> Any:
         gain, row_weights, column_weights, row_importance, column_importance, *state = saved
-        aligned, least, per_row, per_column, *state = state
+        least, per_row, per_column, *state = state
         signed_grid, images = Distances(*state[:4]), state[4:]  # distances of similarity are negative here
+        rows, columns = halves(images)
+        aligned = _as_matrices(signed_grid.distances, len(rows), len(columns)) - least
         grad_row_logits = _softmax_backward(grad_row_weights, row_weights)
         grad_column_logits = _softmax_backward(grad_column_weights, column_weights)
         per_matrix = _broadcast(matrix_weights(ctx.kinds, gain))
@@ -82,7 +84,6 @@ class GridAttention(torch.autograd.Function):
             per_matrix * grad_column_logits[:, None, None],
         )
         _extremum_backward(grad_signed, aligned, least, signed_grid.bound(), ctx.scope)
-        rows, columns = halves(images)
         grad_distances = grad_signed.flatten(3).flatten(1, 2)
         if torch.compiler.is_compiling():
             grads = traced_grid_backward(grad_distances, signed_grid, rows, columns)
@@ -172,7 +173,8 @@ def padded(images: Sequence[T]) -> list[T | None]:
 
 def _as_matrices(matrix: Tensor, rows: int, columns: int) -> Tensor:
     """Return (B, R*N, K*M) as (B, R, N, K, M), a view."""
-    return matrix.unflatten(2, (columns, -1)).unflatten(1, (rows, -1))
+    B, n, m = matrix.shape
+    return matrix.view(B, rows, n // rows, columns, m // columns)
 
 
 def _broadcast(per_matrix: Tensor) -> Tensor:
@@ -193,7 +195,7 @@ def _importance_backward(
     """Return the gradient of the aligned matrices from the gradients of importance, with the extremum held fixed."""
     alpha = over_cubes((aligned * grad_columns).sum(4, keepdim=True), per_row)
     beta = over_cubes((aligned * grad_rows).sum(2, keepdim=True), per_column)
-    grad_aligned = (per_row * grad_columns).addcmul_(grad_rows, per_column)
+    grad_aligned = torch.addcmul(per_row * grad_columns, grad_rows, per_column)
     return grad_aligned.addcmul_(aligned, alpha + beta, value=-1)
 
 

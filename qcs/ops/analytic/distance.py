@@ -5,8 +5,8 @@ but it cancels when tokens are close relative to their norms. Subtracting one ve
 and removes most of the cancellation; the entries that still cancel are computed from differences.
 
 A grid of R row images and K column images is one matrix: its rows are the tokens of all row images, image after image,
-its columns those of all column images. Centered tokens are formed again for the backward pass, a few samples at a time in
-the cache: keeping them takes as long, for memory that was never touched is slow, and twice the memory.
+its columns those of all column images. Centered tokens are formed again for the backward pass, a few samples at a time
+in the cache: keeping them takes as long, for memory that was never touched is slow, and twice the memory.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def distance_grid(rows: Sequence[Tensor], columns: Sequence[Tensor]) -> tuple[Te
     torch.logical_not(safe.all(), out=grid.any_canceled)
     if grid.any_canceled:
         replace_by_differences(grid.distances, canceled_entries(grid), rows, columns)
-    return tuple(grid)
+    return grid
 
 
 @torch.library.custom_op("qcs::distance_grid_backward", mutates_args=())

@@ -135,9 +135,9 @@ class TokenGradients:
         self.grad_columns[b].addmm_(w.T, x, alpha=-1)
         self.column_ratio_sums[b] += w.sum(0)
         if canceled is not None:
-            entries = (t.flatten(1)[None] for t in (canceled, grad_distances, distances))
+            here, g, d = (t.flatten(1)[None] for t in (canceled, grad_distances, distances))
             images = self.grid.images(r, b, tokens)
-            add_gradients_by_differences(grad_x[None], self.grad_columns[b, None], *entries, *images)
+            add_gradients_by_differences(grad_x[None], self.grad_columns[b, None], here, g, d, *images)
 
     def gradients(self) -> tuple[Tensor, Tensor]:
         """Return those of the row tokens (B, R*N, C) and of the column tokens (B, K*M, C), after all strips."""

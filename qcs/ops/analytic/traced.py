@@ -1,7 +1,7 @@
 """The distances of a grid as plain tensor functions, for compilers: they fuse what is element-wise with its neighbors.
 
-Canceled entries need a branch on data, which a compiler cannot trace. Two operators of ours hold it: they change nothing
-and return at once where nothing canceled.
+Canceled entries need a branch on data, which a compiler cannot trace. Two operators of ours hold it: they change
+nothing and return at once where nothing canceled.
 """
 
 from __future__ import annotations
