@@ -3,10 +3,10 @@
 NORM_FLOOR = 1e-12
 """Smallest divisor when rows and columns are normalized."""
 
-CANCELLATION = 0.03
+CANCELLATION = 0.003
 """Smallest ratio of |q - k|² to |q|² + |k|² at which the product form |q|² + |k|² - 2 q·k is accurate enough.
 
-Below it, more than about 5 of 24 bits cancel, and the distance is computed from differences instead.
+Below it, more than about 8 of 24 bits cancel, and the distance is computed from differences instead.
 """
 
 TIE_ULPS = 2

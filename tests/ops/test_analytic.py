@@ -1,9 +1,10 @@
-"""The closed form against the definition in float64: values and gradients, dense and by strips."""
+"""The closed form against the definition in float64: values and gradients, dense, traced and by strips."""
 
 # ruff: noqa: N803
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,16 +15,21 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from qcs.ops import analytic, reference
-from qcs.ops.analytic import strips, tiled
+from qcs.ops.analytic import distance, strips, tiled
 
 FORMS = [(m, s) for m in ("dual", "s", "d", "sd") for s in ("batch", "sample")]
-PATHS = ["dense", "strips, distances kept", "strips, distances recomputed"]
+COMPILED = SimpleNamespace(
+    quadruplet_cross_similarity=torch.compile(analytic.quadruplet_cross_similarity, dynamic=False, fullgraph=True)
+)
+PATHS = ["dense", "as a compiler traces it", "strips, distances kept", "strips, distances recomputed"]
 
 
 @pytest.fixture(params=PATHS)
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Path through the operator, with the sizes that switch between paths made small."""
-    if request.param != "dense":
+    if "compiler" in request.param:
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    elif request.param != "dense":
         monkeypatch.setattr(analytic, "DENSE_ELEMENTS", 0)
         monkeypatch.setattr(strips, "_ELEMENTS", 150)
         monkeypatch.setattr(tiled, "KEPT_ELEMENTS", 1 << 24 if "kept" in request.param else 0)
@@ -175,3 +181,25 @@ def test_nothing_as_large_as_the_matrices_is_kept_beyond_the_limit(monkeypatch: 
         state = tiled.tiled_importance(x[:2], x[2:], "sd", "batch")
         assert state[-1].numel() == kept
         assert max(t.numel() for t in state[:-1]) <= 4 * N
+
+
+def test_few_canceled_entries_cost_no_matrix_of_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = images(2, (12,) * 4, 6)
+    tokens[1][0, 3] = tokens[0][0, 5]
+    monkeypatch.setattr(torch.Tensor, "new_zeros", lambda *_, **__: pytest.fail("a matrix of zeros was allocated"))
+    values_and_gradients(analytic, weights("sd", "batch"), tokens)
+
+
+def test_a_wide_range_of_norms_raises_no_false_alarm() -> None:
+    """The smallest distance of one sample is compared with the norms of that sample, not of the largest."""
+    sizes = torch.tensor([1.0, 1e4]).view(2, 1, 1)
+    rows, columns = ([sizes * torch.randn(2, 12, 16)] for _ in range(2))
+    assert not distance.distance_grid(rows, columns)[3]
+    columns[0][1, 2] = rows[0][1, 4]
+    assert distance.distance_grid(rows, columns)[3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", HARD_CASES)
+def test_compiled_hard_tokens_lose_no_more_than_in_the_definition(case: Callable[[int], list[Tensor]]) -> None:
+    assert_as_exact(COMPILED, weights("sd", "batch"), case(20))

@@ -15,6 +15,7 @@ from qcs import functional as QF
 from qcs.ops import analytic, reference
 from qcs.ops.analytic.distance import distance_grid, distance_grid_backward
 from qcs.ops.analytic.tiled import tiled_importance, tiled_importance_backward
+from qcs.ops.analytic.traced import add_canceled, replace_canceled
 
 PLAIN = weights("sd", "batch")
 
@@ -32,8 +33,17 @@ def images(count: int = 4, **options: Any) -> list[Tensor]:
 def test_distances_pass_pytorch_s_own_checks() -> None:
     rows, columns = images(2), images(2)
     torch.library.opcheck(distance_grid, (rows, columns))
-    grid, _, any_canceled = distance_grid(rows, columns)
-    torch.library.opcheck(distance_grid_backward, (torch.randn_like(grid), grid, any_canceled, rows, columns))
+    grid = distance_grid(rows, columns)
+    torch.library.opcheck(distance_grid_backward, (torch.randn_like(grid[0]), *grid, rows, columns))
+
+
+def test_corrections_of_traced_distances_pass_pytorch_s_own_checks() -> None:
+    rows, columns = images(2), images(2)
+    columns[0][1, 2] = rows[1][1, 3]
+    distances, *state = distance_grid(rows, columns)
+    torch.library.opcheck(replace_canceled, (distances, *state, rows, columns))
+    gradients = torch.randn(2, 14, 5), torch.randn(2, 14, 5), torch.randn_like(distances)
+    torch.library.opcheck(add_canceled, (*gradients, distances, *state, rows, columns))
 
 
 def test_strips_pass_pytorch_s_own_checks() -> None:

@@ -54,8 +54,8 @@ def _pair_attention(row: Tensor, column: Tensor, kind: str, scope: str) -> tuple
 
 def _grid_attention(
     rows: Sequence[Tensor], columns: Sequence[Tensor], kinds: str, scope: str, gain: Tensor | float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """Return attention weights of the R row images (R, B, N) and of the K column images (K, B, M).
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Return attention weights (B, N) of each row image and (B, M) of each column image.
 
     Args:
         rows: R images (B, N, C).
@@ -68,9 +68,11 @@ def _grid_attention(
     dtype = rows[0].dtype
     gain = torch.as_tensor(gain, dtype=torch.promote_types(dtype, torch.float32), device=rows[0].device)
     images = padded([image for pair in zip(rows, columns, strict=True) for image in pair])
-    if len(rows) * len(columns) * rows[0][..., 0].numel() * columns[0].shape[1] > DENSE_ELEMENTS:
+    elements = len(rows) * len(columns) * rows[0].shape[0] * rows[0].shape[1] * columns[0].shape[1]
+    if elements > DENSE_ELEMENTS:
         row_importance, column_importance, *_ = TiledImportance.apply(kinds, scope, *images)
-        row_weights, column_weights = combined_weights(row_importance, column_importance, matrix_weights(kinds, gain))
+        importance = row_importance.permute(2, 0, 3, 1), column_importance.permute(2, 0, 1, 3)
+        row_weights, column_weights = combined_weights(*importance, matrix_weights(kinds, gain))
     else:
         row_weights, column_weights, *_ = GridAttention.apply(gain, kinds, scope, *images)
-    return row_weights.to(dtype), column_weights.to(dtype)
+    return row_weights.to(dtype).unbind(1), column_weights.to(dtype).unbind(1)

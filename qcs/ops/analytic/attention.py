@@ -18,13 +18,14 @@ from torch import Tensor
 
 from qcs.ops._autograd import differentiable_once, outside_autocast
 from qcs.ops._numerics import CANCELLATION, NORM_FLOOR, TIE_ULPS
-from qcs.ops.analytic.distance import distance_grid, distance_grid_backward
+from qcs.ops.analytic.distance import Distances, distance_grid, distance_grid_backward
+from qcs.ops.analytic.traced import traced_grid, traced_grid_backward
 
 T = TypeVar("T")
 
 
 class GridAttention(torch.autograd.Function):
-    """Attention weights of rows (R, B, N) and of columns (K, B, M); the other outputs are state for the backward."""
+    """Attention weights of rows (B, R, N) and of columns (B, K, M); the other outputs are state for the backward."""
 
     generate_vmap_rule = True
 
@@ -32,19 +33,24 @@ class GridAttention(torch.autograd.Function):
     def forward(
         gain: Tensor, kinds: str, scope: str, row: Tensor, column: Tensor, row2: Tensor | None, column2: Tensor | None
     ) -> tuple[Tensor, ...]:
+        rows, columns = present(row, row2), present(column, column2)
         with outside_autocast(row):
-            distances, bound, any_canceled = distance_grid(present(row, row2), present(column, column2))
-        aligned = distances * _grid_signs(kinds, distances)
-        least = aligned.amin(_extent(scope), keepdim=True)
-        aligned.sub_(least)
+            if torch.compiler.is_compiling():
+                grid = traced_grid(rows, columns)
+            else:
+                grid = Distances(*distance_grid(rows, columns))
+        matrices = _as_matrices(grid.distances, len(rows), len(columns))
+        signed = matrices.mul_(_broadcast(signs(kinds, matrices)))
+        least = signed.amin(_extent(scope), keepdim=True)
+        aligned = signed - least
         squares = aligned.square()
-        per_row = reciprocal_norms(squares.sum(-1))
-        per_column = reciprocal_norms(squares.sum(-2))
-        row_importance = (aligned * per_column.unsqueeze(-2)).sum(-1)
-        column_importance = (aligned * per_row.unsqueeze(-1)).sum(-2)
+        per_row = reciprocal_norms(squares.sum(4, keepdim=True))
+        per_column = reciprocal_norms(squares.sum(2, keepdim=True))
+        row_importance = (aligned * per_column).sum(4)
+        column_importance = (aligned * per_row).sum(2)
         importance = row_importance, column_importance
         weights = combined_weights(*importance, matrix_weights(kinds, gain))
-        return *weights, distances, bound, any_canceled, aligned, least, per_row, per_column, *importance
+        return *weights, *importance, least, per_row, per_column, *grid
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -62,25 +68,32 @@ class GridAttention(torch.autograd.Function):
         grad_column_weights: Tensor | None,
         *_: None,
     ) -> Any:
-        gain, row_weights, column_weights, *state = saved
-        distances, bound, any_canceled, aligned, least, per_row, per_column, *state = state
-        row_importance, column_importance, *images = state
-        per_matrix = matrix_weights(ctx.kinds, gain)
-        grad_row_logits = _softmax_backward(grad_row_weights, row_weights).unsqueeze(1)
-        grad_column_logits = _softmax_backward(grad_column_weights, column_weights).unsqueeze(0)
-        grad_aligned = _importance_backward(
-            aligned, per_row, per_column, per_matrix * grad_row_logits, per_matrix * grad_column_logits
-        )
-        grad_distances = _extremum_backward(grad_aligned, aligned, least, bound, ctx.scope)
-        grad_distances.mul_(_grid_signs(ctx.kinds, distances))
+        gain, row_weights, column_weights, row_importance, column_importance, *state = saved
+        least, per_row, per_column, *state = state
+        signed_grid, images = Distances(*state[:4]), state[4:]  # distances of similarity are negative here
         rows, columns = halves(images)
-        grad_rows, grad_columns = distance_grid_backward(grad_distances, distances, any_canceled, rows, columns)
+        aligned = _as_matrices(signed_grid.distances, len(rows), len(columns)) - least
+        grad_row_logits = _softmax_backward(grad_row_weights, row_weights)
+        grad_column_logits = _softmax_backward(grad_column_weights, column_weights)
+        per_matrix = _broadcast(matrix_weights(ctx.kinds, gain))
+        grad_signed = _importance_backward(
+            aligned,
+            per_row,
+            per_column,
+            per_matrix * grad_row_logits[..., None, None],
+            per_matrix * grad_column_logits[:, None, None],
+        )
+        _extremum_backward(grad_signed, aligned, least, signed_grid.bound(), ctx.scope)
+        grad_distances = grad_signed.flatten(3).flatten(1, 2)
+        if torch.compiler.is_compiling():
+            grads = traced_grid_backward(grad_distances, signed_grid, rows, columns)
+        else:
+            grads = distance_grid_backward(grad_distances, *signed_grid, rows, columns)
         grad_gain = None
         if ctx.needs_input_grad[0]:
-            per_matrix_sums = (row_importance * grad_row_logits).sum((2, 3))
-            per_matrix_sums = per_matrix_sums + (column_importance * grad_column_logits).sum((2, 3))
-            grad_gain = per_matrix_sums[0, 1] + per_matrix_sums[1, 0]
-        return grad_gain, None, None, *padded(in_order(grad_rows, grad_columns, len(rows)))
+            grad_gain = _off_diagonal(row_importance.mT, grad_row_logits.unsqueeze(2))
+            grad_gain = grad_gain + _off_diagonal(column_importance, grad_column_logits.unsqueeze(1))
+        return grad_gain, None, None, *padded(in_order(*grads, len(rows)))
 
 
 def signs(kinds: str, like: Tensor) -> Tensor:
@@ -90,20 +103,23 @@ def signs(kinds: str, like: Tensor) -> Tensor:
     return torch.full((1, 1), -1.0 if kinds == "s" else 1.0, dtype=like.dtype, device=like.device)
 
 
-def matrix_weights(kinds: str, gain: Tensor) -> Tensor | float:
-    """Return the factor of each matrix's importance (R, K, B, N): 1 for similarity, the gain for dissimilarity."""
+def matrix_weights(kinds: str, gain: Tensor) -> Tensor:
+    """Return the factor (R, K) of each matrix's importance: 1 for similarity, the gain for dissimilarity."""
     if kinds == "sd":
-        similar = torch.eye(2, dtype=gain.dtype, device=gain.device).view(2, 2, 1, 1)
-        return torch.lerp(gain, torch.ones_like(gain), similar)
-    return 1.0
+        return torch.lerp(gain, torch.ones_like(gain), torch.eye(2, dtype=gain.dtype, device=gain.device))
+    return torch.ones_like(gain).view(1, 1)
 
 
-def combined_weights(
-    row_importance: Tensor, column_importance: Tensor, per_matrix: Tensor | float
-) -> tuple[Tensor, Tensor]:
-    """Return attention weights of rows (R, B, N) and columns (K, B, M) from their importance in every matrix."""
-    row_logits = (per_matrix * row_importance).sum(1)
-    column_logits = (per_matrix * column_importance).sum(0)
+def combined_weights(row_importance: Tensor, column_importance: Tensor, per_matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return attention weights of rows (B, R, N) and of columns (B, K, M) from their importance in every matrix.
+
+    Args:
+        row_importance: (B, R, N, K).
+        column_importance: (B, R, K, M).
+        per_matrix: Factors (R, K).
+    """
+    row_logits = (row_importance * per_matrix.unsqueeze(1)).sum(3)
+    column_logits = (column_importance * per_matrix.unsqueeze(2)).sum(1)
     return row_logits.softmax(-1), column_logits.softmax(-1)
 
 
@@ -130,8 +146,8 @@ def ties(aligned: Tensor, least: Tensor, bound: Tensor) -> Tensor:
     """
     finfo, extremum = torch.finfo(least.dtype), least.abs()
     rounding = (bound / extremum).minimum(extremum / CANCELLATION).maximum(extremum)
-    tolerance = (TIE_ULPS * finfo.eps * rounding).clamp_min(finfo.tiny)
-    return aligned.div(tolerance).mul_(-4).add_(5).clamp_(0, 1)
+    tolerance = (TIE_ULPS * finfo.eps * rounding).clamp_min(8 * finfo.tiny)
+    return torch.addcmul(tolerance.new_tensor(5), aligned, -4 / tolerance).clamp_(0, 1)
 
 
 def present(first: Tensor, second: Tensor | None) -> list[Tensor]:
@@ -155,8 +171,15 @@ def padded(images: Sequence[T]) -> list[T | None]:
     return [*images, *[None] * (4 - len(images))]
 
 
-def _grid_signs(kinds: str, like: Tensor) -> Tensor:
-    return signs(kinds, like)[..., None, None, None]
+def _as_matrices(matrix: Tensor, rows: int, columns: int) -> Tensor:
+    """Return (B, R*N, K*M) as (B, R, N, K, M), a view."""
+    B, n, m = matrix.shape
+    return matrix.view(B, rows, n // rows, columns, m // columns)
+
+
+def _broadcast(per_matrix: Tensor) -> Tensor:
+    """Return one number per matrix (R, K) so that it multiplies matrices (B, R, N, K, M)."""
+    return per_matrix[:, None, :, None]
 
 
 def _softmax_backward(grad_weights: Tensor | None, weights: Tensor) -> Tensor:
@@ -170,22 +193,26 @@ def _importance_backward(
     aligned: Tensor, per_row: Tensor, per_column: Tensor, grad_rows: Tensor, grad_columns: Tensor
 ) -> Tensor:
     """Return the gradient of the aligned matrices from the gradients of importance, with the extremum held fixed."""
-    alpha = over_cubes((aligned * grad_columns.unsqueeze(-2)).sum(-1), per_row)
-    beta = over_cubes((aligned * grad_rows.unsqueeze(-1)).sum(-2), per_column)
-    grad_aligned = torch.addcmul(
-        per_row.unsqueeze(-1) * grad_columns.unsqueeze(-2), grad_rows.unsqueeze(-1), per_column.unsqueeze(-2)
-    )
-    return grad_aligned.addcmul_(aligned, alpha.unsqueeze(-1) + beta.unsqueeze(-2), value=-1)
+    alpha = over_cubes((aligned * grad_columns).sum(4, keepdim=True), per_row)
+    beta = over_cubes((aligned * grad_rows).sum(2, keepdim=True), per_column)
+    grad_aligned = torch.addcmul(per_row * grad_columns, grad_rows, per_column)
+    return grad_aligned.addcmul_(aligned, alpha + beta, value=-1)
 
 
-def _extremum_backward(grad_aligned: Tensor, aligned: Tensor, least: Tensor, bound: Tensor, scope: str) -> Tensor:
+def _extremum_backward(grad_aligned: Tensor, aligned: Tensor, least: Tensor, bound: Tensor, scope: str) -> None:
     """Subtract the gradient of the extremum from the entries that attain it, in equal parts; in place."""
     extent = _extent(scope)
-    at_extremum = ties(aligned, least, bound.amax() if scope == "batch" else bound[:, None, None])
-    grad_per_tie = grad_aligned.sum(extent, keepdim=True) / at_extremum.sum(extent, keepdim=True)
-    return grad_aligned.addcmul_(at_extremum, grad_per_tie, value=-1)
+    at_extremum = ties(aligned, least, bound.amax() if scope == "batch" else bound[:, None, None, None, None])
+    grad_per_tie = grad_aligned.sum(extent, keepdim=True) / at_extremum.sum(extent, keepdim=True).clamp_min(1)
+    grad_aligned.addcmul_(at_extremum, grad_per_tie, value=-1)
 
 
 def _extent(scope: str) -> tuple[int, ...]:
-    """Return batch, rows and columns of a grid (R, K, B, N, M), or rows and columns only."""
-    return (-3, -2, -1) if scope == "batch" else (-2, -1)
+    """Return batch, rows and columns of matrices (B, R, N, K, M), or rows and columns only."""
+    return (-5, -3, -1) if scope == "batch" else (-3, -1)
+
+
+def _off_diagonal(importance: Tensor, grad_logits: Tensor) -> Tensor:
+    """Return the sum of importance (B, 2, 2, N) times its gradient over the two matrices of dissimilarity."""
+    per_matrix = (importance * grad_logits).sum((0, 3))
+    return per_matrix[0, 1] + per_matrix[1, 0]

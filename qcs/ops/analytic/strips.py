@@ -87,6 +87,10 @@ class Grid:
         canceled = ~(distances.square() > CANCELLATION * (x_norms[:, None, None] + y_norms.view(self.K, self.M)))
         return canceled if canceled.any() else None
 
+    def images(self, r: int, b: int, tokens: slice) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the tokens of a strip (1, n, C) and of the column images (1, M, C), not centered."""
+        return [self.rows[r][b, None, tokens]], [column[b, None] for column in self.columns]
+
     def _places(self) -> Iterator[tuple[int, int, slice]]:
         B, N = self.x_norms[0].shape
         elements = _ELEMENTS if self.y.device.type == "cpu" else _ELEMENTS_ON_DEVICES
@@ -102,9 +106,7 @@ class Grid:
         distances = out.sqrt_().view(-1, self.K, self.M)
         canceled = self.canceled(r, b, tokens, distances)
         if canceled is not None:
-            for k, column in enumerate(self.columns):
-                row = self.rows[r][b, None, tokens]
-                replace_by_differences(distances[None, :, k], canceled[None, :, k], row, column[b, None])
+            replace_by_differences(out[None], canceled.flatten(1)[None], *self.images(r, b, tokens))
         return distances
 
 
@@ -133,12 +135,9 @@ class TokenGradients:
         self.grad_columns[b].addmm_(w.T, x, alpha=-1)
         self.column_ratio_sums[b] += w.sum(0)
         if canceled is not None:
-            for k, (column, grad_y) in enumerate(
-                zip(self.grid.columns, self.grad_columns[b].chunk(self.grid.K), strict=True)
-            ):
-                here = canceled[None, :, k], grad_distances[None, :, k], distances[None, :, k]
-                row = self.grid.rows[r][b, None, tokens]
-                add_gradients_by_differences(grad_x[None], grad_y[None], *here, row, column[b, None])
+            here, g, d = (t.flatten(1)[None] for t in (canceled, grad_distances, distances))
+            images = self.grid.images(r, b, tokens)
+            add_gradients_by_differences(grad_x[None], self.grad_columns[b, None], here, g, d, *images)
 
     def gradients(self) -> tuple[Tensor, Tensor]:
         """Return those of the row tokens (B, R*N, C) and of the column tokens (B, K*M, C), after all strips."""

@@ -17,7 +17,7 @@ from qcs.ops._autograd import batch_by_loop, differentiable_once, outside_autoca
 from qcs.ops.analytic.attention import halves, in_order, over_cubes, padded, present, reciprocal_norms, ties
 from qcs.ops.analytic.strips import Grid, TokenGradients
 
-KEPT_ELEMENTS = 1 << 24  # up to this many, keeping distances is cheaper than two more products forward, two backward
+KEPT_ELEMENTS = 1 << 27
 
 
 @torch.library.custom_op("qcs::tiled_importance", mutates_args=())
