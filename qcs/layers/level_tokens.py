@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from qcs.errors import InputError
@@ -56,7 +55,7 @@ class LevelTokens(nn.Module):
             maps: Feature map (B, C_level, H, W) of every level.
         """
         embedded = [embed(reduce(x)) for x, reduce, embed in zip(maps, self.reduce, self.embed, strict=True)]
-        return torch.cat([rearrange(x, "b c h w -> b (h w) c") for x in embedded], dim=1)
+        return torch.cat([x.flatten(2).transpose(1, 2) for x in embedded], dim=1)  # (B, C, H, W) to (B, H * W, C)
 
     if TYPE_CHECKING:
 
