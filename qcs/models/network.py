@@ -426,7 +426,9 @@ class CrossSimilarityNetwork(nn.Module):
         cross = self.distillation(features, cross_features)
         branches = (self.branches, -1)  # (branches * B, classes) to (branches, B, classes)
         return BranchLogits(
-            base.unflatten(0, branches), cross.unflatten(0, branches), attention if return_attention else None
+            torch.unflatten(base, 0, branches),
+            torch.unflatten(cross, 0, branches),
+            attention if return_attention else None,
         )
 
     if TYPE_CHECKING:
