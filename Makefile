@@ -22,7 +22,7 @@ test: check  ## format, lint, types, all tests, coverage
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --check-shapes --cov --cov-report=term --cov-fail-under=90 --durations=10
 
 floors: $(FLOORS)/.installed  ## quick tests with the oldest declared version of every dependency; Python 3.10 or 3.11
-	OMP_NUM_THREADS=2 $(FLOORS)/bin/python -m pytest -q -m "not slow" $(FLOORS_TESTS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(FLOORS)/bin/python -m pytest -q -m "not slow" $(FLOORS_TESTS)
 
 check: $(VENV)/.installed  ## format, lint, types and the direction of imports only
 	$(BIN)/ruff format --check .
