@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 FLOORS := .venv-floors
-EXTRAS := export,faces,report,train,viz
+EXTRAS := demo,export,faces,report,train,viz
 FLOORS_PYTHON ?= $(or $(shell for each in python3.10 python3.11; do $$each --version > /dev/null 2>&1 && echo $$each && break; done),$(PYTHON))
 FLOORS_TESTS ?= tests/layers tests/ops/test_dispatch.py tests/ops/test_reference.py tests/ops/test_analytic.py \
 	tests/models tests/data tests/engine/test_prediction.py tests/engine/test_evaluation.py tests/export tests/cli \
