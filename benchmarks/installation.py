@@ -1,4 +1,4 @@
-"""Install a wheel with each extra into an environment of its own; print size, packages and time as a table.
+"""Install a wheel with each extra into an environment of its own; print size and packages as a table.
 
 `python -m benchmarks.installation dist/NAME.whl environments "" faces train` measures the core and two extras, and
 leaves their environments in the folder `environments`. Sizes include PyTorch with the libraries for GPUs that its wheel
@@ -11,7 +11,6 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 import venv
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,14 +29,12 @@ class Installation:
         megabytes: Size on disk of all installed packages, in MB.
         torch: Size on disk of PyTorch and the libraries for GPUs, part of `megabytes`.
         packages: Number of installed packages without pip and setuptools.
-        seconds: Wall time of the installation.
     """
 
     extra: str
     megabytes: float
     torch: float
     packages: int
-    seconds: float
 
 
 def measure(wheel: Path, extra: str, folder: Path) -> Installation:
@@ -45,28 +42,26 @@ def measure(wheel: Path, extra: str, folder: Path) -> Installation:
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
     before = {path.name for path in _packages(folder).iterdir()}
-    started = time.perf_counter()
     subprocess.run([python, "-m", "pip", "install", "--quiet", f"{wheel}[{extra}]" if extra else wheel], check=True)
-    seconds = time.perf_counter() - started
     listed = subprocess.run([python, "-m", "pip", "list", "--format=json"], check=True, capture_output=True)
     names = {package["name"] for package in json.loads(listed.stdout)} - {"pip", "setuptools"}
     parts = {path.name: _megabytes(path) for path in _packages(folder).iterdir() if path.name not in before}
     torch = sum(size for name, size in parts.items() if name.startswith(PYTORCH) and "metrics" not in name)
-    return Installation(extra, sum(parts.values()), torch, len(names), seconds)
+    return Installation(extra, sum(parts.values()), torch, len(names))
 
 
 def table(rows: Sequence[Installation]) -> str:
     """Return measurements as a table in Markdown; sizes in MB.
 
     Example:
-        >>> print(table([Installation("", 620.4, 500.2, 30, 41.0)]).splitlines()[-1])
-        | core | 120 | 500 | 30 | 41 |
+        >>> print(table([Installation("", 620.4, 500.2, 30)]).splitlines()[-1])
+        | core | 120 | 500 | 30 |
     """
-    lines = ["| install | MB without PyTorch | MB of PyTorch | packages | seconds |", "|---|---|---|---|---|"]
+    lines = ["| install | MB without PyTorch | MB of PyTorch | packages |", "|---|---|---|---|"]
     for row in rows:
         name = f"`[{row.extra}]`" if row.extra else "core"
         rest = row.megabytes - row.torch
-        lines.append(f"| {name} | {rest:,.0f} | {row.torch:,.0f} | {row.packages} | {row.seconds:.0f} |")
+        lines.append(f"| {name} | {rest:,.0f} | {row.torch:,.0f} | {row.packages} |")
     return "\n".join(lines)
 
 
