@@ -4,7 +4,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 FLOORS := .venv-floors
-EXTRAS := export,faces,report,train,viz
+EXTRAS := demo,export,faces,report,train,viz
+FLOORS_PYTHON ?= $(or $(shell for each in python3.10 python3.11; do $$each --version > /dev/null 2>&1 && echo $$each && break; done),$(PYTHON))
+FLOORS_TESTS ?= tests/layers tests/ops/test_dispatch.py tests/ops/test_reference.py tests/ops/test_analytic.py \
+	tests/models tests/data tests/engine/test_prediction.py tests/engine/test_evaluation.py tests/export tests/cli \
+	tests/visualize
 
 .PHONY: demo test floors check docs parity kernels benchmarks clean
 
@@ -18,9 +22,7 @@ test: check  ## format, lint, types, all tests, coverage
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --check-shapes --cov --cov-report=term --cov-fail-under=90 --durations=10
 
 floors: $(FLOORS)/.installed  ## quick tests with the oldest declared version of every dependency; Python 3.10 or 3.11
-	OMP_NUM_THREADS=2 $(FLOORS)/bin/python -m pytest -q -m "not slow" tests/layers tests/ops/test_dispatch.py \
-		tests/ops/test_reference.py tests/ops/test_analytic.py tests/models tests/data tests/engine/test_prediction.py \
-		tests/engine/test_evaluation.py tests/export tests/cli tests/visualize
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(FLOORS)/bin/python -m pytest -q -m "not slow" $(FLOORS_TESTS)
 
 check: $(VENV)/.installed  ## format, lint, types and the direction of imports only
 	$(BIN)/ruff format --check .
@@ -47,7 +49,7 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 $(FLOORS)/.installed: pyproject.toml tests/floors.py
-	test -x $(FLOORS)/bin/python || $$(command -v python3.10 || echo $(PYTHON)) -m venv $(FLOORS)
+	test -x $(FLOORS)/bin/python || $(FLOORS_PYTHON) -m venv $(FLOORS)
 	$(FLOORS)/bin/python tests/floors.py $(EXTRAS) > $(FLOORS)/constraints.txt
 	$(FLOORS)/bin/python -m pip install --quiet --constraint $(FLOORS)/constraints.txt pytest hypothesis \
 		--editable '.[$(EXTRAS)]'

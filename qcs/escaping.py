@@ -9,6 +9,8 @@ import unicodedata
 
 LONGEST_MESSAGE = 2000  # characters
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a formula begins with, and white space before it
+
 _REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # of right-to-left text
 
 
@@ -42,6 +44,16 @@ def encodable(text: str) -> str:
         caf\udce9
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Put an apostrophe before a text that spreadsheet programs would run as a formula.
+
+    Example:
+        >>> spreadsheet_cell("=1+1.png"), spreadsheet_cell("a=b.png")
+        ("'=1+1.png", 'a=b.png')
+    """
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_import_takes_at_most_a_quarter_longer_than_torch_and_timm_and_loads_no_
     whole, foundation = (min(run[name] for run in runs) for name in ("whole", "foundation"))
     assert whole < 1.25 * foundation
     # Neither importing nor using a network loads what training, pictures and the command line need.
-    assert runs[0]["packages"] == ["einops", "qcs"]
+    assert runs[0]["packages"] == ["qcs"]
     assert not {"qcs.engine", "qcs.visualize", "qcs.cli"} & set(runs[0]["parts"])
 
 
@@ -65,6 +66,23 @@ def test_the_networks_are_registered_with_timm_in_any_order_of_imports(order: st
         [sys.executable, "-c", f"{ORDERS[order]}\n{ask}"], capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stdout) == (0, "True 7\n"), done.stderr
+
+
+WITHOUT_ACCELERATE = """
+import sys
+sys.modules["accelerate"] = None
+import qcs.engine.weights_evaluation, qcs.export.formats, qcs.faces.folder, qcs.publish.upload
+import qcs.report.drawing, qcs.report.page, qcs.serve.server
+print(qcs.engine.prediction.default_device())
+import qcs.engine.training.trainer
+"""
+
+
+@pytest.mark.slow
+def test_only_training_needs_accelerate() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_ACCELERATE], capture_output=True, text=True, timeout=120)
+    assert done.stdout and "trainer" in done.stderr
+    assert re.match(r"ModuleNotFoundError: .*\baccelerate\b", done.stderr.splitlines()[-1])
 
 
 def test_nothing_heavy_is_imported_before_it_is_used() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from email import message_from_string
 from email.message import Message
 from html.parser import HTMLParser
@@ -14,8 +17,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from floors import tomllib
 
 import qcs
+from qcs import imports
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = [name for _, name, is_package in pkgutil.walk_packages(qcs.__path__, "qcs.") if is_package]
@@ -41,6 +46,45 @@ def test_parts_that_load_on_use_are_modules_and_others_are_unknown() -> None:
     assert qcs.publish.push.__module__ == "qcs.publish.upload"
     with pytest.raises(AttributeError, match="module 'qcs' has no attribute 'hub'"):
         qcs.hub  # noqa: B018
+
+
+# The extras
+
+
+def declared(extra: str) -> set[str]:
+    """Packages that an extra declares, also through other extras; with underscores, as their modules are named."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found: set[str] = set()
+    for line in project["optional-dependencies"][extra]:
+        if line.startswith(f"{imports.DISTRIBUTION}["):
+            found |= set().union(*map(declared, line.removesuffix("]").partition("[")[2].split(",")))
+        else:
+            found.add(re.split(r"[^\w-]", line)[0].replace("-", "_"))
+    return found
+
+
+def asked_for() -> Iterator[tuple[str, str, set[str]]]:
+    """Every place that asks for optional packages: the file, the extra that it names, and the packages."""
+    for file in sorted((ROOT / "qcs").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "require":
+                given = {each.arg: each.value for each in node.keywords}
+                modules = [each.value for each in node.args if isinstance(each, ast.Constant)]
+                if isinstance(extra := given["extra"], ast.Constant):
+                    packages = {imports.PACKAGES.get(name, name).replace("-", "_") for name in modules}
+                    yield str(file.relative_to(ROOT)), extra.value, packages
+
+
+def test_an_extra_that_a_message_names_installs_all_that_is_asked_for() -> None:
+    asked = list(asked_for())
+    assert {"faces", "serve", "report", "train", "viz"} <= {extra for _, extra, _ in asked}
+    for file, extra, packages in asked:
+        assert packages <= declared(extra), file
+
+
+def test_faces_need_neither_training_nor_its_packages() -> None:
+    for extra in ("faces", "serve", "export"):
+        assert not {"accelerate", "tensorboard", "torchmetrics"} & declared(extra), extra
 
 
 # The package page

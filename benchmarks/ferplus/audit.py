@@ -90,7 +90,7 @@ def predictions(model: CrossSimilarityNetwork, data: Data) -> Shown:
     for name, images in (("test", test), ("muxspace", elsewhere)):
         found[name], found[f"{name}, TTA"] = (predict(model, images, tta) for tta in (False, True))
     for suffix in ("", ", TTA"):
-        found[f"test, no copies{suffix}"] = chosen(found[f"test{suffix}"], data.without_copies)
+        found[f"test, no copies{suffix}"] = chosen(found[f"test{suffix}"], data.has_no_copy)
         for source in sorted({*data.sources.values()} - {""}):
             own = np.array([data.sources[name] == source for name in elsewhere.names.tolist()])
             found[f"muxspace, {source}{suffix}"] = chosen(found[f"muxspace{suffix}"], own)

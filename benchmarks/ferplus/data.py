@@ -88,7 +88,7 @@ class Data:
         return ~copied(self.official["test"], self.official["train"])
 
     @cached_property
-    def without_copies(self) -> npt.NDArray[np.bool_]:
+    def has_no_copy(self) -> npt.NDArray[np.bool_]:
         """Return which test images are pixel-identical to no training or validation image."""
         return ~copied(self.official["test"], self.official["train"], self.official["validation"])
 

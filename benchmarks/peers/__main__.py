@@ -69,7 +69,7 @@ def measure(libraries: list[Library], data: Data, environments: Path) -> dict[st
 def parts_of(name: str, data: Data) -> dict[str, npt.NDArray[Any]]:
     """Return which images of a set are in each of its parts: without copies, or by source."""
     if name == "FERPlus test":
-        return {"all": np.ones(len(data.official["test"]), bool), "without copies": data.without_copies}
+        return {"all": np.ones(len(data.official["test"]), bool), "without copies": data.has_no_copy}
     sources = np.array([data.sources[each] for each in data.muxspace.names.tolist()])
     return {"all": np.ones(len(sources), bool), **{str(each): sources == each for each in np.unique(sources) if each}}
 

@@ -23,7 +23,7 @@ def evaluate(
     tta: Tta = False,
 ) -> None:
     """Evaluate trained weights: accuracy, balanced accuracy, accuracy per class, confusion matrix."""
-    require("accelerate", "torchmetrics", "matplotlib", extra="train")
+    require("matplotlib", "torchmetrics", extra="train")
     from qcs.engine.weights_evaluation import evaluate_weights
 
     done = evaluate_weights(weights, data, split, image_root=image_root, data_format=data_format, tta=tta)

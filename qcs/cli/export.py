@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qcs.cli.shared import Weights, option, say
-from qcs.imports import require
 
 if TYPE_CHECKING:
     from qcs.export import Export
@@ -28,7 +27,6 @@ def export(
     ] = None,
 ) -> None:
     """Export the inference network to another runtime, check it against PyTorch, and measure size and latency."""
-    require("accelerate", "torchmetrics", extra="export")
     from qcs.engine.face_crop import trained_crop
     from qcs.export.formats import check_options, default_path, export_model
     from qcs.export.quantize import calibration_images

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from qcs.cli.shared import Weights, option, say
-from qcs.imports import require
 
 
 def push(
@@ -22,7 +21,6 @@ def push(
     dry_run: Annotated[str | None, option("Folder to write to instead of publishing.", "none")] = None,
 ) -> None:
     """Publish weights on the Hugging Face Hub with configuration, golden logits and a model card."""
-    require("accelerate", "torchmetrics", extra="train")
     from qcs import publish
     from qcs.publish.upload import check_name
 

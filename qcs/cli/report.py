@@ -29,7 +29,7 @@ def report(
     ] = None,
 ) -> None:
     """Write one HTML report on one or several runs: results, curves, errors, calibration, groups, comparison."""
-    require("accelerate", "jinja2", "matplotlib", "scipy", "torchmetrics", extra="report")
+    require("jinja2", "matplotlib", "scipy", "torchmetrics", extra="report")
     from qcs.report import DataLocation, write_report
 
     started = time.perf_counter()

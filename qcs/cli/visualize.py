@@ -36,7 +36,7 @@ def visualize(
     format: Annotated[str, typer.Option(help="File format of the figures: png, pdf, svg, ...")] = "png",
 ) -> None:
     """Draw what trained networks compare and attend to, with the numbers behind each figure."""
-    require("accelerate", "torchmetrics", "matplotlib", extra="viz")
+    require("matplotlib", "torchmetrics", extra="viz")
     from qcs.report.drawing import draw_figures
 
     with interruptible():

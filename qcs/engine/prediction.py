@@ -19,6 +19,7 @@ from qcs.data import ImageLike, as_image, eval_transform
 from qcs.data.images import open_image
 from qcs.engine.tta import FlipTTA
 from qcs.errors import InputError
+from qcs.escaping import printable
 from qcs.faces import MTCNN, Face, FaceDetector, Picture, align, annotate, template
 from qcs.faces.alignment import DEFAULT
 from qcs.faces.face import Point
@@ -77,7 +78,7 @@ class Prediction:
 
     def __repr__(self) -> str:
         place = "" if self.box is None else f"  box {', '.join(f'{edge:.0f}' for edge in self.box)}"
-        return f"{self.number}  {self.summary}{place}"
+        return printable(f"{self.number}  {self.summary}{place}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as plain values for JSON."""
@@ -121,10 +122,10 @@ class PicturePrediction:
 
     def __repr__(self) -> str:
         if self.error is not None:
-            return f"{self.path}: {self.error}"
+            return printable(f"{self.path}: {self.error}")
         frame = "" if self.picture.frame is None else f" frame {self.picture.frame:,}"
         count = {0: "no face", 1: "1 face"}.get(len(self.faces), f"{len(self.faces)} faces")
-        return "\n".join([f"{self.path}{frame}: {count}", *(f"  {face!r}" for face in self.faces)])
+        return "\n".join([printable(f"{self.path}{frame}: {count}"), *(f"  {face!r}" for face in self.faces)])
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields but the image as plain values for JSON."""

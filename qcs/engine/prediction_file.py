@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from accelerate.utils import gather_object
 from torch import Tensor
 
 from qcs.data.dataset import LabeledImages
@@ -110,14 +108,3 @@ class Predictions:
             raise ValueError(f"{self.subjects.shape} subjects of {count} images")
         if not np.isfinite(self.probabilities).all() or not (0 <= self.labels.min() <= self.labels.max() < classes):
             raise ValueError("a probability or a label out of range")
-
-
-def in_order(logits: list[Tensor]) -> Tensor:
-    """Gather the logits of all images in order; each of n processes has batches of every n-th image."""
-    parts: list[list[Tensor]] = gather_object([[batch.cpu() for batch in logits]])
-    batches = [batch for part in parts for batch in part]
-    whole = torch.empty(sum(map(len, batches)), batches[0].shape[1])
-    for rank, part in enumerate(parts):
-        if part:  # there may be fewer images than processes
-            whole[rank :: len(parts)] = torch.cat(part)
-    return whole

@@ -18,6 +18,7 @@ from PIL import Image
 
 from qcs.engine.prediction import PicturePrediction
 from qcs.errors import InputError
+from qcs.escaping import spreadsheet_cell
 from qcs.faces import LANDMARKS
 from qcs.faces.image_file import write_image
 from qcs.faces.media import image_files, missing, no_images
@@ -103,7 +104,7 @@ class PredictionFile:
 
     def _head(self) -> str:
         if self._suffix == ".csv":
-            return _line_of(self._columns)
+            return _line_of([spreadsheet_cell(name) for name in self._columns])
         return "[" if self._suffix == ".json" else ""
 
 
@@ -252,8 +253,9 @@ def _files(sources: Sequence[str | Path]) -> Iterator[Path]:
 
 
 def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Turn a record into rows of a table, one per face; probabilities have four digits."""
+    """Turn a record into rows of a table, one per face; probabilities have four digits, and no cell is a formula."""
     origin = {name: record[name] for name in ORIGIN if name in record}
+    origin["path"] = spreadsheet_cell(origin["path"])
     for face in record.get("faces", [record]):
         place = (
             [face["number"], *face["box"], face["score"], *itertools.chain(*face["landmarks"].values())]
@@ -261,7 +263,12 @@ def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
             else []
         )
         probabilities = {name: f"{value:.4f}" for name, value in face["probabilities"].items()}
-        yield {**origin, **dict(zip(PLACE, place, strict=False)), "label": face["label"], **probabilities}
+        yield {
+            **origin,
+            **dict(zip(PLACE, place, strict=False)),
+            "label": spreadsheet_cell(face["label"]),
+            **probabilities,
+        }
 
 
 def _line_of(columns: Sequence[str]) -> str:

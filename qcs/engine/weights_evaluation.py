@@ -10,6 +10,7 @@ from timm.data import resolve_model_data_config
 from qcs.engine.eval_data import evaluation_batches, evaluation_set
 from qcs.engine.evaluation import Evaluation, evaluate
 from qcs.engine.face_crop import warn_of_other_crop
+from qcs.engine.prediction import default_device
 from qcs.engine.run_folder import RunFolder
 from qcs.engine.tta import FlipTTA
 from qcs.files import writing
@@ -88,14 +89,12 @@ def evaluate_weights(
         InputError: If weights or data cannot be read, or if they share no class.
         MissingExtraError: If a package of the extra `train` is missing.
     """
-    require("accelerate", "torchmetrics", extra="train", purpose="evaluation")
-    from accelerate import Accelerator
-
+    require("torchmetrics", extra="train", purpose="evaluation")
     path = find_weights(weights)
     model = load_model(path)
     split, images, note = evaluation_set(model, data, split, image_root, data_format)
     warn_of_other_crop(path, images, data)
-    device = Accelerator().device
+    device = default_device()
     batches = evaluation_batches(images, resolve_model_data_config(model))
     classifier = FlipTTA(model) if tta else model
     result = evaluate(classifier.to(device), batches, model.class_names, device)

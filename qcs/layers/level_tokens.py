@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from qcs.errors import InputError
@@ -69,7 +68,7 @@ class LevelTokens(nn.Module):
     def embed_maps(self, maps: Sequence[Tensor]) -> Tensor:
         """Return the tokens (B, levels * grid², dim) of maps that were halved once."""
         embedded = [embed(x) for x, embed in zip(maps, self.embed, strict=True)]
-        return torch.cat([rearrange(x, "b c h w -> b (h w) c") for x in embedded], dim=1)
+        return torch.cat([x.flatten(2).transpose(1, 2) for x in embedded], dim=1)  # (B, C, H, W) to (B, H * W, C)
 
 
 def halvings(side: int, grid_size: int) -> int | None:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
-from einops import rearrange
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
@@ -437,8 +435,12 @@ class CrossSimilarityNetwork(nn.Module):
         cross_features, attention = self._compare(features)
         base = self.base.forward_head(tokens)
         cross = self.distillation(features, cross_features)
-        split = partial(rearrange, pattern="(branch b) classes -> branch b classes", branch=self.branches)
-        return BranchLogits(split(base), split(cross), attention if return_attention else None)
+        branches = (self.branches, -1)  # (branches * B, classes) to (branches, B, classes)
+        return BranchLogits(
+            torch.unflatten(base, 0, branches),
+            torch.unflatten(cross, 0, branches),
+            attention if return_attention else None,
+        )
 
     if TYPE_CHECKING:
 

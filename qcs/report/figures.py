@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from accelerate import Accelerator
 from timm.data import resolve_model_data_config
 
 from qcs import visualize
@@ -19,6 +18,7 @@ from qcs.data import LabeledImages, eval_transform
 from qcs.data.labels import class_indices
 from qcs.engine.eval_data import evaluation_batches
 from qcs.engine.evaluation import Evaluation, evaluate
+from qcs.engine.prediction import default_device
 from qcs.engine.run_folder import METRICS, RunFolder
 from qcs.errors import InputError
 from qcs.models import CrossSimilarityNetwork, load_model
@@ -59,7 +59,7 @@ class Network:
     @cached_property
     def model(self) -> CrossSimilarityNetwork:
         """Return the network on the fastest device of this machine."""
-        return load_model(self.path).to(Accelerator().device)
+        return load_model(self.path).to(default_device())
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from accelerate import Accelerator
+import torch
 from timm.data import resolve_model_data_config
 from torch import Tensor
 
@@ -17,7 +17,8 @@ from qcs.data import read
 from qcs.data.dataset import LabeledImages
 from qcs.engine.eval_data import evaluation_batches
 from qcs.engine.evaluation import Evaluation, evaluate
-from qcs.engine.prediction_file import FILE, Predictions, in_order
+from qcs.engine.prediction import default_device
+from qcs.engine.prediction_file import FILE, Predictions
 from qcs.engine.run_folder import RunFolder
 from qcs.errors import InputError
 from qcs.models import load_model
@@ -197,10 +198,10 @@ def _computed_predictions(folder: Path, images: LabeledImages, tested: Evaluatio
             f"the {len(images):,} test images found are not those that the run was tested on; give their path with "
             "--data"
         )
-    device, logits = Accelerator().device, list[Tensor]()
+    device, logits = default_device(), list[Tensor]()
     batches = evaluation_batches(ordered, resolve_model_data_config(model))
     evaluate(model.to(device), batches, model.class_names, device, logits)
-    return Predictions.of(ordered, in_order(logits))
+    return Predictions.of(ordered, torch.cat(logits))
 
 
 def _matched(images: LabeledImages, predictions: Predictions) -> LabeledImages:

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from accelerate import Accelerator
-
 from qcs.engine.face_crop import crop_to_predict
+from qcs.engine.prediction import default_device
 from qcs.errors import InputError
 from qcs.faces import MTCNN, template
 from qcs.models import CrossSimilarityNetwork, load_model
@@ -43,7 +42,7 @@ def serve(weights: str, host: str, port: int, crop: str | None, on_start: Callab
     with suppress(KeyboardInterrupt), _interrupted_by_signals():  # Ctrl-C is the normal end
         file = find_weights(weights)
         model = load_model(file)
-        answer = Answer(model, MTCNN(), crop_to_predict(file, crop), Accelerator().device)
+        answer = Answer(model, MTCNN(), crop_to_predict(file, crop), default_device())
         with _listening(host, port) as listener:
             app = application(answer, _about(model), host)
             on_start(_address(host, listener.getsockname()[1]), _name(model))

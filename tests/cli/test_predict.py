@@ -212,7 +212,9 @@ def test_annotated_pictures_keep_the_tree_and_never_share_a_name(predicted: Pred
     _, text = predicted(sources, annotated=tmp_path / "drawn")
     drawn = {path.relative_to(tmp_path / "drawn").as_posix(): path for path in (tmp_path / "drawn").rglob("*.png")}
     assert sorted(drawn) == ["a-2.png", "a.png", "deep/a.png"]
-    boxed = {name: (86, 180, 233) in Image.open(path).get_flattened_data() for name, path in drawn.items()}
+    boxed = {
+        name: [86, 180, 233] in np.asarray(Image.open(path)).reshape(-1, 3).tolist() for name, path in drawn.items()
+    }
     assert boxed == {"a-2.png": True, "a.png": False, "deep/a.png": True}
     assert f"wrote 3 pictures to {tmp_path / 'drawn'}\n" in text
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import toy
 from torch import Tensor
 
 from qcs.data import LabeledImages
-from qcs.engine.prediction_file import FILE, Predictions, in_order
+from qcs.engine.prediction_file import FILE, Predictions
 from qcs.engine.training import train
 from qcs.errors import InputError
 
@@ -44,14 +43,6 @@ def test_a_run_keeps_those_that_its_test_result_counts(tmp_path: Path) -> None:
     assert result.test is not None
     assert counts.tolist() == result.test.confusion.tolist()
     assert kept.names.tolist() == toy.splits()["test"].names.tolist()
-
-
-@pytest.mark.parametrize("images", [1, 5, 6])
-def test_the_shares_of_several_processes_fall_into_place(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = torch.arange(2.0 * images).view(images, 2)
-    shares = [list(whole[rank::2].split(2)) if rank < images else [] for rank in range(2)]
-    monkeypatch.setattr(importlib.import_module("qcs.engine.prediction_file"), "gather_object", lambda _: shares)
-    assert torch.equal(in_order(shares[0]), whole)
 
 
 def corrupt(**changes: Tensor | np.ndarray | list[int]) -> dict[str, object]:

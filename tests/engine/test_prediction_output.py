@@ -57,6 +57,23 @@ def test_a_table_ends_its_lines_once_and_has_four_digits(tmp_path: Path) -> None
         assert [row["path"] for row in csv.DictReader(table)] == ["日,本\n.png"]
 
 
+def test_no_cell_of_a_table_is_a_formula_and_json_keeps_the_names(tmp_path: Path) -> None:
+    classes = ["=happy", "@sad", "-1", "+x", "a=b"]
+    names = ["=cmd|' /C calc'!A0.png", "-2+3.png", "+1.png", "@SUM(A1).png", "\t=1.png", "plain=1.png"]
+    probabilities = dict.fromkeys(classes, 0.2)
+    for kind in ("csv", "json"):
+        with PredictionFile(tmp_path / f"out.{kind}", classes, pictures=False) as out:
+            for name in names:
+                out.add({"path": name, "label": classes[0], "probabilities": probabilities})
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as table:
+        rows = list(csv.reader(table))
+    assert rows[0] == ["path", "label", "'=happy", "'@sad", "'-1", "'+x", "a=b"]
+    assert [row[0] for row in rows[1:]] == [*(f"'{name}" for name in names[:5]), "plain=1.png"]
+    assert {row[1] for row in rows[1:]} == {"'=happy"}
+    assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@", "\t"))]
+    assert [each["path"] for each in json.loads((tmp_path / "out.json").read_text())] == names
+
+
 def test_json_never_holds_a_value_that_json_lacks(tmp_path: Path) -> None:
     with file(tmp_path / "out.jsonl") as out, pytest.raises(ValueError, match="not JSON compliant"):
         out.add({"path": "a.png", "probabilities": {"happy": float("nan")}})

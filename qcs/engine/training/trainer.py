@@ -20,13 +20,14 @@ from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from qcs.data.dataset import LabeledImages
 from qcs.engine.evaluation import Evaluation, evaluate
 from qcs.engine.prediction_file import FILE as PREDICTIONS
-from qcs.engine.prediction_file import Predictions, in_order
+from qcs.engine.prediction_file import Predictions
 from qcs.engine.run_folder import RunFolder
 from qcs.engine.training.checkpoints import Checkpoints
 from qcs.engine.training.clock import Clock
 from qcs.engine.training.components import build_components
 from qcs.engine.training.config import TrainConfig
 from qcs.engine.training.data import in_groups
+from qcs.engine.training.gathering import in_order
 from qcs.engine.training.hardware import explain_out_of_memory
 from qcs.engine.training.loader_processes import LostWorkerError, explain_lost_worker
 from qcs.engine.training.meters import AverageMeter
