@@ -44,16 +44,26 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
-    """Leave out the middle of a text that is too long.
+def spreadsheet_text(text: str) -> str:
+    """Return text as a cell of CSV that a spreadsheet shows instead of computing it as a formula.
 
     Example:
-        >>> shortened("abcdefghij" * 10, 40)
-        'abcdefghijabcdefghij... [60 characters left out] ...abcdefghijabcdefghij'
+        >>> spreadsheet_text("=1+1"), spreadsheet_text("a.png")
+        ("'=1+1", 'a.png')
+    """
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+
+
+def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
+    """Leave out the middle of a text of more than `longest` characters.
+
+    Example:
+        >>> shortened("abcdefghij" * 10, 70)
+        'abcdefghij... [80 characters left out] ...abcdefghij'
     """
     if len(text) <= longest:
         return text
-    half = longest // 2
+    half = (longest - 50) // 2  # the note is not longer
     return f"{text[:half]}... [{len(text) - 2 * half:,} characters left out] ...{text[-half:]}"
 
 
