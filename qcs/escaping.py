@@ -9,7 +9,6 @@ import unicodedata
 
 LONGEST_MESSAGE = 2000  # characters
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a formula begins with, and white space before it
 
 _REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # of right-to-left text
 
@@ -46,26 +45,26 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def spreadsheet_cell(text: str) -> str:
-    """Put an apostrophe before a text that spreadsheet programs would run as a formula.
+def spreadsheet_text(text: str) -> str:
+    """Return text as a cell of CSV that a spreadsheet shows instead of computing it as a formula.
 
     Example:
-        >>> spreadsheet_cell("=1+1.png"), spreadsheet_cell("a=b.png")
-        ("'=1+1.png", 'a=b.png')
+        >>> spreadsheet_text("=1+1"), spreadsheet_text("a.png")
+        ("'=1+1", 'a.png')
     """
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
 
 def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
-    """Leave out the middle of a text that is too long.
+    """Leave out the middle of a text of more than `longest` characters.
 
     Example:
-        >>> shortened("abcdefghij" * 10, 40)
-        'abcdefghijabcdefghij... [60 characters left out] ...abcdefghijabcdefghij'
+        >>> shortened("abcdefghij" * 10, 70)
+        'abcdefghij... [80 characters left out] ...abcdefghij'
     """
     if len(text) <= longest:
         return text
-    half = longest // 2
+    half = (longest - 50) // 2  # the note is not longer
     return f"{text[:half]}... [{len(text) - 2 * half:,} characters left out] ...{text[-half:]}"
 
 

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--stress", type=int, default=2, metavar="N", help="ends of a training per kind in test_stress.py")
+    parser.addoption("--stress-seed", type=int, default=0, metavar="N", help="seed of the moments of these ends")
     parser.addoption("--check-shapes", action="store_true", help="check the shapes that docstrings state in all calls")
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 
-def video(path: Path, frames: int = 7) -> Path:
-    """Ten frames a second of motion JPEG, 128x96 pixels; each is 20 levels of red brighter than the one before."""
+def video(path: Path, frames: int = 7, codec: str = "MJPG") -> Path:
+    """Write ten frames a second, 128x96 pixels; each is 20 levels of red brighter than the one before."""
     import cv2
 
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (128, 96))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 10, (128, 96))
     for number in range(frames):
         writer.write(np.full((96, 128, 3), (0, 0, 20 * number), np.uint8))
     writer.release()

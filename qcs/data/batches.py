@@ -6,7 +6,6 @@ images as without the interruption.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from qcs.data.batched_augmentation import BatchedAugmentation
 from qcs.data.dataset import LabeledImages
+from qcs.data.loader_signals import leave_signals_to_main_process
 from qcs.data.transforms import Augmentation, train_transform
 from qcs.samplers.branch_sampler import BranchSampler
 
@@ -123,13 +123,8 @@ def training_batches(
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
         generator=torch.Generator(),  # otherwise every epoch would draw from the global generator
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=leave_signals_to_main_process,
     )
-
-
-def _ignore_interrupts(worker: int) -> None:
-    """Leave Ctrl-C, which a terminal sends to all processes, to the main process: it may need one more batch."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _unchanged(batch: Any) -> Any:

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from qcs.data import eval_transform, merge, read
 from qcs.data.dataset import LabeledImages
+from qcs.data.loader_signals import leave_signals_to_main_process
 from qcs.data.readers import SPLITS
 from qcs.errors import InputError, check_choice
 from qcs.models import CrossSimilarityNetwork
@@ -32,7 +33,8 @@ def evaluation_batches(
         Batches of images (B, C, H, W) and labels (B,), B being 256 or, in the last batch, less.
     """
     part = images.subset(list(range(rank, len(images), world_size)))
-    return DataLoader(part.with_transform(eval_transform(data_config)), BATCH_SIZE, num_workers=workers)
+    prepared = part.with_transform(eval_transform(data_config))
+    return DataLoader(prepared, BATCH_SIZE, num_workers=workers, worker_init_fn=leave_signals_to_main_process)
 
 
 class EvaluationSet(NamedTuple):

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from qcs.errors import InputError
 from qcs.imports import require
 
+WEIGHTS_TOO_LARGE = "its weights hold values that are not finite or too large; load other weights"
 Z95 = 1.959964  # 95 % of a normal distribution lie within this many standard deviations of its mean
 
 
@@ -139,6 +140,7 @@ def evaluate(
         The evaluation of all batches.
 
     Raises:
+        InputError: If logits or the loss are not finite.
         MissingExtraError: If torchmetrics is not installed.
     """
     require("torchmetrics", extra="train", purpose="evaluation")
@@ -155,6 +157,10 @@ def evaluate(
         if collected is not None:
             collected.append(logits)
         confusion.update(logits, labels)
-        loss.update(F.cross_entropy(logits, labels), weight=len(labels))
+        # The metric leaves out NaN; an infinite value stays, also in the sum over all processes.
+        value = F.cross_entropy(logits, labels).where(logits.isfinite().all(), math.inf)
+        loss.update(value, weight=len(labels))
     model.train(was_training)
-    return Evaluation(confusion.compute().cpu().numpy(), float(loss.compute()), classes)
+    if not math.isfinite(mean := float(loss.compute())):
+        raise InputError(f"the network gives logits or a loss that are not finite: {WEIGHTS_TOO_LARGE}")
+    return Evaluation(confusion.compute().cpu().numpy(), mean, classes)

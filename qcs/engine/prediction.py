@@ -17,6 +17,7 @@ from torch import Tensor
 
 from qcs.data import ImageLike, as_image, eval_transform
 from qcs.data.images import open_image
+from qcs.engine.evaluation import WEIGHTS_TOO_LARGE
 from qcs.engine.tta import FlipTTA
 from qcs.errors import InputError
 from qcs.escaping import printable
@@ -313,10 +314,7 @@ class _Classifier:
                 batch = torch.stack([*faces[start : start + BATCH]]).to(self.device)
                 probabilities = self._network(batch).float().softmax(-1)
             if not probabilities.isfinite().all():
-                raise InputError(
-                    "the network gives probabilities that are not finite: its weights hold values that are not finite "
-                    "or too large; load other weights"
-                )
+                raise InputError(f"the network gives probabilities that are not finite: {WEIGHTS_TOO_LARGE}")
             rows += [dict(zip(self.names, row, strict=True)) for row in probabilities.tolist()]
         return rows
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from qcs.engine.prediction import PicturePrediction
 from qcs.errors import InputError
-from qcs.escaping import spreadsheet_cell
+from qcs.escaping import spreadsheet_text
 from qcs.faces import LANDMARKS
 from qcs.faces.image_file import write_image
 from qcs.faces.media import image_files, missing, no_images
@@ -34,6 +34,8 @@ PLACE = (
 
 class PredictionFile:
     """Write predictions as they come: a JSON list or JSON Lines with a record per image, or CSV with a row per face.
+
+    Text in CSV that a spreadsheet would compute (`=1+1`) begins with an apostrophe.
 
     JSON Lines and CSV are written row by row, so that a crash loses at most the last one. JSON is written to a
     temporary file and renamed at the end of the context, also after an error or an interrupt. Nothing is written
@@ -104,7 +106,7 @@ class PredictionFile:
 
     def _head(self) -> str:
         if self._suffix == ".csv":
-            return _line_of([spreadsheet_cell(name) for name in self._columns])
+            return _line_of(self._columns)
         return "[" if self._suffix == ".json" else ""
 
 
@@ -255,7 +257,6 @@ def _files(sources: Sequence[str | Path]) -> Iterator[Path]:
 def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Turn a record into rows of a table, one per face; probabilities have four digits, and no cell is a formula."""
     origin = {name: record[name] for name in ORIGIN if name in record}
-    origin["path"] = spreadsheet_cell(origin["path"])
     for face in record.get("faces", [record]):
         place = (
             [face["number"], *face["box"], face["score"], *itertools.chain(*face["landmarks"].values())]
@@ -263,15 +264,11 @@ def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
             else []
         )
         probabilities = {name: f"{value:.4f}" for name, value in face["probabilities"].items()}
-        yield {
-            **origin,
-            **dict(zip(PLACE, place, strict=False)),
-            "label": spreadsheet_cell(face["label"]),
-            **probabilities,
-        }
+        row = {**origin, **dict(zip(PLACE, place, strict=False)), "label": face["label"], **probabilities}
+        yield {name: spreadsheet_text(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def _line_of(columns: Sequence[str]) -> str:
     text = io.StringIO()
-    csv.writer(text).writerow(columns)
+    csv.writer(text).writerow(map(spreadsheet_text, columns))
     return text.getvalue()

@@ -187,7 +187,7 @@ class RunFolder:
 
     def write_json(self, name: str, content: Any) -> Path:
         """Write `name` as JSON, complete or not at all."""
-        return write_text(self.path / name, json.dumps(content, indent=2) + "\n")
+        return write_text(self.path / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def _is_count(value: Any) -> bool:

@@ -60,18 +60,29 @@ class Answer:
             faces = choose(self.model, photos, chosen, self.crop)
         except InputError as error:
             return render("problem.html", problem=str(error))
-        compared = compare_faces(self.model, faces, self.device)
         return render(
             "answer.html",
             photos=[_photo(photo, {face.name for face in faces}) for photo in photos],
             chosen=[_face(face) for face in faces],
             most_faces=MOST_FACES,
             branches=self.model.branches,
-            pairs=_pairs(compared, faces, self.model.branches) if compared else [],
-            attention=_attention(compared, faces) if compared and len(faces) == self.model.branches == 4 else None,
             matrix_scale=chart_url(color_scale(over_gray=False)),
             map_scale=chart_url(color_scale(over_gray=True)),
+            **self._comparison(faces),
         )
+
+    def _comparison(self, faces: Sequence[ChosenFace]) -> dict[str, Any]:
+        """Return the template variables of a comparison, or of why there is none: the predictions stay valid."""
+        shown: dict[str, Any] = {"pairs": [], "attention": None, "problem": ""}
+        try:
+            compared = compare_faces(self.model, faces, self.device)
+            if compared is None:
+                return shown
+            if len(faces) == self.model.branches == 4:
+                shown["attention"] = _attention(compared, faces)
+            return {**shown, "pairs": _pairs(compared, faces, self.model.branches)}
+        except InputError as error:
+            return {**shown, "attention": None, "problem": str(error)}
 
 
 def _photo(photo: Photo, chosen: set[str]) -> dict[str, Any]:

@@ -142,7 +142,7 @@ class Comparison:
             Weights (levels, branches, N) that sum to 1 over N.
 
         Raises:
-            InputError: If the number of images is not the number of branches.
+            InputError: If the number of images is not the number of branches, or the weights are not finite.
         """
         if len(images) != self.branches:
             names = ", ".join(BRANCHES[self.branches])
@@ -171,7 +171,8 @@ def compare(model: CrossSimilarityNetwork, images: Tensor) -> Comparison:
         A `Comparison` with all maps between the images, at every level.
 
     Raises:
-        InputError: If the network has no cross part, or the images do not fit it.
+        InputError: If the network has no cross part, the images do not fit it, or its query-keys are too large to
+            compare.
 
     Example:
         >>> import qcs, torch
@@ -186,7 +187,10 @@ def compare(model: CrossSimilarityNetwork, images: Tensor) -> Comparison:
     query_keys = [
         module.attention.project(module.norm1(level))[0][0] for module, level in zip(modules, levels, strict=True)
     ]
-    return Comparison(torch.stack(query_keys).float().cpu(), [module.attention for module in modules])
+    stacked = torch.stack(query_keys).float().cpu()
+    if not (4 * stacked.square().sum(-1).amax()).isfinite():  # a distance is at most twice the longest token
+        raise _not_finite()
+    return Comparison(stacked, [module.attention for module in modules])
 
 
 @torch.no_grad()
@@ -318,4 +322,14 @@ def _weights(layer: Any, query_keys: Tensor) -> Array:
         a, p, n, n2 = query_keys
         gain = float(layer.gain)
         weights = QF.quadruplet_cross_similarity(a, p, n, n2, gain, matrices=layer.matrices, scope="sample")
-    return torch.stack(list(weights)).numpy()
+    stacked = torch.stack(list(weights))
+    if not stacked.isfinite().all():
+        raise _not_finite()
+    return stacked.numpy()
+
+
+def _not_finite() -> InputError:
+    return InputError(
+        "the network compares images by values that are not finite: its weights hold values that are not finite or too "
+        "large; load other weights"
+    )

@@ -60,6 +60,14 @@ def test_the_network_is_evaluated_in_evaluation_mode_and_left_in_its_own(trainin
     assert network.training == training
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 3e38])
+def test_logits_or_a_loss_that_are_not_finite_are_refused(value: float) -> None:
+    outputs = logits()
+    outputs[7, 3], outputs[7, 0] = -value, value  # its class is 3; in the third of four batches
+    with pytest.raises(InputError, match="the network gives logits or a loss that are not finite: its weights hold"):
+        evaluate(nn.Identity(), batches(outputs, 3), CLASSES)
+
+
 def test_the_record_survives_json() -> None:
     result = Evaluation(np.array(CONFUSION), 0.5, CLASSES)
     record = json.loads(json.dumps(result.to_dict()))

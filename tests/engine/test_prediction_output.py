@@ -88,3 +88,12 @@ def test_places_that_cannot_be_written_are_named_at_the_start(tmp_path: Path) ->
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"cannot write .*out\.csv"):
         file(tmp_path / "file" / "out.csv")
+
+
+@pytest.mark.parametrize("first", "=+-@\t\r\n")
+def test_a_spreadsheet_computes_nothing_of_a_csv_file(tmp_path: Path, first: str) -> None:
+    name, path = f"{first}1+1", tmp_path / "out.csv"
+    with PredictionFile(path, [name], pictures=False) as file:
+        file.add({"path": name, "label": name, "probabilities": {name: 0.25}})
+    with path.open(newline="") as written:
+        assert list(csv.reader(written)) == [["path", "label", f"'{name}"], [f"'{name}", f"'{name}", "0.2500"]]

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import math
 import os
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from corruption import SECONDS, read_or_refused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 import qcs
+from qcs.engine import classify
 from qcs.errors import InputError
 from qcs.models import load_checkpoint, load_model, save_model
 from qcs.models.metadata import MAX_CHARACTERS, MAX_DEPTH
 from qcs.models.weights import read_class_names, read_config
 
-EXAMPLES = int(os.environ.get("QCS_FUZZ_EXAMPLES", 300))
-SECONDS = 10  # of work for one file
+EXAMPLES = int(os.environ.get("QCS_FUZZ_EXAMPLES", 3000)) // 10  # each builds a network
 LONGEST = 2000  # characters of a message
 NAMES = ("happy", "sad", "anger")
 
@@ -181,11 +183,9 @@ def hostile(draw: st.DrawFn, metadata: dict[str, Any], state: dict[str, Tensor])
 
 
 def predicted(path: Path) -> None:
-    model = load_model(path)
-    if max(float(x.abs().max()) for x in model.state_dict().values() if x.numel()) > 1e4:
-        return  # finite, but the products of layers may overflow
-    side = model.img_size or 48
-    assert torch.isfinite(model(torch.zeros(1, model.model_args["in_chans"], side, side))).all()
+    """Classify an image; weights so large that products of layers overflow are an `InputError`."""
+    [row] = classify(load_model(path), Image.new("RGB", (48, 48), "gray"))
+    assert math.isclose(sum(row.values()), 1, abs_tol=1e-4)
 
 
 @settings(
@@ -195,17 +195,10 @@ def predicted(path: Path) -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(data=st.data())
-def test_a_hostile_file_gives_a_network_with_finite_outputs_or_one_line(
+def test_a_hostile_file_gives_finite_answers_or_one_line(
     data: st.DataObject, original: tuple[dict[str, Any], dict[str, Tensor]], tmp_path: Path
 ) -> None:
     metadata, state = data.draw(hostile(*original))
-    path, started = tmp_path / "model.safetensors", time.process_time()
-    written(path, metadata, state)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for read in (predicted, read_config, read_class_names):
-            try:
-                read(path)
-            except InputError as error:
-                assert "\n" not in str(error) and len(str(error)) < LONGEST
-    assert time.process_time() - started < SECONDS
+    path = written(tmp_path / "model.safetensors", metadata, state)
+    readers = (predicted, read_config, read_class_names)
+    read_or_refused("metadata of weights", *(functools.partial(read, path) for read in readers))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fixed_faces import FixedFaces
 from PIL import Image
 
@@ -91,6 +92,26 @@ def test_a_set_that_is_no_quadruplet_is_said_to_be_none(quadruplet: Answer, monk
         monkeypatch.setattr(module, "analyze", relabeled)
         text = shown(quadruplet(FOUR, False))
         assert ("It predicts " + ", ".join(labels) + " for these faces" in text) is not fits
+
+
+@pytest.mark.parametrize("name", ["dcs_nano", "qcs_nano"])
+def test_a_comparison_that_overflows_is_said_and_the_predictions_stay(name: str) -> None:
+    huge = answer(name)
+    with torch.no_grad():
+        for weights in huge.model.cross_modules.parameters():
+            weights.fill_(1e30)
+    html = huge(FOUR, False)
+    assert shown(html).count("predicted:") == 4
+    assert html.count('class="qcs-problem"') == 1 and "compares images by values that are not finite" in html
+    assert "nan" not in shown(html).replace("nano", "") and "<details" not in html
+
+
+def test_answers_that_overflow_are_one_line() -> None:
+    huge = answer("qcs_nano")
+    with torch.no_grad():
+        huge.model.get_classifier().weight.fill_(1e38)
+    html = huge(FOUR, False)
+    assert html.startswith('<p class="qcs-problem"') and "probabilities that are not finite" in html
 
 
 @pytest.mark.parametrize("attention", ["csa", "sdpa"])

@@ -180,6 +180,27 @@ def test_an_aborted_request_is_not_answered(served: Served) -> None:
     assert len(served.asked) == 2  # the first and the last
 
 
+def test_an_analysis_whose_client_left_runs_alone_and_keeps_no_memory_or_place(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not aborted: what bounds it is the size of a request, one analysis at a time, and this."""
+    size = 2**20
+    monkeypatch.setattr(module, "MOST_HELD", 2 * size)
+    served.go_on.clear()
+    head = f"POST /answer?name=a&size={size} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {size}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", served.port)) as leaving:
+        leaving.sendall(head + bytes(size))
+        while not served.asked:
+            time.sleep(0.02)
+    with ThreadPoolExecutor(1) as clients:
+        next_one = clients.submit(ask, served.port, size)
+        time.sleep(0.3)
+        assert len(served.asked) == 1  # it waits
+        served.go_on.set()
+        assert next_one.result()[0] == 200
+    assert ask(served.port, 2 * size)[0] == 200  # all memory is free again
+
+
 def test_the_log_is_bounded() -> None:
     lines = FirstLines()
     records = [logging.makeLogRecord({"msg": "bad request"}) for _ in range(10 * MOST_LOG_LINES)]

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 import signal
+import subprocess
+import time
+from multiprocessing import active_children
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import toy
+from runs import check_equal
 
 from qcs.data import read
 from qcs.data.images import open_image
-from qcs.engine.training import resume, train
+from qcs.data.loader_signals import leave_signals_to_main_process
+from qcs.engine.training import Progress, resume, train
 from qcs.engine.training.loader_processes import (
     SHARED_MEMORY,
     LostWorkerError,
     check_shared_memory,
     explain_lost_worker,
 )
+from qcs.engine.training.stopping import Stopped
 from qcs.errors import InputError
 
 needs_shared_memory = pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="needs /dev/shm")
@@ -59,10 +66,6 @@ def test_shared_memory_that_holds_the_batches_is_enough(monkeypatch: pytest.Monk
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_killed_loader_process_ends_the_run_in_one_line_and_it_goes_on(tmp_path: Path) -> None:
-    from multiprocessing import active_children
-
-    from qcs.engine.training import Progress
-
     class Killer(Progress):
         steps = 0
 
@@ -81,6 +84,55 @@ def test_a_killed_loader_process_ends_the_run_in_one_line_and_it_goes_on(tmp_pat
         train(config, splits, Killer())
     gc.collect()  # PyTorch watches the dead process as long as the loader that had it exists
     assert len(resume(tmp_path / "run", splits).history) == 5
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="needs the sender of a signal")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_keeps_the_step_it_came_in(tmp_path: Path, number: signal.Signals) -> None:
+    """As a terminal or a cluster sends it; the checkpoint before would be that of an epoch."""
+
+    class All(Progress):
+        steps = 0
+
+        def step(self, *_: Any) -> None:
+            self.steps += 1
+            if self.steps == 2:  # of 18 in an epoch
+                loaders = [str(child.pid) for child in active_children()]
+                assert loaders
+                subprocess.run(["kill", f"-{number.value}", *loaders, str(os.getpid())], check=True)
+
+    splits, folder = toy.splits(), tmp_path / "run"
+    settings = dict(workers=2, epochs=2, batch_size=2, checkpoint_minutes=60.0)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(Stopped) as stopped:
+            train(toy.settings(output=str(folder), **settings), splits, All())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert stopped.value.signal == number
+    [checkpoint] = (folder / "checkpoints").iterdir()
+    assert checkpoint.name.startswith("step-0000000002"), checkpoint
+    check_equal(train(toy.settings(output=str(tmp_path / "whole"), **settings), splits), resume(folder, splits))
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="needs the sender of a signal")
+def test_the_main_process_ends_a_loader_process_that_ignores_others() -> None:
+    ready = multiprocessing.get_context("fork").Event()
+    process = multiprocessing.get_context("fork").Process(target=_wait, args=[ready])
+    process.start()
+    assert ready.wait(20)
+    subprocess.run(["kill", str(process.pid)], check=True)
+    process.join(0.5)
+    assert process.is_alive()
+    process.terminate()
+    process.join(20)
+    assert process.exitcode == 0
+
+
+def _wait(ready: Any) -> None:
+    leave_signals_to_main_process()
+    ready.set()
+    time.sleep(60)
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def wait_for_checkpoint(run: Path, before: set[str], process: int) -> None:
 def test_kills_and_stops_at_random_moments_cost_no_bit(
     folder: Path, servers: tuple[Server, Server], pytestconfig: pytest.Config
 ) -> None:
-    count, chance = pytestconfig.getoption("--stress"), random.Random(0)
+    count, chance = pytestconfig.getoption("--stress"), random.Random(pytestconfig.getoption("--stress-seed"))
     server, log = servers[0], servers[0].log
     assert (server.start(*options(folder, "whole")), server.wait())[1] == 0, log.read_text()
     expected = load_file(folder / "whole" / "last.safetensors")
@@ -149,7 +149,10 @@ def test_kills_and_stops_at_random_moments_cost_no_bit(
         wait_for_checkpoint(run, before, process)
         time.sleep(chance.uniform(0, seconds / 4))
         with contextlib.suppress(ProcessLookupError):  # it was faster
-            os.kill(process, end)
+            if end == signal.SIGTERM or chance.random() < 0.5:
+                os.killpg(process, end)  # the loader processes too
+            else:
+                os.kill(process, end)
         status = server.wait()
         if (run / "validation.json").exists() and not checkpoints(run):
             check_run(run, expected, to_its_end=status == 0)
