@@ -169,7 +169,7 @@ def exemplar_similarity(
 
     Args:
         qk: Projected tokens of the images (B, N, C).
-        exemplars: Projected tokens of the exemplars, shape (K, M, C).
+        exemplars: Projected tokens of the exemplars (K, M, C).
         own: Comparisons to leave out (B, K), true where an exemplar is the image itself; None for no such exemplar.
         scope: Where the largest distance is taken: over all comparisons of the `"batch"`, or within each comparison of
             one image with one exemplar (`"sample"`), so that the weights do not depend on the other images.

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-SHAPE = re.compile(r"\(((?:branches|B)\b[^().]*)\)|\b(scalars?)\b", re.IGNORECASE)
+SHAPE = re.compile(r"\(((?:branches|B|K)\b[^().]*)\)|\b(scalars?)\b", re.IGNORECASE)
 Shape = tuple[str, ...]
 Sizes = dict[str, int]
 

@@ -123,7 +123,7 @@ class ExemplarCrossModule(CrossModule):
 
         Args:
             x: Tokens of the images (B, N, C).
-            exemplars: Tokens of one image of each of K classes, shape (K, M, C).
+            exemplars: Tokens (K, M, C) of one image of each of K classes.
             own: Comparisons to leave out (B, K), true where an exemplar is the image itself; None for no such exemplar.
             return_attention: Also return the weights.
 

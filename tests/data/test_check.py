@@ -77,8 +77,8 @@ def test_all_real_images_are_read_and_counted(shared_data: Path) -> None:
     assert found.sizes["train"] == Counter({(48, 48): 25057})
     copies = [remark for remark in found.remarks if "have a copy in" in remark]
     assert copies == [
-        "251 images of validation have a copy in train",
         "259 images of test have a copy in train",
+        "251 images of validation have a copy in train",
         "41 images of test have a copy in validation",
     ]
     assert [remark for remark in found.remarks if "near-duplicates of" in remark]

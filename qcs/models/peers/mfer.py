@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from einops import rearrange
 from timm.layers import trunc_normal_
 from timm.models import generate_default_cfgs, register_model
 from timm.models.convnext import ConvNeXt
@@ -45,11 +44,11 @@ class DynamicStaticAttention(nn.Module):
 
     def attend(self, x: Tensor) -> Tensor:
         """Return what the attention adds (B, C, H, W) to a feature map (B, C, H, W)."""
-        tokens = rearrange(x, "b c h w -> b (h w) c")
+        tokens = x.flatten(2).mT
         dynamic = self.key(tokens) * tokens
-        static = self.norm(rearrange(F.gelu(self.local(x)), "b c h w -> b (h w) c"))
+        static = self.norm(F.gelu(self.local(x)).flatten(2).mT)
         weights = (static + dynamic).softmax(1)
-        return rearrange(weights * self.value(tokens), "b (h w) c -> b c h w", h=x.shape[2])
+        return (weights * self.value(tokens)).mT.unflatten(2, x.shape[2:])
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the feature map (B, C, H, W) with what the attention adds."""

@@ -53,7 +53,7 @@ class PeerNetwork(StagedNetwork):
         self.model_args: dict[str, Any] = {}  # what rebuilds this network
         self.pretrained_cfg: dict[str, Any] = {}  # timm's metadata: preprocessing, label names, origin
 
-    def forward_outputs(self, x: Tensor) -> Any:
+    def forward_outputs(self, x: Tensor) -> object:
         """Return what the objective needs for images (B, C, H, W)."""
         raise NotImplementedError
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from einops import rearrange
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import DropPath, Mlp
 from timm.models import generate_default_cfgs, register_model
@@ -40,10 +39,10 @@ class CrossFusionAttention(nn.Module):
 
     def forward(self, x: Tensor, queries: Tensor) -> Tensor:
         """Return what the queries (B, N, C) attend to among the tokens (B, N, C), projected."""
-        q = rearrange(queries, "b n (heads c) -> b heads n c", heads=HEADS)
-        k, v = rearrange(self.kv(x), "b n (two heads c) -> two b heads n c", two=2, heads=HEADS).unbind(0)
+        q = queries.reshape(*queries.shape[:2], HEADS, -1).transpose(1, 2)
+        k, v = self.kv(x).unflatten(2, (2, HEADS, -1)).transpose(1, 3).unbind(2)
         y = F.scaled_dot_product_attention(q, k, v)
-        out: Tensor = self.proj(rearrange(y, "b heads n c -> b n (heads c)"))
+        out: Tensor = self.proj(y.transpose(1, 2).flatten(2))
         return out
 
     if TYPE_CHECKING:
@@ -239,7 +238,7 @@ class Poster(PeerNetwork):
         # As published, the memory of the 256 maps is cut into 49 pieces: a token is five maps and a part of a sixth at
         # all places, not all maps at one place. The weights depend on it.
         image = self.project(maps.reshape(-1, GRID**2, 2 * DIM))
-        landmarks = rearrange(self.landmarks(self._prepared(x)).high, "b c h w -> b (h w) c")
+        landmarks = self.landmarks(self._prepared(x)).high.flatten(2).mT
         return self.fuse(image, landmarks)
 
     def forward_outputs(self, x: Tensor) -> Tensor:

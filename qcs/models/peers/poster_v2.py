@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from einops import rearrange
 from timm.layers import DropPath, Mlp, RelPosBias, trunc_normal_
 from timm.models import generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
@@ -62,20 +61,19 @@ class LandmarkAttention(nn.Module):
 
     def attend(self, x: Tensor, landmarks: Tensor) -> Tensor:
         """Return the projected attention (B, N, C) of landmark tokens (B, N, C) to image tokens (B, N, C)."""
-        q = rearrange(landmarks, "b n (heads c) -> b heads n c", heads=self.num_heads)
-        k, v = rearrange(self.kv(x), "b n (two heads c) -> two b heads n c", two=2, heads=self.num_heads).unbind(0)
+        q = landmarks.reshape(*landmarks.shape[:2], self.num_heads, -1).transpose(1, 2)
+        k, v = self.kv(x).unflatten(2, (2, self.num_heads, -1)).transpose(1, 3).unbind(2)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.position.get_bias())
-        out: Tensor = self.proj(rearrange(y, "b heads n c -> b n (heads c)"))
+        out: Tensor = self.proj(y.transpose(1, 2).flatten(2))
         return out
 
     def forward(self, x: Tensor, landmarks: Tensor) -> Tensor:
         """Return the feature map (B, C, H, W) of an image map and a landmark map, both (B, C, H, W)."""
-        height = x.shape[2]
-        tokens = self.norm1(rearrange(x, "b c h w -> b (h w) c"))
-        attended = self.attend(tokens, rearrange(landmarks, "b c h w -> b (h w) c"))
+        tokens = self.norm1(x.flatten(2).mT)
+        attended = self.attend(tokens, landmarks.flatten(2).mT)
         tokens = tokens + self.drop_path(self.gamma1 * attended)
         tokens = tokens + self.drop_path(self.gamma2 * self.mlp(self.norm2(tokens)))
-        return rearrange(tokens, "b (h w) c -> b c h w", h=height)
+        return tokens.mT.unflatten(2, x.shape[2:])
 
     if TYPE_CHECKING:
 
