@@ -1,4 +1,4 @@
-"""Tokens of a trained network are closer than random ones: the closed form must not fall back to differences on them."""
+"""Tokens of a trained network are closer than random ones; still, products alone must give their distances."""
 
 from __future__ import annotations
 
