@@ -64,8 +64,8 @@ def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
     """
     if len(text) <= longest:
         return text
-    half = (longest - 50) // 2  # the note is not longer
-    return f"{text[:half]}... [{len(text) - 2 * half:,} characters left out] ...{text[-half:]}"
+    half = max(0, longest - 50) // 2  # the note is not longer
+    return f"{text[:half]}... [{len(text) - 2 * half:,} characters left out] ...{text[len(text) - half :]}"
 
 
 def _is_control(character: str) -> bool:

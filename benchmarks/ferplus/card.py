@@ -31,7 +31,8 @@ qcs predict photos/ --annotate marked
 
 `python -m benchmarks.ferplus embed` made these files. All figures were measured on exactly these files, with the base
 network alone. Settings, epochs and averages were selected on validation images; `test_looks.jsonl` in
-`benchmarks/ferplus/results/` lists every measurement on test images since November 2026.
+`benchmarks/ferplus/results/` lists every measurement on test images since 28 November
+2026; earlier ones were not logged.
 """
 
 LICENSE = """## Data and license

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from qcs.cli.shared import DataFormat, ImageRoot, MinFace, cell, console, interruptible, notice, option, say
 from qcs.errors import InputError
+from qcs.escaping import spreadsheet_text
 from qcs.files import write_text
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _write_pairs(found: Findings, output: str) -> None:
     lines = io.StringIO()
     rows = csv.writer(lines, lineterminator="\n")
     rows.writerow(("split", "name", "other_split", "other_name", "bits"))
-    rows.writerows(found.near)
+    rows.writerows([*map(spreadsheet_text, pair[:4]), pair.bits] for pair in found.near)
     say(f"wrote {write_text(Path(output), lines.getvalue())}")
 
 

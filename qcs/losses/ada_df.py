@@ -63,6 +63,8 @@ class AdaDFLoss(nn.Module):
         self, num_classes: int, threshold: float = 0.7, beta: float = 3.0, batch_size: int | None = None
     ) -> None:
         super().__init__()
+        if num_classes < 2:
+            raise InputError(f"num_classes must be at least 2, got {num_classes}")
         if not 0 < threshold < 1:
             raise InputError(f"threshold must be above 0 and below 1, got {threshold}")
         self.threshold, self.beta, self.batch_size = threshold, beta, batch_size
@@ -74,12 +76,17 @@ class AdaDFLoss(nn.Module):
         """Return the loss and its terms by name.
 
         Args:
-            out: Logits (B, K) of both branches and their attention (B, 1).
+            out: Logits (B, K) of both branches and their attention (B, 1), not the same for all images.
             labels: Class indices (B,).
 
         Returns:
             Scalars: `loss` (to minimize), `ce`, `kld` and `rank`.
+
+        Raises:
+            InputError: If there is one image only.
         """
+        if len(labels) < 2:
+            raise InputError("Ada-DF ranks the images of a batch: it needs at least 2, got 1")
         ce = F.cross_entropy(out.auxiliary, labels)
         kld = self._divergence(out, labels)
         rank = self._rank(out.attention.flatten())

@@ -40,8 +40,8 @@ class DANLoss(nn.Module):
     Args:
         num_classes: Classes K.
         dim: Channels C of the feature map.
-        num_centers: Class centers; None for one per class. The published training on RAF-DB has eight for its seven
-            classes: the eighth is never compared, but counts in the spread of the centers.
+        extra_centers: Class centers beyond one per class. The published training on RAF-DB has one: it is never
+            compared, but counts in the spread of the centers.
 
     Example:
         >>> import torch
@@ -51,10 +51,10 @@ class DANLoss(nn.Module):
         ['affinity', 'ce', 'loss', 'partition']
     """
 
-    def __init__(self, num_classes: int, dim: int = 512, num_centers: int | None = None) -> None:
+    def __init__(self, num_classes: int, dim: int = 512, extra_centers: int = 0) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.centers = nn.Parameter(torch.randn(num_centers or num_classes, dim))
+        self.centers = nn.Parameter(torch.randn(num_classes + extra_centers, dim))
 
     def forward(self, out: DANOutput, labels: Tensor) -> dict[str, Tensor]:
         """Return the loss and its terms by name.

@@ -179,7 +179,7 @@ ARGUMENTS: dict[str, Check] = {
     "cross_depth": _integer(0, 64),
     "num_heads": _integer(1, 128),
     "mlp_ratio": _number(0.01, 32),
-    "num_centers": _integer(1, MAX_CLASSES),
+    "extra_centers": _integer(0, MAX_CLASSES),
     "depth": _integer(1, 64),
     "depths": _integers(1, 64),
     "widths": _integers(1, 8192),

@@ -16,10 +16,10 @@ class ClassBatchSampler(BranchSampler):
     """Sample batches of single images with every class in each batch, `[one image of each class.., others..]`.
 
     The first K of the `batch_size` images are one image of each of the K classes, in the order of
-    `sampler.classes.names` (sorted): exemplars for `qcs.layers.ExemplarCrossModule`. An epoch contains each image once,
-    as often as the data set does. Two exceptions make whole batches: an image of a class with fewer images than there
-    are batches comes again, so that each batch has one (in turn, so that none comes more than once more than another),
-    and up to `batch_size` images at the end of a shuffle are left out.
+    `sampler.classes.names` (sorted): exemplars for `qcs.layers.ExemplarCrossModule`. An epoch contains each image of
+    the data set once, with two exceptions that make whole batches. A class with fewer images than there are batches
+    repeats its images in turn, so that none appears more than once more often than another. Fewer than `batch_size`
+    images at the end of a shuffle are left out; with several ranks, incomplete rounds of batches too.
 
     Ranks, resuming, epochs and other libraries are as for `BranchSampler`: every rank's batch has every class.
 

@@ -65,6 +65,22 @@ def test_hashes_of_many_images_are_compared_in_blocks(monkeypatch: pytest.Monkey
     assert [pair.bits for pair in whole] == sorted(pair.bits for pair in whole) and whole[-1].bits <= NEAR
 
 
+def test_names_in_the_table_of_pairs_are_no_formulas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, output = tmp_path / "faces.npz", tmp_path / "pairs.csv"
+    pixels = [np.asarray(image) for image in (IMAGES[0], IMAGES[1], CHANGES["darker"](IMAGES[0]))]
+    np.savez(
+        data,
+        images=np.stack(pixels),
+        labels=["sad", "happy", "sad"],
+        split=["train", "train", "test"],
+        names=["=1+1", "a", "b"],
+    )
+    monkeypatch.setattr(sys, "argv", ["qcs", "data", "check", str(data), "--near-duplicates", str(output)])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert output.read_text().splitlines()[1].startswith("train,'=1+1,test,b,")
+
+
 def test_the_command_counts_pairs_and_writes_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

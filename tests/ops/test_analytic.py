@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from qcs.ops import analytic, reference
-from qcs.ops.analytic import distance, strips, tiled
+from qcs.ops.analytic import distance, strips, tiled, traced
 
 FORMS = [(m, s) for m in ("dual", "s", "d", "sd") for s in ("batch", "sample")]
 COMPILED = SimpleNamespace(
@@ -197,6 +197,19 @@ def test_a_wide_range_of_norms_raises_no_false_alarm() -> None:
     assert not distance.distance_grid(rows, columns)[3]
     columns[0][1, 2] = rows[0][1, 4]
     assert distance.distance_grid(rows, columns)[3]
+
+
+def test_an_entry_at_the_threshold_keeps_its_gradient_where_rounding_disagrees_on_it() -> None:
+    rows, columns = images(1, (4,), 8), images(1, (5,), 8)
+    distances, x_norms, y_norms, _ = distance.distance_grid(rows, columns)
+    far = distance.Distances(distances, x_norms, y_norms, torch.tensor(False))
+    threshold = float((distances.square() / (x_norms.unsqueeze(2) + y_norms.unsqueeze(1))).amin())
+    upstream = torch.randn_like(distances)
+    expected = traced.traced_grid_backward(upstream, far, rows, columns)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distance, "CANCELLATION", 1.01 * threshold)
+        assert distance.canceled_entries(far).sum() == 1
+        assert_close(traced.traced_grid_backward(upstream, far, rows, columns), expected)
 
 
 @pytest.mark.slow

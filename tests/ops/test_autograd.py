@@ -117,6 +117,17 @@ def test_per_sample_gradients(operator: Any) -> None:
     assert_close(torch.vmap(torch.func.grad(loss))(mapped), torch.stack(one_by_one))
 
 
+def test_compiled_per_sample_gradients() -> None:
+    fixed = images()
+    mapped = torch.randn(3, 2, 7, 5)
+
+    def gradient(x: Tensor) -> Tensor:
+        return torch.func.grad(lambda x: PLAIN(analytic, [x, *fixed[1:]], torch.tensor(0.7))[0].square().sum())(x)
+
+    compiled = torch.compile(torch.vmap(gradient), backend="aot_eager")
+    assert_close(compiled(mapped), torch.vmap(gradient)(mapped))
+
+
 @pytest.mark.usefixtures("path")
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 @pytest.mark.parametrize("image", range(4))

@@ -129,7 +129,7 @@ class DAN(PeerNetwork):
         num_classes: Number of classes; 0 returns the summed features.
         in_chans: Channels of the images.
         num_heads: Attention heads.
-        num_centers: Class centers of the objective, see `qcs.losses.DANLoss`.
+        extra_centers: Class centers of the objective beyond one per class, see `qcs.losses.DANLoss`.
         drop_rate: Dropout before the classifier, a probability.
 
     Example:
@@ -144,11 +144,11 @@ class DAN(PeerNetwork):
         num_classes: int = 7,
         in_chans: int = 3,
         num_heads: int = 4,
-        num_centers: int | None = None,
+        extra_centers: int = 0,
         drop_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        self.num_classes, self.num_centers = num_classes, num_centers
+        self.num_classes, self.extra_centers = num_classes, extra_centers
         self.num_features = self.head_hidden_size = RESNET18_WIDTHS[-1]
         self.grad_checkpointing = False
         self.stem = resnet18_stem(in_chans)
@@ -167,7 +167,7 @@ class DAN(PeerNetwork):
 
     def objective(self) -> DANLoss:
         """Return a fresh objective, with random class centers."""
-        return DANLoss(self.num_classes, self.num_features, self.num_centers)
+        return DANLoss(self.num_classes, self.num_features, self.extra_centers)
 
 
 def _conv_norm(in_chs: int, out_chs: int, kernel: tuple[int, int]) -> nn.Sequential:
@@ -200,7 +200,7 @@ default_cfgs = generate_default_cfgs(
     }
 )
 # The training script for RAF-DB keeps the default of eight centers with its seven classes.
-OWN_ARGS: dict[str, dict[str, Any]] = {"dan_resnet18.raf_db": dict(num_centers=8)}
+OWN_ARGS: dict[str, dict[str, Any]] = {"dan_resnet18.raf_db": dict(extra_centers=1)}
 
 
 @register_model

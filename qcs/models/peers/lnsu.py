@@ -23,6 +23,7 @@ from qcs.typed_call import same_signature
 
 PATCH = 2
 WINDOW = 7
+MULTIPLE = 16  # of the side: patches, and three halvings
 
 
 class HeatMapHead(PeerHead):
@@ -68,6 +69,9 @@ class LNSUNet(PeerNetwork):
         drop_rate: Dropout before the classifier, a probability.
         drop_path_rate: Stochastic depth of the last block, a probability, growing linearly from 0 at the first.
 
+    Raises:
+        InputError: If the side of the images is no multiple of 16.
+
     Example:
         >>> import qcs, torch
         >>> model = qcs.create_model("lnsu_swin_tiny").eval()
@@ -86,9 +90,10 @@ class LNSUNet(PeerNetwork):
         super().__init__()
         self.num_classes = num_classes
         self.grad_checkpointing = False
-        trunk = SwinTransformer(
-            square_side(img_size), PATCH, in_chans, num_classes=0, window_size=WINDOW, drop_path_rate=drop_path_rate
-        )
+        side = square_side(img_size)
+        if side % MULTIPLE:
+            raise InputError(f"the side of the images must be a multiple of {MULTIPLE} pixels, got {side}")
+        trunk = SwinTransformer(side, PATCH, in_chans, num_classes=0, window_size=WINDOW, drop_path_rate=drop_path_rate)
         self.stem, self.stages = trunk.patch_embed, trunk.layers
         self.num_features = self.head_hidden_size = trunk.num_features
         self.feature_info = [{**level, "module": f"stages.{index}"} for index, level in enumerate(trunk.feature_info)]

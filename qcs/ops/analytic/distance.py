@@ -6,7 +6,7 @@ and removes most of the cancellation; the entries that still cancel are computed
 
 A grid of R row images and K column images is one matrix: its rows are the tokens of all row images, image after image,
 its columns those of all column images. Centered tokens are formed again for the backward pass, a few samples at a time
-in the cache: keeping them takes as long, for memory that was never touched is slow, and twice the memory.
+in the cache: keeping them would double the memory.
 """
 
 from __future__ import annotations

@@ -38,7 +38,9 @@ def traced_grid_backward(
 ) -> tuple[Tensor, Tensor]:
     """Return what `distance_grid_backward` returns."""
     x, y = _centered(rows, columns)
-    w = torch.where(canceled_entries(grid), 0, grad_distances / grid.distances)
+    # Rounding may put an entry below the threshold here that was not below it before; its product is good enough then.
+    canceled = canceled_entries(grid) & grid.any_canceled
+    w = torch.where(canceled, 0, grad_distances / grid.distances)
     grad_rows = w.sum(2, keepdim=True) * x - torch.bmm(w, y)
     grad_columns = w.sum(1).unsqueeze(2) * y - torch.bmm(w.mT, x)
     add_canceled(grad_rows, grad_columns, grad_distances, *grid, rows, columns)
