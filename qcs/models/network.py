@@ -35,6 +35,7 @@ from qcs.models.backbone import (
 from qcs.models.checkpoint import CROSS_PREFIXES
 from qcs.models.images import check_images
 from qcs.models.ir import IRNet
+from qcs.models.named_classes import NamedClasses
 from qcs.typed_call import same_signature
 
 BatchNorm = Literal["branch", "joint", "world"]
@@ -44,7 +45,7 @@ CROSS_ARGS = ("cross_depth", "cross_drop_rate", "attention", "matrices", "residu
 RESOLVED = ("drop_rate", "global_pool")  # not saved either: other arguments hold what they set
 
 
-class CrossSimilarityNetwork(nn.Module):
+class CrossSimilarityNetwork(NamedClasses, nn.Module):
     """Classifies images; with two or four branches, cross modules train it by comparing images (paper Fig. 3).
 
     Args:
@@ -202,12 +203,6 @@ class CrossSimilarityNetwork(nn.Module):
         given = self.model_args["backbone_args"] or {}
         return {**self.model_args, "backbone_args": {**given, **shape} or None}
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes in index order, or their numbers if no names are known."""
-        names = self.pretrained_cfg.get("label_names") or range(self.num_classes)
-        return tuple(map(str, names))
-
     def no_weight_decay(self) -> set[str]:
         """Return the names of parameters to exclude from weight decay."""
         return {name for name, _ in self.named_parameters() if name.endswith(("cls_token", "pos_embed", "theta"))}
@@ -295,20 +290,6 @@ class CrossSimilarityNetwork(nn.Module):
         if self.branches > 1:
             self.distillation.reset_classifier(num_classes)
             self.distillation.to(self.base.cls_token.device, self.base.cls_token.dtype)
-
-    def name_classes(self, names: Sequence[str] | None) -> None:
-        """Set the names of the classes, which are saved with the weights.
-
-        Args:
-            names: Names in index order; None removes them.
-
-        Raises:
-            InputError: If there are not as many names as classes.
-        """
-        if names is not None and len(names) != self.num_classes:
-            raise InputError(f"expected {self.num_classes} class names, got {len(names)}: {', '.join(names)}")
-        cfg = {**self.pretrained_cfg, "num_classes": self.num_classes, "label_names": names and tuple(names)}
-        self.pretrained_cfg = self.default_cfg = {key: value for key, value in cfg.items() if value is not None}
 
     def inference_model(self) -> CrossSimilarityNetwork:
         """Return a copy without cross part: the same logits for single images, and it loads the same weights."""

@@ -78,7 +78,7 @@ class MultiWidthHead(PeerHead):
         )
 
     @property
-    def fc(self) -> nn.Module:  # type: ignore[override] # the last classifier's
+    def fc(self) -> nn.Module:  # type: ignore[override] # a part of `classifiers`, not one beside them
         """The last layer of the widest classifier; an identity without classes."""
         return self.classifiers[-1].get_submodule("fc2") if len(self.classifiers) else nn.Identity()
 

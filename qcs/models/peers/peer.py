@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
@@ -11,8 +11,9 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from qcs.errors import InputError, check_choice
+from qcs.errors import check_choice
 from qcs.models._builder import build, fitted_cfg, resolve
+from qcs.models.named_classes import NamedClasses
 from qcs.models.staged import StagedNetwork
 
 LEVELS = (-3, -2, -1)
@@ -32,7 +33,7 @@ class PeerHead(nn.Module):
         raise NotImplementedError
 
 
-class PeerNetwork(StagedNetwork):
+class PeerNetwork(NamedClasses, StagedNetwork):
     """Computes a stem, stages and a head of its own; training may need more than the logits, see `forward_outputs`.
 
     A subclass builds the parts, names the modules that only its objective needs in `training_only`, and defines
@@ -61,12 +62,6 @@ class PeerNetwork(StagedNetwork):
         """Return a fresh objective of this network: called with outputs and labels, it returns its terms by name."""
         raise NotImplementedError
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes in index order, or their numbers if no names are known."""
-        names = self.pretrained_cfg.get("label_names") or range(self.num_classes)
-        return tuple(map(str, names))
-
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Replace the classifiers by freshly initialized ones.
 
@@ -83,20 +78,6 @@ class PeerNetwork(StagedNetwork):
         reference = next(self.parameters())
         self.head.reset(num_classes)
         self.head.to(reference.device, reference.dtype)
-
-    def name_classes(self, names: Sequence[str] | None) -> None:
-        """Set the names of the classes, which are saved with the weights.
-
-        Args:
-            names: Names in index order; None removes them.
-
-        Raises:
-            InputError: If there are not as many names as classes.
-        """
-        if names is not None and len(names) != self.num_classes:
-            raise InputError(f"expected {self.num_classes} class names, got {len(names)}: {', '.join(names)}")
-        cfg = {**self.pretrained_cfg, "num_classes": self.num_classes, "label_names": names and tuple(names)}
-        self.pretrained_cfg = self.default_cfg = {key: value for key, value in cfg.items() if value is not None}
 
     def inference_model(self) -> PeerNetwork:
         """Return a copy without what only training needs: the same logits, but `forward_outputs` no longer works."""

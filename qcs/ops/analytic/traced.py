@@ -81,33 +81,6 @@ def add_canceled(
         add_gradients_by_differences(grad_rows, grad_columns, *entries, rows, columns)
 
 
-@replace_canceled.register_fake
-def _(
-    distances: Tensor,
-    x_norms: Tensor,
-    y_norms: Tensor,
-    any_canceled: Tensor,
-    rows: Sequence[Tensor],
-    columns: Sequence[Tensor],
-) -> None:
-    return None
-
-
-@add_canceled.register_fake
-def _(
-    grad_rows: Tensor,
-    grad_columns: Tensor,
-    grad_distances: Tensor,
-    distances: Tensor,
-    x_norms: Tensor,
-    y_norms: Tensor,
-    any_canceled: Tensor,
-    rows: Sequence[Tensor],
-    columns: Sequence[Tensor],
-) -> None:
-    return None
-
-
 def _centered(rows: Sequence[Tensor], columns: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return all row tokens (B, R*N, C) and all column tokens (B, K*M, C), centered."""
     precise = torch.promote_types(rows[0].dtype, torch.float32)
