@@ -85,7 +85,10 @@ def server_settings(app: Any) -> uvicorn.Config:
 def _run(app: Any, listener: socket.socket) -> None:
     import uvicorn
 
-    uvicorn.Server(server_settings(app)).run(sockets=[listener])
+    server = uvicorn.Server(server_settings(app))
+    if hasattr(signal, "SIGHUP"):  # uvicorn handles the others; an exception would end an arbitrary task instead
+        signal.signal(signal.SIGHUP, server.handle_exit)
+    server.run(sockets=[listener])
 
 
 @contextmanager
