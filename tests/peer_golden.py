@@ -345,7 +345,8 @@ def measure(name: str, dtype: torch.dtype = torch.float64) -> Measured:
     state = official_state(name)
     with built_in(dtype):
         model: Any = qcs.create_model(peer.network, **peer.options)
-        objective = model.objective()
+        weights = dict(class_weights="published") if name == "lnsunet" else {}
+        objective = model.objective(**weights)
     no_dropout(model)
     loaded = qcs.load_checkpoint(model, state)
     names = names_of(state)

@@ -10,7 +10,7 @@ from qcs.cli.shared import Weights, option, say
 
 if TYPE_CHECKING:
     from qcs.export import Export
-    from qcs.models import CrossSimilarityNetwork
+    from qcs.models import Classifier
 
 BATCHES = (1, 32)  # sizes to measure the latency of
 
@@ -54,7 +54,7 @@ def _show(done: Export, precision: str) -> None:
     )
 
 
-def _show_latency(done: Export, model: CrossSimilarityNetwork) -> None:
+def _show_latency(done: Export, model: Classifier) -> None:
     from timm.data import resolve_model_data_config
     from torch import randn
 

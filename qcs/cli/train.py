@@ -80,8 +80,9 @@ def settings_given(options: dict[str, Any]) -> dict[str, Any]:
         given["distillation"] = weights
     if "teachers" in given:
         given["teachers"] = tuple(given["teachers"])
-    if "model_args" in given:
-        given["model_args"] = dict(map(_model_argument, given["model_args"]))
+    for name, option in (("model_args", "--model-arg"), ("objective_args", "--objective-arg")):
+        if name in given:
+            given[name] = dict(_argument(text, option) for text in given[name])
     if "settings" in options:
         given = {**_settings_in(options["settings"]), **given}
     if "backbone" in options:
@@ -99,10 +100,10 @@ def reuse_memory_on_cpu() -> None:
         keep_freed_memory()
 
 
-def _model_argument(text: str) -> tuple[str, Any]:
+def _argument(text: str, option: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise InputError(f"--model-arg takes NAME=VALUE, got {text!r}")
+        raise InputError(f"{option} takes NAME=VALUE, got {text!r}")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:  # a word needs no quotes

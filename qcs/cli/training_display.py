@@ -85,10 +85,11 @@ def time_left(left: TimeLeft) -> str:
 
 
 def _training(means: Mapping[str, float], prefix: str) -> str:
-    """Losses and accuracies of the base and cross classifiers in training."""
+    """Losses and accuracies in training: of the base and cross classifiers, or of a network with its own objective."""
     parts = []
-    for classifier in ("base", "cross"):
-        loss, accuracy = means.get(f"{prefix}{classifier}_loss"), means.get(f"{prefix}{classifier}_accuracy")
+    for classifier in ("base", "cross", ""):
+        start = f"{prefix}{classifier}_" if classifier else prefix
+        loss, accuracy = means.get(f"{start}loss"), means.get(f"{start}accuracy")
         if loss is not None and accuracy is not None:
-            parts.append(f"{classifier} {loss:.3f} {accuracy:.1%}")
+            parts.append(f"{classifier or 'training'} {loss:.3f} {accuracy:.1%}")
     return "  ".join(parts)

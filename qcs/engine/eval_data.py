@@ -12,7 +12,7 @@ from qcs.data.dataset import LabeledImages
 from qcs.data.loader_signals import leave_signals_to_main_process
 from qcs.data.readers import SPLITS
 from qcs.errors import InputError, check_choice
-from qcs.models import CrossSimilarityNetwork
+from qcs.models import Classifier
 
 BATCH_SIZE = 256
 
@@ -52,7 +52,7 @@ class EvaluationSet(NamedTuple):
 
 
 def evaluation_set(
-    model: CrossSimilarityNetwork,
+    model: Classifier,
     data: str,
     split: str = "test",
     image_root: str | None = None,
@@ -80,9 +80,7 @@ def evaluation_set(
     return EvaluationSet(split, known, note if len(known) < len(images) else "")
 
 
-def _read(
-    data: str, image_root: str | None, data_format: str | None, model: CrossSimilarityNetwork
-) -> dict[str, LabeledImages]:
+def _read(data: str, image_root: str | None, data_format: str | None, model: Classifier) -> dict[str, LabeledImages]:
     """Read the data; labels that are numbers without names are indices of the network's classes."""
     splits = read(data, image_root, format=data_format)
     nameless = all(name.isdecimal() for name in next(iter(splits.values())).classes)

@@ -22,7 +22,7 @@ from qcs.errors import InputError
 from qcs.faces import MTCNN, Picture, template
 from qcs.faces.alignment import DEFAULT
 from qcs.faces.media import VIDEO_SUFFIXES, image_files, no_images
-from qcs.models import CrossSimilarityNetwork, load_model
+from qcs.models import Classifier, load_model
 from qcs.models.weights import find_weights
 
 WEIGHTS = "qcs_small"
@@ -32,7 +32,7 @@ WEIGHTS = "qcs_small"
 def predict(
     pictures: ImageLike | Sequence[ImageLike],
     *,
-    weights: str | Path | CrossSimilarityNetwork = WEIGHTS,
+    weights: str | Path | Classifier = WEIGHTS,
     channels: str = "rgb",
     detect: bool = True,
     crop: str | None = None,
@@ -130,7 +130,7 @@ def _listed(pictures: Any) -> tuple[bool, Sequence[ImageLike]]:
     )
 
 
-def _network(weights: str | Path | CrossSimilarityNetwork, crop: str | None) -> tuple[CrossSimilarityNetwork, str]:
+def _network(weights: str | Path | Classifier, crop: str | None) -> tuple[Classifier, str]:
     if isinstance(weights, torch.nn.Module):
         return weights, crop or DEFAULT
     file = find_weights(weights)
@@ -138,5 +138,5 @@ def _network(weights: str | Path | CrossSimilarityNetwork, crop: str | None) -> 
 
 
 @lru_cache(maxsize=1)  # so that calls in a loop do not read the file again
-def _loaded(file: Path, changed: int) -> CrossSimilarityNetwork:
+def _loaded(file: Path, changed: int) -> Classifier:
     return load_model(file)

@@ -25,7 +25,7 @@ from qcs.faces import MTCNN, Face, FaceDetector, Picture, align, annotate, templ
 from qcs.faces.alignment import DEFAULT
 from qcs.faces.face import Point
 from qcs.faces.media import unicode_path
-from qcs.models import CrossSimilarityNetwork
+from qcs.models import Classifier
 
 BATCH = 64
 
@@ -135,7 +135,7 @@ class PicturePrediction:
 
 
 def predict(
-    model: CrossSimilarityNetwork,
+    model: Classifier,
     paths: str | Path | Sequence[str | Path],
     device: torch.device | str = "cpu",
     on_unreadable: Callable[[InputError], None] | None = None,
@@ -176,7 +176,7 @@ def predict(
 
 
 def predict_faces(
-    model: CrossSimilarityNetwork,
+    model: Classifier,
     pictures: Picture | ImageLike | Iterable[Picture | ImageLike],
     device: torch.device | str = "cpu",
     *,
@@ -226,7 +226,7 @@ def predict_faces(
 
 
 def classify(
-    model: CrossSimilarityNetwork,
+    model: Classifier,
     faces: ImageLike | Iterable[ImageLike],
     device: torch.device | str = "cpu",
     *,
@@ -296,7 +296,7 @@ class _Classifier:
         tta: Whether to average with the mirror image.
     """
 
-    def __init__(self, model: CrossSimilarityNetwork, device: torch.device | str, tta: bool) -> None:
+    def __init__(self, model: Classifier, device: torch.device | str, tta: bool) -> None:
         self.prepare: Callable[[Image.Image], Tensor] = eval_transform(resolve_model_data_config(model))
         self.names, self.device = model.class_names, device
         model = model.to(device).eval()
@@ -337,7 +337,7 @@ def default_device() -> torch.device:
     return chosen or torch.device("cpu")
 
 
-def face_side(model: CrossSimilarityNetwork) -> int:
+def face_side(model: Classifier) -> int:
     """Return the side of face crops in pixels: the size to which the transform of the network resizes them anyway."""
     config = resolve_model_data_config(model)
     return round(min(config["input_size"][1:]) / config["crop_pct"])

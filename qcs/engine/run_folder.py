@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
@@ -25,7 +26,7 @@ class RunFolder:
     """Read and write the files of one training run.
 
     `config.json` (all settings), `metrics.json` (one record per epoch), `tensorboard/`, `checkpoints/` (until the run
-    is finished), `best.safetensors` (highest validation accuracy), `last.safetensors`, `validation.json` and
+    is finished), `best.safetensors` (best on the validation images), `last.safetensors`, `validation.json` and
     `test.json` (evaluation of the best weights), `test_predictions.npz` (probabilities of each test image), figures.
 
     Args:
@@ -188,6 +189,19 @@ class RunFolder:
     def write_json(self, name: str, content: Any) -> Path:
         """Write `name` as JSON, complete or not at all."""
         return write_text(self.path / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def best_of(history: Sequence[dict[str, float]], measure: Literal["accuracy", "loss"]) -> dict[str, float]:
+    """Return the record of the first epoch with the highest validation accuracy, or the lowest validation loss.
+
+    Example:
+        >>> history = [{"epoch": 1, "validation_loss": 0.4}, {"epoch": 2, "validation_loss": 0.3}]
+        >>> best_of(history, "loss")["epoch"]
+        2
+    """
+    if measure == "loss":
+        return min(history, key=lambda record: record.get("validation_loss", math.inf))
+    return max(history, key=lambda record: record.get("validation_accuracy", 0.0))
 
 
 def _is_count(value: Any) -> bool:

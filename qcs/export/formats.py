@@ -21,7 +21,7 @@ from qcs.export.loaded import Loaded
 from qcs.export.tolerance import Difference, compare, require_close
 from qcs.faces.alignment import template
 from qcs.imports import require
-from qcs.models import CrossSimilarityNetwork
+from qcs.models import Classifier
 from qcs.models.golden import golden_images
 from qcs.models.inference import fold_batch_norm
 
@@ -54,7 +54,7 @@ class Export:
 
 
 def export_model(
-    model: CrossSimilarityNetwork,
+    model: Classifier,
     path: str | Path,
     *,
     format: str = "onnx",
@@ -152,7 +152,7 @@ def check_options(format: str, precision: str, calibrated: bool) -> None:
     require(*packages, extra="export", purpose=format)
 
 
-def default_path(model: CrossSimilarityNetwork, format: str, precision: str) -> Path:
+def default_path(model: Classifier, format: str, precision: str) -> Path:
     """Return the default path: named after architecture and precision, in the current folder."""
     name = model.pretrained_cfg.get("architecture", "model")
     return Path(f"{name}-{precision}{FORMATS[format].SUFFIX}")
@@ -162,7 +162,7 @@ def _suffixes() -> str:
     return ", ".join(reader.SUFFIX for reader in FORMATS.values())
 
 
-def _batches(model: CrossSimilarityNetwork, calibration: Tensor | None) -> list[Tensor]:
+def _batches(model: Classifier, calibration: Tensor | None) -> list[Tensor]:
     """Return the batches to compare on: golden images, random images in another batch size, calibration images."""
     channels, *size = resolve_model_data_config(model)["input_size"]
     noise = torch.randn(5, channels, *size, generator=torch.Generator().manual_seed(0))
@@ -175,7 +175,7 @@ def _batches(model: CrossSimilarityNetwork, calibration: Tensor | None) -> list[
     return [golden_images(channels, size[0]), noise, calibration[:64]]
 
 
-def _description(model: CrossSimilarityNetwork, precision: str, face_crop: str | None) -> str:
+def _description(model: Classifier, precision: str, face_crop: str | None) -> str:
     """Return all that a program without this library needs: classes, and how to make the input from a photograph."""
     config = resolve_model_data_config(model)
     channels, *size = config["input_size"]

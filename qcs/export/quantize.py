@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qcs.data import eval_transform, read
 from qcs.errors import InputError
-from qcs.models import CrossSimilarityNetwork
+from qcs.models import Classifier
 
 if TYPE_CHECKING:
     from openvino import Model
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CALIBRATION_IMAGES = 300
 
 
-def calibration_images(data: str, model: CrossSimilarityNetwork) -> Tensor:
+def calibration_images(data: str, model: Classifier) -> Tensor:
     """Load calibration images (N, C, H, W), preprocessed for a network: at most 300 random training images.
 
     Args:

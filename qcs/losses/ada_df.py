@@ -38,7 +38,7 @@ class AdaDFLoss(nn.Module):
     """Trains the auxiliary branch by cross entropy and the main one by fused label distributions.
 
     The class distributions (K, K) and the epoch are buffers: a saved state continues where it ended. After each epoch
-    call `end_epoch` with the auxiliary logits of the whole training set.
+    call `end_epoch` with what `of_epoch` returns for the whole training set.
 
     Args:
         num_classes: Classes K.
@@ -97,6 +97,14 @@ class AdaDFLoss(nn.Module):
 
         @same_signature(forward)
         def __call__(self) -> object: ...
+
+    def prediction(self, out: AdaDFOutput) -> Tensor:
+        """Return the logits (B, K) of the prediction."""
+        return out.logits
+
+    def of_epoch(self, out: AdaDFOutput) -> Tensor:
+        """Return what `end_epoch` needs of a batch: the auxiliary logits (B, K)."""
+        return out.auxiliary
 
     def end_epoch(self, auxiliary: Tensor, labels: Tensor) -> None:
         """Update the class distributions from auxiliary logits (N, K) of the training set, and count the epoch.

@@ -78,6 +78,10 @@ class DANLoss(nn.Module):
         @same_signature(forward)
         def __call__(self) -> object: ...
 
+    def prediction(self, out: DANOutput) -> Tensor:
+        """Return the logits (B, K) of the prediction."""
+        return out.logits
+
     def affinity(self, features: Tensor, labels: Tensor) -> Tensor:
         """Return the mean squared distance of pooled features to their class's center, over the spread of centers."""
         distances = (features.mean((2, 3)) - self.centers[labels]).square().sum(1)

@@ -68,3 +68,7 @@ class DDAMFNLoss(nn.Module):
 
         @same_signature(forward)
         def __call__(self) -> object: ...
+
+    def prediction(self, out: DDAMFNOutput) -> Tensor:
+        """Return the logits (B, K) of the prediction."""
+        return out.logits

@@ -79,6 +79,10 @@ class GSDNetLoss(nn.Module):
         @same_signature(forward)
         def __call__(self) -> object: ...
 
+    def prediction(self, out: GSDNetOutput) -> Tensor:
+        """Return the logits (B, K) of the prediction."""
+        return out.logits[:, -1]
+
     def _teacher(self, x: Tensor) -> Tensor:
         return x.detach() if self.detach_teacher else x
 

@@ -60,3 +60,7 @@ class ClassifierLoss(nn.Module):
 
         @same_signature(forward)
         def __call__(self) -> object: ...
+
+    def prediction(self, out: Tensor) -> Tensor:
+        """Return the logits (B, K) of the prediction."""
+        return out

@@ -89,6 +89,10 @@ class LNSULoss(nn.Module):
         @same_signature(forward)
         def __call__(self) -> object: ...
 
+    def prediction(self, out: LNSUOutput) -> Tensor:
+        """Return the logits (B, K) of the prediction."""
+        return out.logits
+
     def smooth_labels(self, labels: Tensor) -> Tensor:
         """Return class probabilities (B, K): the rest of a label goes to the other classes, by their weights."""
         own = F.one_hot(labels, len(self.class_weights)).to(self.class_weights)

@@ -56,3 +56,7 @@ class MFERLoss(nn.Module):
 
         @same_signature(forward)
         def __call__(self) -> object: ...
+
+    def prediction(self, out: Tensor) -> Tensor:
+        """Return the logits (B, K) of the prediction."""
+        return out.sum(1)

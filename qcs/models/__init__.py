@@ -1,6 +1,7 @@
 """Networks of Quadruplet Cross Similarity, registered with timm, and their weights."""
 
 from qcs.branches import BranchLogits as BranchLogits
+from qcs.models.classifiers import Classifier as Classifier
 from qcs.models.convert import convert_checkpoint as convert_checkpoint
 from qcs.models.dlib_resnet import DlibResNet as DlibResNet
 from qcs.models.factory import create_model as create_model

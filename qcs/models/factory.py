@@ -17,7 +17,7 @@ from timm.models import get_pretrained_cfg_value
 from torch import Size, Tensor, nn
 
 from qcs.errors import InputError, brief
-from qcs.models import dlib_resnet, ir, peers, zoo
+from qcs.models import dlib_resnet, ir, peers, timm_classifier, zoo
 from qcs.models._hub import fetch_config, folder_config
 from qcs.models.checkpoint import (
     BASE_HEAD,
@@ -35,6 +35,7 @@ from qcs.models.checkpoint import (
 from qcs.models.network import CrossSimilarityNetwork
 from qcs.models.original import BILINEAR
 from qcs.models.stated_arguments import stated_arguments
+from qcs.models.timm_classifier import TimmClassifier
 from qcs.models.weights import (
     FOLDER_PREFIX,
     HUB_PREFIX,
@@ -46,7 +47,7 @@ from qcs.models.weights import (
 
 _NAMES = [
     f"{name}.{tag}"
-    for module in (dlib_resnet, ir, zoo, *peers.MODULES)
+    for module in (dlib_resnet, ir, zoo, timm_classifier, *peers.MODULES)
     for name, cfg in module.default_cfgs.items()
     for tag in cfg.tags
 ]
@@ -160,6 +161,8 @@ def load_model(source: str | Path) -> CrossSimilarityNetwork:
 
 def class_of(architecture: str) -> type[nn.Module]:
     """Return the class whose arguments weights of a registered network may state."""
+    if architecture == timm_classifier.NAME:
+        return TimmClassifier
     return peers.CLASSES.get(architecture, CrossSimilarityNetwork)
 
 

@@ -7,7 +7,7 @@ head of an IR unit stays: it precedes a convolution that pads with zeros, and it
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from timm.layers import BatchNormAct2d
@@ -17,14 +17,16 @@ from torch.fx import Node
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from qcs.layers.branch_norm import PER_BRANCH
+from qcs.models.classifiers import Classifier
 from qcs.models.network import CrossSimilarityNetwork
 
 Precision = Literal["fp32", "bf16"]
+ClassifierT = TypeVar("ClassifierT", bound=Classifier)
 IMAGE_SIDE = 32
 CONV, NORM = torch.ops.aten.conv2d.default, torch.ops.aten.batch_norm.default
 
 
-def fast_inference_model(model: CrossSimilarityNetwork, precision: Precision = "fp32") -> CrossSimilarityNetwork:
+def fast_inference_model(model: ClassifierT, precision: Precision = "fp32") -> ClassifierT:
     """Return a copy that classifies single images faster; it can neither be trained nor load weights.
 
     Args:
@@ -44,12 +46,16 @@ def fast_inference_model(model: CrossSimilarityNetwork, precision: Precision = "
         ...     torch.allclose(fast_inference_model(model)(images), model(images), atol=1e-4)
         True
     """
-    fast = model.inference_model().eval().requires_grad_(False)
-    side = fast.img_size or IMAGE_SIDE  # a backbone that resizes its images takes any
-    fold_batch_norm(fast, fast.base.cls_token.new_zeros(2, fast.model_args["in_chans"], side, side))
+    fast: Any = model.inference_model().eval().requires_grad_(False)
+    size = tuple(fast.pretrained_cfg.get("input_size", ()))
+    if isinstance(fast, CrossSimilarityNetwork):
+        side = fast.img_size or IMAGE_SIDE  # a backbone that resizes its images takes any
+        size = (fast.model_args["in_chans"], side, side)
+    fold_batch_norm(fast, next(fast.parameters()).new_zeros(2, *size))
     if precision == "bf16":
         fast.to(torch.bfloat16)
-    return fast.to(memory_format=torch.channels_last)
+    channels_last: ClassifierT = fast.to(memory_format=torch.channels_last)
+    return channels_last
 
 
 def fold_batch_norm(network: nn.Module, images: Tensor) -> int:

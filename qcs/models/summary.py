@@ -11,9 +11,8 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
+from qcs.models.classifiers import Classifier
 from qcs.models.factory import create_model, list_models
-from qcs.models.network import CrossSimilarityNetwork
-from qcs.models.peers import PeerNetwork
 from qcs.models.weights import embedded_weights
 from qcs.models.zoo import REPORTED_ACCURACY
 
@@ -52,7 +51,7 @@ def describe_model(name: str) -> ModelSummary:
     """Return the summary of a network, named with its tag; no parameters are allocated."""
     with torch.device("meta"):
         model = create_model(name).eval()
-    base = model.inference_model() if isinstance(model, (CrossSimilarityNetwork, PeerNetwork)) else model
+    base = model.inference_model() if isinstance(model, Classifier) else model
     cfg: Any = model.pretrained_cfg
     return ModelSummary(
         name,

@@ -11,7 +11,7 @@ from qcs.engine.evaluation import Evaluation, wilson
 from qcs.engine.training.settings import setting_text
 from qcs.escaping import printable
 from qcs.imports import DISTRIBUTION, install_command
-from qcs.models.network import CrossSimilarityNetwork
+from qcs.models import Classifier, CrossSimilarityNetwork
 from qcs.models.zoo import REPORTED_ACCURACY
 from qcs.publish.record import Record
 from qcs.version import __version__
@@ -58,7 +58,7 @@ CITATION = """\
 """
 
 
-def model_card(repository: str, model: CrossSimilarityNetwork, record: Record, license: str | None) -> str:
+def model_card(repository: str, model: Classifier, record: Record, license: str | None) -> str:
     """Return the card: Markdown below a YAML header.
 
     Args:
@@ -85,7 +85,7 @@ def model_card(repository: str, model: CrossSimilarityNetwork, record: Record, l
         USES,
         _bias(record),
         _license(license),
-        CITATION,
+        *([CITATION] if isinstance(model, CrossSimilarityNetwork) else []),
         f"Written by `qcs push`, version {__version__}.\n",
     ]
     return "\n".join(parts)
@@ -108,26 +108,39 @@ def _eval_results(record: Record) -> list[EvalResult]:
     ]
 
 
-def _what(model: CrossSimilarityNetwork) -> str:
+def _what(model: Classifier) -> str:
     cfg, args = model.pretrained_cfg, model.model_args
     base = sum(p.numel() for p in model.inference_model().parameters())
     everything = sum(p.numel() for p in model.parameters())
     channels, height, width = cfg["input_size"]
+    backbone = f" on the backbone `{args['backbone']}`" if "backbone" in args else ""
     rows = {
-        "Method": METHODS[model.branches],
-        "Architecture": f"`{cfg['architecture']}` on the backbone `{args['backbone']}`",
+        "Method": METHODS[model.branches] if isinstance(model, CrossSimilarityNetwork) else _other_method(model),
+        "Architecture": f"`{cfg['architecture']}`{backbone}",
         "Classes, in order": ", ".join(map(_name, model.class_names)),
         "Input": f"{height} x {width} pixels, {channels} channels, mean {_numbers(cfg['mean'])}, "
         f"standard deviation {_numbers(cfg['std'])}, {cfg['interpolation']} interpolation, crop {cfg['crop_pct']:.4g}",
         "Parameters": f"{everything:,}, of which {base:,} are used at inference",
-        "Residual stream, dropout": f"{args['residual']}; {args['base_drop_rate']:g} in the base classifier, "
-        f"{args['cross_drop_rate']:g} in the cross classifier",
-        "Paper": "[arXiv 2411.01988](https://arxiv.org/abs/2411.01988)",
     }
+    if isinstance(model, CrossSimilarityNetwork):
+        rows["Residual stream, dropout"] = (
+            f"{args['residual']}; {args['base_drop_rate']:g} in the base classifier, {args['cross_drop_rate']:g} in "
+            "the cross classifier"
+        )
+        rows["Paper"] = "[arXiv 2411.01988](https://arxiv.org/abs/2411.01988)"
     return _table(("", ""), [(f"**{name}**", value) for name, value in rows.items()])
 
 
-def _usage(repository: str, model: CrossSimilarityNetwork) -> str:
+def _other_method(model: Classifier) -> str:
+    """Return the paper and the official implementation of a network of another method."""
+    cfg = model.pretrained_cfg
+    if "paper_name" not in cfg:
+        return "a classifier of timm, trained as a baseline"
+    paper = ", ".join(str(cfg[key]) for key in ("paper_name", "paper_ids") if cfg.get(key))
+    return f"{paper}; written anew, official implementation: {cfg.get('origin_url')}"
+
+
+def _usage(repository: str, model: Classifier) -> str:
     channels, height, width = model.pretrained_cfg["input_size"]
     return f"""\
 ## How to use
@@ -178,7 +191,7 @@ Settings: {settings}.
 """
 
 
-def _results(model: CrossSimilarityNetwork, record: Record) -> str:
+def _results(model: Classifier, record: Record) -> str:
     parts = [_result(split, score, record) for split, score in record.scores.items()]
     if not parts:
         parts = ["Unknown: no evaluation of these weights lies beside them.\n"]

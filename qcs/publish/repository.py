@@ -16,10 +16,10 @@ from torch import Tensor
 from qcs.engine.evaluation import Evaluation, wilson
 from qcs.errors import InputError
 from qcs.files import replacing, sha256, writing
+from qcs.models import Classifier
 from qcs.models._hub import CONFIG, OURS, WEIGHTS
 from qcs.models.factory import create_model, load_model
 from qcs.models.golden import GOLDEN_INPUT, check_golden, golden_logits, image_size
-from qcs.models.network import CrossSimilarityNetwork
 from qcs.models.weights import WEIGHT_SOURCES
 from qcs.publish.card import model_card
 from qcs.publish.record import Record, read_record
@@ -43,7 +43,7 @@ class Publication:
     """
 
     repository: str
-    model: CrossSimilarityNetwork
+    model: Classifier
     record: Record
     license: str | None
 
@@ -163,7 +163,7 @@ def _score(result: Evaluation) -> dict[str, Any]:
     }
 
 
-def _preprocessor(model: CrossSimilarityNetwork) -> dict[str, Any]:
+def _preprocessor(model: Classifier) -> dict[str, Any]:
     """Return the preprocessing under the names of Hugging Face's image processors."""
     data = resolve_model_data_config(model)
     channels, *size = data["input_size"]

@@ -195,7 +195,7 @@ def mean_face_attention(
         InputError: If a shown face has nothing to be compared with.
     """
     prepared = faces.with_transform(eval_transform(resolve_model_data_config(model)))
-    images = torch.stack([prepared[row][0] for row in range(len(faces))]).to(model.base.cls_token.device)
+    images = torch.stack([prepared[row][0] for row in range(len(faces))]).to(next(model.parameters()).device)
     return visualize.mean_attention(visualize.compare(model, images), faces.labels.tolist(), shown)
 
 
@@ -234,7 +234,7 @@ def _evaluated(network: Network, faces: SampleFaces) -> Evaluation:
     model, order = network.model, _own_index(network, faces)
     images = faces.images.with_classes(model.class_names)
     batches = evaluation_batches(images, resolve_model_data_config(model))
-    result = evaluate(model, batches, model.class_names, model.base.cls_token.device)
+    result = evaluate(model, batches, model.class_names, next(model.parameters()).device)
     return Evaluation(result.confusion[np.ix_(order, order)], result.loss, faces.images.classes)
 
 

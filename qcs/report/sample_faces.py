@@ -14,7 +14,7 @@ from qcs.data import eval_transform
 from qcs.data.dataset import LabeledImages
 from qcs.data.labels import canonical
 from qcs.errors import InputError
-from qcs.models import CrossSimilarityNetwork
+from qcs.models import Classifier
 from qcs.visualize import faces_as_seen
 
 
@@ -97,13 +97,13 @@ class SampleFaces:
         """Return the class name of each image."""
         return [self.images.classes[label] for label in self.images.labels[list(rows)]]
 
-    def prepared(self, model: CrossSimilarityNetwork, rows: Sequence[int]) -> Tensor:
+    def prepared(self, model: Classifier, rows: Sequence[int]) -> Tensor:
         """Return the images as network input (n, C, H, W), on the device of the network."""
         transform = eval_transform(resolve_model_data_config(model))
         tensors = [transform(self.images.image(row)) for row in rows]
-        return torch.stack(tensors).to(model.base.cls_token.device)
+        return torch.stack(tensors).to(next(model.parameters()).device)
 
-    def seen(self, model: CrossSimilarityNetwork, rows: Sequence[int]) -> npt.NDArray[np.uint8]:
+    def seen(self, model: Classifier, rows: Sequence[int]) -> npt.NDArray[np.uint8]:
         """Return the images as RGB pixels (n, S, S, 3), cropped as for the network, to draw maps over."""
         return faces_as_seen([self.images.image(row) for row in rows], resolve_model_data_config(model)["crop_pct"])
 

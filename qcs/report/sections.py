@@ -13,7 +13,7 @@ from qcs import visualize
 from qcs.data.manifest import manifest
 from qcs.engine.evaluation import Evaluation
 from qcs.engine.prediction_file import Predictions
-from qcs.engine.run_folder import RunFolder
+from qcs.engine.run_folder import RunFolder, best_of
 from qcs.engine.training.settings import setting_text
 from qcs.errors import InputError
 from qcs.models import load_model
@@ -112,7 +112,7 @@ def _figures(run: Run, found: tuple[str, Evaluation] | None) -> list[dict[str, s
             add("Calibration error", percent(calibration(predictions).error), "expected (ECE)")
         add(f"{split.capitalize()} images", number(result.images), f"{number(result.images - right)} errors")
     if run.history:
-        best = max(run.history, key=lambda record: record.get("validation_accuracy", 0.0))
+        best = best_of(run.history, run.config.get("select_on", "accuracy"))
         add("Best epoch", f"{best['epoch']:.0f}", f"of {len(run.history)}")
         if "seconds" in run.history[-1]:
             rate = run.history[-1].get("images_per_second")

@@ -10,7 +10,7 @@ from torch import Tensor
 from qcs.errors import InputError
 from qcs.imports import require
 from qcs.models import CrossSimilarityNetwork
-from qcs.visualize.maps import Array
+from qcs.visualize.maps import Array, needs_tokens
 
 
 def activation_maps(model: CrossSimilarityNetwork, images: Tensor, targets: Sequence[int]) -> Array:
@@ -44,6 +44,7 @@ def activation_maps(model: CrossSimilarityNetwork, images: Tensor, targets: Sequ
             f"{len(images)} images with the targets {list(targets)}: expected one class index from 0 to "
             f"{model.num_classes - 1} for each"
         )
+    needs_tokens(model)
     network = model.inference_model().eval().requires_grad_()  # a copy, because gradients accumulate in it
     # These layers put the maps of all levels on one grid, for any backbone; after them there are only tokens.
     with torch.enable_grad(), GradCAM(network, list(network.tokens.embed)) as cam:

@@ -31,6 +31,7 @@ class _Measure(NamedTuple):
 
 MEASURES = {"loss": _Measure("cross entropy", 1), "accuracy": _Measure("% of images", 100)}
 QUANTITIES = (
+    _Quantity("train", "training", "-", "o"),
     _Quantity("train_base", "training, base", "-", "o"),
     _Quantity("train_cross", "training, cross", "--", "s"),
     _Quantity("validation", "validation", ":", "^"),
@@ -49,7 +50,8 @@ def loss_curves(
     Args:
         histories: Epochs by run name, each a mapping with `epoch` (from 1) and any of `train_base_loss`,
             `train_cross_loss`, `validation_loss`, `train_base_accuracy`, `train_cross_accuracy` and
-            `validation_accuracy` (0 to 1). Other keys are ignored.
+            `validation_accuracy` (0 to 1); of a network with its own objective, `train_loss` and `train_accuracy`.
+            Other keys are ignored.
         measures: `loss`, `accuracy` or both.
 
     Returns:
@@ -92,11 +94,13 @@ def _check(name: str, history: Sequence[Mapping[str, float]]) -> None:
 
 def _holds(history: Sequence[Mapping[str, float]], quantity: _Quantity) -> bool:
     keys = {f"{quantity.prefix}_loss", f"{quantity.prefix}_accuracy"}
+    if quantity.prefix == "train":  # with a base classifier its loss is the sum of those drawn
+        keys = {"train_accuracy"}
     return any(keys & entry.keys() for entry in history)
 
 
 def _draw(panel: Axes, history: Sequence[Mapping[str, float]], measure: str, scale: float, color: str) -> None:
-    for quantity in QUANTITIES:
+    for quantity in (each for each in QUANTITIES if _holds(history, each)):
         key = f"{quantity.prefix}_{measure}"
         points = [(entry["epoch"], scale * entry[key]) for entry in history if key in entry]
         if points:

@@ -217,6 +217,7 @@ def features(model: CrossSimilarityNetwork, images: Tensor) -> Array:
 @torch.no_grad()
 def base_tokens(model: CrossSimilarityNetwork, images: Tensor) -> Tensor:
     """Return class token and feature tokens (n, 1 + levels·N, C) of images (n, in_chans, H, W), in evaluation mode."""
+    needs_tokens(model)
     was_training = model.training
     model.eval()
     try:
@@ -226,13 +227,21 @@ def base_tokens(model: CrossSimilarityNetwork, images: Tensor) -> Tensor:
         model.train(was_training)
 
 
+def needs_tokens(model: object) -> None:
+    """Raise `InputError` for a network of another kind than base, dcs and qcs."""
+    if not isinstance(model, CrossSimilarityNetwork):
+        raise InputError(
+            f"{type(model).__name__} has no tokens to draw: give the weights of a base, dcs or qcs network"
+        )
+
+
 def needs_cross_part(model: CrossSimilarityNetwork) -> None:
     """Raise `InputError` for a network without a cross part."""
     if model.branches == 1:
         name = model.pretrained_cfg.get("architecture", "this network")
+        kind = "base network" if isinstance(model, CrossSimilarityNetwork) else "network"
         raise InputError(
-            f"{name} is a base network without a cross part and compares no images: give the weights of a qcs or dcs "
-            "network"
+            f"{name} is a {kind} without a cross part and compares no images: give the weights of a qcs or dcs network"
         )
 
 

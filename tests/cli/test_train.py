@@ -34,19 +34,23 @@ def test_every_option_of_train_reaches_its_setting(run: Run, monkeypatch: pytest
         "precision": "fp32", "in_chans": 1, "workers": 2, "seed": 5, "backbone": "resnet18", "layer_decay": 0.7,
         "data_format": "raf_db", "votes": "probability", "class_weights": "inverse", "accumulate": 3, "clip_grad": 0.5,
         "ema": 0.9, "patience": 4, "checkpoint_minutes": 2.0, "crop": "loose", "weight_decay": 0.01, "scale": 0.1,
-        "images_per_step": 32, "validation_fraction": 0.2, "teacher_share": 0.3,
+        "images_per_step": 32, "validation_fraction": 0.2, "teacher_share": 0.3, "optimizer": "sgd", "momentum": 0.8,
+        "decay_epochs": 3, "warm_up": 0.1, "lr_floor": 0.2, "half_period": 5, "select_on": "loss",
+        "patience_on": "loss",
     }  # fmt: skip
     configs: list[TrainConfig] = []
     monkeypatch.setattr("qcs.engine.training.train", lambda config, progress: configs.append(config))
     options = [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", value)]
     arguments = ["--model-arg", "scope=sample", "--model-arg", "cross_depth=2", "--freeze-backbone", "--soft-labels"]
     arguments += ["--erasing", 0.05, 0.2, "--color-jitter", 0.1, 0.2, 0.3, 0.4, "--teacher", "a", "--teacher", "b"]
-    arguments += ["--compile", "--no-pretrained-backbone"]
+    arguments += ["--compile", "--no-pretrained-backbone", "--decay-all", "--objective-arg", "beta=2"]
     assert run("train", "--data", "x.npz", *options, *arguments, "--kl", 1, "--l2", 2).status == 0
     expected = {
         **given,
         "data": "x.npz",
         "model_args": {"scope": "sample", "cross_depth": 2},
+        "objective_args": {"beta": 2},
+        "decay_all": True,
         "freeze_backbone": True,
         "soft_labels": True,
         "distillation": {"kl": 1, "l2": 2},

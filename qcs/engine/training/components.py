@@ -26,11 +26,12 @@ from qcs.engine.training.data import (
     with_crop,
 )
 from qcs.engine.training.hardware import check_compiler, native_precision, use_plain_attention
-from qcs.engine.training.optimizer import build_loss, build_optimizer
+from qcs.engine.training.objective import build_objective, to_train
+from qcs.engine.training.optimizer import build_optimizer
 from qcs.engine.training.step import Batch, TrainingStep
 from qcs.engine.training.teachers import Teachers
 from qcs.errors import InputError
-from qcs.models import CrossSimilarityNetwork
+from qcs.models import Classifier
 from qcs.samplers.branch_sampler import BranchSampler
 
 
@@ -54,17 +55,17 @@ class Components:
     accelerator: Accelerator
     precision: str
     data: Sources
-    model: CrossSimilarityNetwork
+    model: Classifier
     sampler: BranchSampler
     batches: Batches
     teachers: Teachers | None
     step: TrainingStep
 
     @property
-    def evaluated(self) -> CrossSimilarityNetwork:
+    def evaluated(self) -> Classifier:
         """The network that is evaluated and saved: that of the averaged weights, if there is an average."""
         ema = self.step.ema
-        return self.model if ema is None else cast(CrossSimilarityNetwork, ema.module)
+        return self.model if ema is None else cast(Classifier, ema.module)
 
     def to_evaluate(self, images: LabeledImages) -> Batches:
         """Return this process's batches of images to evaluate the network on."""
@@ -128,16 +129,15 @@ def build_components(
     return Components(config, accelerator, precision, data, model, sampler, batches, teachers, step)
 
 
-def _step(
-    config: TrainConfig, model: CrossSimilarityNetwork, data: Sources, accelerator: Accelerator, bf16: bool
-) -> TrainingStep:
-    network = accelerator.prepare_model(model.to(memory_format=torch.channels_last))
+def _step(config: TrainConfig, model: Classifier, data: Sources, accelerator: Accelerator, bf16: bool) -> TrainingStep:
+    network = accelerator.prepare_model(to_train(model.to(memory_format=torch.channels_last)))
+    objective = build_objective(config, model, data.train.class_counts()).to(accelerator.device)
     ema = ModelEmaV3(model, decay=config.ema, use_warmup=True) if config.ema else None
     return TrainingStep(
         # Only the calls of the step are compiled: evaluation has other shapes.
         cast(torch.nn.Module, torch.compile(network)) if config.compile else network,
-        build_optimizer(config, model),
-        build_loss(config, data.train.class_counts()).to(accelerator.device),
+        build_optimizer(config, model, objective),
+        objective,
         accelerator,
         bf16=bf16,
         clip_grad=config.clip_grad,
@@ -145,9 +145,7 @@ def _step(
     )
 
 
-def _data_of_run(
-    data: Sources, model: CrossSimilarityNetwork, started_with: Mapping[str, Mapping[str, int]]
-) -> Sources:
+def _data_of_run(data: Sources, model: Classifier, started_with: Mapping[str, Mapping[str, int]]) -> Sources:
     """The data with the classes in the order that the run started with, and the same number of images of each."""
     classes = tuple(started_with["train"])
     if sorted(classes) == sorted(data.train.classes):
@@ -161,7 +159,7 @@ def _data_of_run(
 
 def _teachers(
     config: TrainConfig,
-    model: CrossSimilarityNetwork,
+    model: Classifier,
     device: torch.device,
     bf16: bool,
     resumed: Mapping[str, Any] | None,

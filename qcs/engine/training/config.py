@@ -16,8 +16,7 @@ from qcs.engine.training.settings import Range, setting, settings_of
 from qcs.errors import InputError
 from qcs.faces.alignment import CROPS
 
-WARM_UP = 0.05  # fraction of the run in which the learning rate of the cosine schedule rises from 0
-ANY_BACKBONE = ("base_any", "dcs_any", "qcs_any")
+ANY_BACKBONE = ("base_any", "dcs_any", "qcs_any", "timm_any")
 
 _data = partial(setting, group="Data")
 _model = partial(setting, group="Model")
@@ -82,10 +81,17 @@ class TrainConfig:
 
     model: str = _model("qcs_nano", help="Network, see 'qcs models'.")
     backbone: str | None = _model(
-        None, help="Backbone of qcs_any, dcs_any or base_any: any timm model with features.", unset="the network's own"
+        None,
+        help="Network of timm: any with features in qcs_any, dcs_any and base_any, any classifier in timm_any.",
+        unset="the network's own",
     )
     pretrained_backbone: bool = _model(False, help="Start from timm's pretrained weights of the backbone.")
     freeze_backbone: bool = _model(False, help="Train everything but the backbone.")
+    objective_args: dict[str, Any] = _model(  # noqa: RUF009
+        {},
+        help="Argument of the objective as NAME=VALUE, of a network with an objective of its own. Repeatable.",
+        option="objective-arg",
+    )
     init: str | None = _model(
         None,
         help="Weights to start from: run folder, file, hf-hub:ORG/NAME or name of a network. Heads for other classes "
@@ -116,12 +122,32 @@ class TrainConfig:
     accumulate: int = _optimization(
         1, help="Batches per optimizer step (gradient accumulation).", range=Range(at_least=1)
     )
+    optimizer: Literal["adamw", "adam", "sgd"] = _optimization("adamw", help="Optimizer.")
+    momentum: float = _optimization(0.9, help="Momentum of sgd.", range=Range(at_least=0, below=1))
     lr: float = _optimization(1e-3, help="Learning rate at the start.", range=Range(above=0))
-    schedule: Literal["exponential", "cosine"] = _optimization(
-        "exponential", help="Learning rate schedule: lr * lr_decay ** epoch, or a cosine to 0 after a warm-up."
+    schedule: Literal["exponential", "cosine", "annealing", "annealing_steps"] = _optimization(
+        "exponential",
+        help="Learning rate schedule: lr * lr_decay ** epoch; a cosine over the run after a warm-up; or a cosine that "
+        "falls and rises again, by epoch or by optimizer step.",
     )
     lr_decay: float = _optimization(
-        0.98, help="Factor of the learning rate per epoch, exponential schedule.", range=Range(above=0, at_most=1)
+        0.98, help="Factor of the learning rate, exponential schedule.", range=Range(above=0, at_most=1)
+    )
+    decay_epochs: int = _optimization(
+        1, help="Epochs after which lr_decay applies each time, exponential schedule.", range=Range(at_least=1)
+    )
+    warm_up: float = _optimization(
+        0.05,
+        help="Fraction of the run in which the learning rate rises from 0, cosine schedule.",
+        range=Range(at_least=0, below=1),
+    )
+    lr_floor: float = _optimization(
+        0.0, help="Fraction of lr that the cosine schedule ends at.", range=Range(at_least=0, at_most=1)
+    )
+    half_period: int = _optimization(
+        20,
+        help="Epochs or optimizer steps in which the rate falls to 0, annealing schedules.",
+        range=Range(at_least=1),
     )
     layer_decay: float = _optimization(
         1.0,
@@ -130,9 +156,11 @@ class TrainConfig:
     )
     weight_decay: float = _optimization(
         0.0,
-        help="Decoupled weight decay (AdamW). Biases, norms and position embeddings are exempt.",
+        help="Weight decay: decoupled in adamw, in the gradient in adam and sgd. Biases, norms and position embeddings "
+        "are exempt.",
         range=Range(at_least=0),
     )
+    decay_all: bool = _optimization(False, help="Apply the weight decay to biases, norms and position embeddings, too.")
     sam_rho: float = _optimization(
         0.05, help="Radius of sharpness-aware minimization (SAM). 0 turns it off.", range=Range(at_least=0)
     )
@@ -151,9 +179,15 @@ class TrainConfig:
     )
     patience: int | None = _optimization(
         None,
-        help="Early stopping: epochs without improvement of the validation accuracy.",
+        help="Early stopping: epochs without improvement on the validation images.",
         range=Range(at_least=1),
         unset="no early stopping",
+    )
+    patience_on: Literal["accuracy", "loss"] = _optimization(
+        "accuracy", help="Validation measure that early stopping waits for.", requires="patience"
+    )
+    select_on: Literal["accuracy", "loss"] = _optimization(
+        "accuracy", help="Validation measure by which the weights of the best epoch are kept."
     )
 
     resize: int | None = _augmentation(
@@ -263,17 +297,22 @@ class TrainConfig:
         """Return the anchors per batch of a network with that many branches."""
         return self.batch_size or self.images_per_step // branches
 
-    def learning_rate(self, epoch: float, progress: float) -> float:
+    def learning_rate(self, epoch: float, progress: float, step: int = 0) -> float:
         """Return the learning rate at a point of the run.
 
         Args:
             epoch: Epochs done.
             progress: Fraction of the run that is done, in [0, 1]: of the epochs or of the time budget, whichever is
                 larger.
+            step: Optimizer steps done.
         """
         if self.schedule == "cosine":
-            return self.lr * min(1.0, progress / WARM_UP) * 0.5 * (1 + math.cos(math.pi * progress))
-        return float(self.lr * self.lr_decay ** math.floor(epoch))
+            rising = min(1.0, progress / self.warm_up) if self.warm_up else 1.0
+            return self.lr * rising * (self.lr_floor + (1 - self.lr_floor) * 0.5 * (1 + math.cos(math.pi * progress)))
+        if self.schedule in ("annealing", "annealing_steps"):
+            done = math.floor(epoch) if self.schedule == "annealing" else step
+            return self.lr * 0.5 * (1 + math.cos(math.pi * done / self.half_period))
+        return float(self.lr * self.lr_decay ** (math.floor(epoch) // self.decay_epochs))
 
     def folder(self, stamp: str) -> Path:
         """Return the run folder, named after the model and `stamp` if none is given."""

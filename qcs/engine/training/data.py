@@ -23,7 +23,7 @@ from qcs.engine.face_crop import crop_of_images
 from qcs.engine.training.config import TrainConfig
 from qcs.engine.training.loader_processes import check_shared_memory
 from qcs.errors import InputError
-from qcs.models import CrossSimilarityNetwork
+from qcs.models import Classifier
 from qcs.samplers import ImageSampler, PairSampler, QuadrupletSampler
 from qcs.samplers.branch_sampler import BranchSampler
 
@@ -168,7 +168,7 @@ def batches_to_evaluate(
     return evaluation_batches(images, data_config, workers=config.workers, rank=rank, world_size=world_size)
 
 
-def check_loaders(config: TrainConfig, data: Sources, model: CrossSimilarityNetwork, accelerator: Accelerator) -> None:
+def check_loaders(config: TrainConfig, data: Sources, model: Classifier, accelerator: Accelerator) -> None:
     """Check that the batches which loader processes prepare fit into shared memory, at their largest.
 
     Raises:

@@ -8,8 +8,9 @@ import torch
 from timm.models import get_pretrained_cfg
 
 from qcs.errors import InputError, brief
-from qcs.models import CrossSimilarityNetwork, create_model, list_models
+from qcs.models import Classifier, create_model, list_models
 from qcs.models.factory import class_of
+from qcs.models.peers import PeerNetwork
 from qcs.models.stated_arguments import stated_arguments
 from qcs.models.weights import find_weights, read_config
 
@@ -48,6 +49,8 @@ def implied_settings(init: str) -> dict[str, Any]:
     model = _with_tag(name, cfg.get("tag"))
     in_chans, (*_, side) = arguments.get("in_chans", 3), cfg["input_size"]
     crop_pct = cfg.get("crop_pct", 1.0)
+    if issubclass(class_of(name), PeerNetwork) and get_pretrained_cfg(name).input_size[-1] != side:
+        arguments["img_size"] = side  # some peers take images of any size: their arguments do not tell it
     return {
         "model": model,
         "model_args": _unlike_defaults(model, arguments),
@@ -65,6 +68,6 @@ def _with_tag(name: str, tag: str | None) -> str:
 
 def _unlike_defaults(model: str, arguments: dict[str, Any]) -> dict[str, Any]:
     with torch.device("meta"):
-        default = cast(CrossSimilarityNetwork, create_model(model)).resolved_args
+        default = cast(Classifier, create_model(model)).resolved_args
     unlike = {name: value for name, value in arguments.items() if value != default.get(name)}
     return {name: value for name, value in unlike.items() if name not in OWN_SETTINGS and value is not None}

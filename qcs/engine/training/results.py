@@ -14,7 +14,7 @@ from qcs.engine.run_folder import RunFolder
 from qcs.engine.training.components import Components
 from qcs.engine.training.config import TrainConfig
 from qcs.files import writing
-from qcs.models import save_model
+from qcs.models import CrossSimilarityNetwork, save_model
 from qcs.models.weights import list_embedded
 from qcs.version import __version__
 
@@ -44,7 +44,7 @@ def introduction(run: Components, folder: RunFolder) -> Iterator[str]:
         f"{run.config.model} on {', '.join(f'{n:,} {name}' for name, n in counts.items())} images; "
         f"classes {', '.join(run.model.class_names)}"
     )
-    if line := few_images(run.config, counts["train"]):
+    if isinstance(run.model, CrossSimilarityNetwork) and (line := few_images(run.config, counts["train"])):
         yield line
     yield f"the model is chosen on {run.data.selection}, never on test images"
     yield f"run folder {folder.path}"
@@ -95,7 +95,7 @@ def cut_short(config: TrainConfig, epochs_done: float, seconds: float) -> str | 
     after = f"ended the run after {share_done(epochs_done, config.epochs)}"
     if config.minutes is not None and (config.patience is None or seconds >= 60 * config.minutes):
         return f"the time budget of {config.minutes:g} min {after}"
-    return f"early stopping {after}: no better validation accuracy in {config.patience} epochs"
+    return f"early stopping {after}: no better validation {config.patience_on} in {config.patience} epochs"
 
 
 def start_log(accelerator: Accelerator, folder: RunFolder, resumed_after: int | None) -> None:

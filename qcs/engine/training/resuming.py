@@ -22,7 +22,7 @@ from qcs.samplers.branch_sampler import BranchSampler
 def training_state(
     step: TrainingStep, model: nn.Module, sampler: BranchSampler, batches: int, accelerator: Accelerator
 ) -> dict[str, Any]:
-    """Return weights, optimizer state, averaged weights, position in the data and state of the random generators.
+    """Return weights, states of objective and optimizer, averaged weights, place in the data, random generators.
 
     All processes must call it.
 
@@ -36,6 +36,7 @@ def training_state(
     return {
         "steps": step.taken,
         "model": model.state_dict(),
+        "objective": step.loss.state_dict(),
         "optimizer": step.optimizer.optimizer.state_dict(),
         "ema": None if step.ema is None else step.ema.module.state_dict(),
         "sampler": {**sampler.state_dict(), "batch": batches},
@@ -80,6 +81,7 @@ def restore(
     """
     step.taken = state["steps"]
     model.load_state_dict(state["model"])
+    step.loss.load_state_dict(state.get("objective", {}))  # that of the joint loss is empty
     step.optimizer.optimizer.load_state_dict(state["optimizer"])
     _lay_out_as_weights(step.optimizer.optimizer)
     if step.ema is not None:

@@ -11,11 +11,9 @@ from accelerate import Accelerator
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from qcs.branches import BranchLogits
-from qcs.engine.training.meters import accuracies
+from qcs.engine.training.objective import TrainingOutputs, losses_and_accuracies, share_gradients
 from qcs.engine.training.sam import SAM
 from qcs.errors import InputError
-from qcs.losses import JointLoss
 
 Batch = tuple[list[Tensor], Tensor]
 """Images (B, C, H, W) of every branch, and labels (branches, B) or targets (branches, B, classes)."""
@@ -28,9 +26,9 @@ class TrainingStep:
     Batch norm and cross similarity see one batch at a time.
 
     Args:
-        network: The network, wrapped for its processes, compiled or not.
-        optimizer: SAM around an optimizer of the network's parameters.
-        loss: The loss of all classifiers.
+        network: The network, or its `TrainingOutputs`; wrapped for its processes, compiled or not.
+        optimizer: SAM around an optimizer of the parameters of the network and of the loss.
+        loss: The objective, see `qcs.engine.training.objective`.
         accelerator: Device and processes.
         bf16: Whether to use autocast to bfloat16.
         clip_grad: Maximum gradient norm (gradient clipping); None turns clipping off.
@@ -44,7 +42,7 @@ class TrainingStep:
         self,
         network: nn.Module,
         optimizer: SAM,
-        loss: JointLoss,
+        loss: nn.Module,
         accelerator: Accelerator,
         *,
         bf16: bool = False,
@@ -66,12 +64,12 @@ class TrainingStep:
             self.optimizer.climb()
             self._gradients(batches)
         if self.clip_grad is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_grad)
+            nn.utils.clip_grad_norm_((*self.network.parameters(), *self.loss.parameters()), self.clip_grad)
         self.optimizer.step()
         self.taken += 1
         if self.ema is not None:
             network = self.accelerator.unwrap_model(self.network, keep_torch_compile=False)
-            self.ema.update(network, step=self.taken)
+            self.ema.update(network.network if isinstance(network, TrainingOutputs) else network, step=self.taken)
         return values
 
     def _gradients(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
@@ -81,6 +79,7 @@ class TrainingStep:
             with self._no_sync() if number < len(batches) else nullcontext():
                 for name, value in self._backward(*batch, share=1 / len(batches)).items():
                     totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach() / len(batches)
+        share_gradients(self.loss, self.accelerator)
         return totals
 
     def _no_sync(self) -> AbstractContextManager[None]:
@@ -88,17 +87,20 @@ class TrainingStep:
         context: AbstractContextManager[None] = self.accelerator.no_sync(self.network)
         return context
 
+    def autocast(self) -> AbstractContextManager[None]:
+        """Return the context of the network's calls in training."""
+        context: AbstractContextManager[None] = torch.autocast(
+            self.accelerator.device.type, torch.bfloat16, enabled=self.bf16
+        )
+        return context
+
     def _backward(self, images: list[Tensor], labels: Tensor, share: float) -> dict[str, Tensor]:
-        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.bf16):
+        with self.autocast():
             out = self.network(*images)
-        if isinstance(out, Tensor):  # a base network classifies its one branch
-            out = BranchLogits(base=out.unsqueeze(0), cross=None)
-        out = BranchLogits(_precise(out.base), None if out.cross is None else _precise(out.cross))
-        losses = self.loss(out, labels)
-        self._check_finite(float(losses["loss"].detach()))
-        self.accelerator.backward(losses["loss"] * share)
-        named = {f"{name}_loss": losses[name] for name in ("base", "cross", "distillation") if name in losses}
-        return {"loss": losses["loss"], **named, **accuracies(out, labels)}
+        values = losses_and_accuracies(self.loss, out, labels)
+        self._check_finite(float(values["loss"].detach()))
+        self.accelerator.backward(values["loss"] * share)
+        return values
 
     def _check_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
@@ -108,8 +110,3 @@ class TrainingStep:
                 f"the loss became {loss} in step {self.taken + 1}; try a smaller learning rate than {rate:g}, "
                 "or clip the gradient"
             )
-
-
-def _precise(logits: Tensor) -> Tensor:
-    """The logits in float32 at least, for the losses."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))

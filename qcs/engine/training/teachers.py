@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from qcs.engine.training.hardware import use_plain_attention
 from qcs.errors import InputError
 from qcs.files import sha256
-from qcs.models import CrossSimilarityNetwork, load_model
+from qcs.models import Classifier, load_model
 from qcs.models.weights import find_weights
 
 PREPROCESSING = ("input_size", "mean", "std")  # equal for networks that take the same tensors
@@ -46,7 +46,7 @@ class Teachers:
         self,
         sources: Sequence[str],
         share: float,
-        model: CrossSimilarityNetwork,
+        model: Classifier,
         *,
         device: torch.device | str = "cpu",
         bf16: bool = False,
@@ -56,9 +56,7 @@ class Teachers:
         self.hashes = {source: sha256(file) for source, file in files.items()}
         self.networks = [self._network(source, file, model) for source, file in files.items()]
 
-    def _network(
-        self, source: str, file: Path, model: CrossSimilarityNetwork
-    ) -> tuple[CrossSimilarityNetwork, list[int]]:
+    def _network(self, source: str, file: Path, model: Classifier) -> tuple[Classifier, list[int]]:
         """A teacher, and its index of each class of the network."""
         teacher = load_model(file)
         _check_input(source, resolve_model_data_config(teacher), resolve_model_data_config(model))

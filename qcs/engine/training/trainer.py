@@ -21,7 +21,7 @@ from qcs.data.dataset import LabeledImages
 from qcs.engine.evaluation import Evaluation, evaluate
 from qcs.engine.prediction_file import FILE as PREDICTIONS
 from qcs.engine.prediction_file import Predictions
-from qcs.engine.run_folder import RunFolder
+from qcs.engine.run_folder import RunFolder, best_of
 from qcs.engine.training.checkpoints import Checkpoints
 from qcs.engine.training.clock import Clock
 from qcs.engine.training.components import build_components
@@ -31,6 +31,7 @@ from qcs.engine.training.gathering import in_order
 from qcs.engine.training.hardware import explain_out_of_memory
 from qcs.engine.training.loader_processes import LostWorkerError, explain_lost_worker
 from qcs.engine.training.meters import AverageMeter
+from qcs.engine.training.objective import EpochObjective, end_epoch
 from qcs.engine.training.optimizer import learning_rate, set_learning_rate
 from qcs.engine.training.progress import Progress
 from qcs.engine.training.results import (
@@ -59,7 +60,7 @@ class RunResult:
     Attributes:
         folder: The run folder.
         history: One record per epoch.
-        best_epoch: Epoch (from 1) whose weights have the highest validation accuracy.
+        best_epoch: Epoch (from 1) whose weights are the best on the validation images, see `TrainConfig.select_on`.
         validation: Evaluation of these weights on the validation images.
         test: Evaluation of these weights on the test images; None without test images.
     """
@@ -222,12 +223,12 @@ class _Training:
         patience = self.config.patience
         if not self.history:
             return False
-        waited = len(self.history) - self._best()["epoch"]
+        waited = len(self.history) - best_of(self.history, self.config.patience_on)["epoch"]
         return self.clock.progress(len(self.history)) >= 1 or (patience is not None and waited >= patience)
 
     def _best(self) -> dict[str, float]:
-        """The record of the first epoch with the highest validation accuracy."""
-        return max(self.history, key=lambda record: record["validation_accuracy"])
+        """The record of the epoch whose weights are kept."""
+        return best_of(self.history, self.config.select_on)
 
     def _run_epoch(self, epoch: int) -> dict[str, float]:
         parts, step = self.parts, self.parts.step
@@ -238,7 +239,7 @@ class _Training:
         for group in in_groups(parts.training_batches(), self.config.accumulate):
             epochs_done = epoch - 1 + done / batches
             progress = self.clock.progress(epochs_done)
-            set_learning_rate(step.optimizer, self.config.learning_rate(epochs_done, progress))
+            set_learning_rate(step.optimizer, self.config.learning_rate(epochs_done, progress, step.taken))
             self.means.add(step(group), sum(labels.shape[1] for _, labels in group))
             done, images = done + len(group), images + sum(labels.shape[:2].numel() for _, labels in group)
             self.epochs_done = epoch - 1 + done / batches
@@ -253,6 +254,7 @@ class _Training:
                 break
         seconds = time.perf_counter() - started
         parts.share_buffers()
+        self._end_epoch_of_objective(epoch)
         means, self.means, self.first_batch = self.means.values(self.accelerator), AverageMeter(), 0
         evaluation = evaluate(parts.evaluated, self.validation, parts.model.class_names, self.accelerator.device)
         return {
@@ -265,6 +267,13 @@ class _Training:
             "images_per_second": images * self.accelerator.num_processes / max(seconds, 1e-9),
             "seconds": self.clock.seconds(),
         }
+
+    def _end_epoch_of_objective(self, epoch: int) -> None:
+        """Update an objective that learns from whole epochs, on an epoch of training images drawn for it alone."""
+        parts = self.parts
+        if isinstance(parts.step.loss, EpochObjective):
+            parts.sampler.set_epoch(self.config.epochs + epoch)
+            end_epoch(parts.step.loss, parts.model, parts.training_batches(), self.accelerator, parts.step.autocast())
 
     def _from_main(self, value: T) -> T:
         """The value of the main process, in all processes."""

@@ -123,9 +123,9 @@ class AdaDF(PeerNetwork):
         logits, attention = self.head.classify(x)
         return AdaDFOutput(logits, auxiliary, (auxiliary_attention + attention) / 2)
 
-    def objective(self) -> AdaDFLoss:
-        """Return a fresh objective, with the published settings for RAF-DB."""
-        return AdaDFLoss(self.num_classes)
+    def objective(self, class_counts: Tensor | None = None, **options: Any) -> AdaDFLoss:
+        """Return a fresh objective, with the published settings for RAF-DB unless `options` of `AdaDFLoss` differ."""
+        return AdaDFLoss(self.num_classes, **options)
 
 
 def _cfg(**kwargs: Any) -> dict[str, Any]:

@@ -165,9 +165,9 @@ class DAN(PeerNetwork):
         heads = self.head.heads(features)
         return DANOutput(self.head.classify(heads), features, heads)
 
-    def objective(self) -> DANLoss:
-        """Return a fresh objective, with random class centers."""
-        return DANLoss(self.num_classes, self.num_features, self.extra_centers)
+    def objective(self, class_counts: Tensor | None = None, **options: Any) -> DANLoss:
+        """Return a fresh objective, with random class centers; `options` are those of `DANLoss`."""
+        return DANLoss(self.num_classes, self.num_features, **{"extra_centers": self.extra_centers, **options})
 
 
 def _conv_norm(in_chs: int, out_chs: int, kernel: tuple[int, int]) -> nn.Sequential:

@@ -267,9 +267,9 @@ class DDAMFN(PeerNetwork):
         attention = self.head.attention(features)
         return DDAMFNOutput(self.head.classify(features, attention), attention)
 
-    def objective(self) -> DDAMFNLoss:
-        """Return a fresh objective."""
-        return DDAMFNLoss()
+    def objective(self, class_counts: Tensor | None = None, **options: Any) -> DDAMFNLoss:
+        """Return a fresh objective; `options` are those of `DDAMFNLoss`."""
+        return DDAMFNLoss(**options)
 
 
 def _cfg(**kwargs: Any) -> dict[str, Any]:

@@ -145,9 +145,9 @@ class GSDNet(PeerNetwork):
         logits, features = (torch.stack(parts, dim=1) for parts in zip(*heads, strict=True))
         return GSDNetOutput(_with_sum(logits), _with_sum(features))
 
-    def objective(self) -> GSDNetLoss:
-        """Return a fresh objective."""
-        return GSDNetLoss()
+    def objective(self, class_counts: Tensor | None = None, **options: Any) -> GSDNetLoss:
+        """Return a fresh objective; `options` are those of `GSDNetLoss`."""
+        return GSDNetLoss(**options)
 
 
 def _with_sum(x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ Source: Zhang et al., Leave No Stone Unturned: Mine Extra Knowledge for Imbalanc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from timm.models import generate_default_cfgs, register_model
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from qcs.data.labels import CLASSES
 from qcs.errors import InputError
 from qcs.layers.resize import square_side
-from qcs.losses.lnsu import RAF_DB_WEIGHTS, LNSULoss, LNSUOutput
+from qcs.losses.lnsu import RAF_DB_WEIGHTS, LNSULoss, LNSUOutput, balanced_weights
 from qcs.models.peers.peer import PeerHead, PeerNetwork, create_peer, peer_cfg
 from qcs.typed_call import same_signature
 
@@ -108,22 +108,35 @@ class LNSUNet(PeerNetwork):
         logits, heat_maps = self.head.classify(self.forward_features(torch.cat([x, x.flip(-1)])))
         return LNSUOutput(logits[: len(x)], heat_maps[: len(x)], heat_maps[len(x) :])
 
-    def objective(self, class_weights: Tensor | None = None) -> LNSULoss:
+    def objective(
+        self,
+        class_counts: Tensor | None = None,
+        class_weights: Sequence[float] | Literal["published"] | None = None,
+        **options: Any,
+    ) -> LNSULoss:
         """Return a fresh objective.
 
         Args:
-            class_weights: Weight of each class, see `qcs.losses.lnsu.balanced_weights`; None for the published ones,
-                which are those of the seven classes of RAF-DB.
+            class_counts: Training images of each class, which give the class weights, see
+                `qcs.losses.lnsu.balanced_weights`.
+            class_weights: Weight of each class instead; `"published"` for those of the seven classes of RAF-DB.
+            **options: Further options of `LNSULoss`.
 
         Raises:
-            InputError: If there are no published weights for this number of classes.
+            InputError: If neither counts nor weights are given, or the published weights are for other classes.
         """
-        if class_weights is None and self.num_classes != len(RAF_DB_WEIGHTS):
+        if class_weights == "published" and self.num_classes != len(RAF_DB_WEIGHTS):
             raise InputError(
                 f"the published class weights are for {len(RAF_DB_WEIGHTS)} classes, this network has "
-                f"{self.num_classes}: give class_weights, from balanced_weights(counts)"
+                f"{self.num_classes}: give class_counts, or class_weights as numbers"
             )
-        return LNSULoss(RAF_DB_WEIGHTS if class_weights is None else class_weights)
+        if class_weights == "published":
+            return LNSULoss(RAF_DB_WEIGHTS, **options)
+        if class_weights is not None:
+            return LNSULoss(tuple(map(float, class_weights)), **options)
+        if class_counts is None:
+            raise InputError("LNSU-Net weighs its classes: give class_counts, or class_weights='published' for RAF-DB")
+        return LNSULoss(balanced_weights(class_counts), **options)
 
 
 default_cfgs = generate_default_cfgs(

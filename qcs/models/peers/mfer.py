@@ -149,9 +149,9 @@ class MFER(PeerNetwork):
         """Return the logits (B, 3, classes) of the three classifiers for images (B, C, H, W)."""
         return self.head.logits(self.forward_features(x))
 
-    def objective(self) -> MFERLoss:
-        """Return a fresh objective, without the feature loss that was never published."""
-        return MFERLoss()
+    def objective(self, class_counts: Tensor | None = None, **options: Any) -> MFERLoss:
+        """Return a fresh objective, without the feature loss that was never published; `options` are `MFERLoss`'s."""
+        return MFERLoss(**options)
 
 
 def _init(module: nn.Module) -> None:

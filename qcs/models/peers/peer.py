@@ -12,11 +12,13 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from qcs.errors import check_choice
+from qcs.layers.resize import square_side
 from qcs.models._builder import build, fitted_cfg, resolve
 from qcs.models.named_classes import NamedClasses
 from qcs.models.staged import StagedNetwork
 
 LEVELS = (-3, -2, -1)
+NO_WEIGHT_DECAY = ("cls_token", "pos_embed", "relative_position_bias_table")
 
 
 class PeerHead(nn.Module):
@@ -54,13 +56,30 @@ class PeerNetwork(NamedClasses, StagedNetwork):
         self.model_args: dict[str, Any] = {}  # what rebuilds this network
         self.pretrained_cfg: dict[str, Any] = {}  # timm's metadata: preprocessing, label names, origin
 
+    @property
+    def resolved_args(self) -> dict[str, Any]:
+        """Arguments that rebuild this network: all of them."""
+        return self.model_args
+
     def forward_outputs(self, x: Tensor) -> object:
         """Return what the objective needs for images (B, C, H, W)."""
         raise NotImplementedError
 
-    def objective(self) -> nn.Module:
-        """Return a fresh objective of this network: called with outputs and labels, it returns its terms by name."""
+    def objective(self, class_counts: Tensor | None = None, **options: Any) -> nn.Module:
+        """Return a fresh objective of this network.
+
+        Called with outputs of `forward_outputs` and labels (B,), it returns its terms by name, among them `loss`. Its
+        method `prediction` returns the logits (B, classes) among the outputs.
+
+        Args:
+            class_counts: Training images of each class (classes,), for an objective that weighs the classes.
+            **options: Settings of the objective.
+        """
         raise NotImplementedError
+
+    def no_weight_decay(self) -> set[str]:
+        """Return the names of parameters to exclude from weight decay."""
+        return {name for name, _ in self.named_parameters() if name.endswith(NO_WEIGHT_DECAY)}
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Replace the classifiers by freshly initialized ones.
@@ -130,18 +149,24 @@ def create_peer(
         variant: The registered name, without tag.
         pretrained: Load weights.
         own_args: Arguments that a name with its tag fixes; the caller's go first.
-        **kwargs: As for timm.
+        **kwargs: As for timm. `img_size`, the side of the images in pixels, goes into the metadata; only some
+            networks depend on it.
     """
     name, _ = resolve(variant, kwargs)
     kwargs = {**(own_args or {}).get(name, {}), **kwargs}
+    parameters = signature(model_class).parameters
+    side = None if kwargs.get("img_size") is None else square_side(kwargs["img_size"])
+    if "img_size" not in parameters:
+        kwargs.pop("img_size", None)
     features = dict(feature_cls="getter", out_indices=LEVELS)
     model = build(model_class, variant, pretrained, feature_cfg=features, **kwargs)
     if kwargs.get("features_only", False):
         return model
-    parameters = signature(model_class).parameters
     args = {key: kwargs.get(key, value.default) for key, value in parameters.items()}
     args = {key: tuple(value) if isinstance(value, list) else value for key, value in args.items()}  # JSON's lists
     model.model_args = {**args, "num_classes": model.num_classes}
     model.pretrained_cfg = fitted_cfg(model.pretrained_cfg, model, model.model_args["in_chans"])
+    if side is not None:
+        model.pretrained_cfg["input_size"] = (model.model_args["in_chans"], side, side)
     model.default_cfg = model.pretrained_cfg
     return model

@@ -245,9 +245,12 @@ class Poster(PeerNetwork):
         """Return logits (B, classes) of images (B, C, H, W), all that the objective needs."""
         return self(x)
 
-    def objective(self) -> ClassifierLoss:
-        """Return a fresh objective: cross entropy, and twice the one with labels smoothed by 0.2."""
-        return ClassifierLoss(smoothed_weight=2.0, label_smoothing=0.2)
+    def objective(self, class_counts: Tensor | None = None, **options: Any) -> ClassifierLoss:
+        """Return a fresh objective: cross entropy, and twice the one with labels smoothed by 0.2.
+
+        `options` of `ClassifierLoss` replace these.
+        """
+        return ClassifierLoss(**{"smoothed_weight": 2.0, "label_smoothing": 0.2, **options})
 
 
 def _cfg(**kwargs: Any) -> dict[str, Any]:

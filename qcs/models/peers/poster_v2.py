@@ -190,9 +190,9 @@ class PosterV2(PeerNetwork):
         """Return logits (B, classes) of images (B, C, H, W), all that the objective needs."""
         return self(x)
 
-    def objective(self) -> ClassifierLoss:
-        """Return a fresh objective: cross entropy."""
-        return ClassifierLoss()
+    def objective(self, class_counts: Tensor | None = None, **options: Any) -> ClassifierLoss:
+        """Return a fresh objective: cross entropy, unless `options` of `ClassifierLoss` say otherwise."""
+        return ClassifierLoss(**options)
 
 
 def _init(module: nn.Module) -> None:

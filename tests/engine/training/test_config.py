@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+import torch
 
 from qcs.engine.training import TrainConfig
 from qcs.errors import InputError
@@ -29,7 +30,14 @@ from qcs.errors import InputError
         ({"teachers": "runs/first"}, r"teachers must be list\[str\], got 'runs/first'"),
         ({"seed": -1}, "seed must be from 0 to 4,294,967,295, got -1"),
         ({"resize": 0}, "resize must be at least 1, got 0"),
-        ({"schedule": "step"}, "schedule must be one of exponential, cosine; got 'step'"),
+        ({"schedule": "step"}, "schedule must be one of exponential, cosine, annealing, annealing_steps; got 'step'"),
+        ({"optimizer": "sam"}, "optimizer must be one of adamw, adam, sgd; got 'sam'"),
+        ({"momentum": 1.0}, r"momentum must be at least 0 and below 1, got 1\.0"),
+        ({"decay_epochs": 0}, "decay_epochs must be at least 1, got 0"),
+        ({"warm_up": 1.0}, r"warm_up must be at least 0 and below 1, got 1\.0"),
+        ({"lr_floor": -0.1}, r"lr_floor must be from 0 to 1, got -0\.1"),
+        ({"half_period": 0}, "half_period must be at least 1, got 0"),
+        ({"patience_on": "loss"}, "patience_on is loss, but it needs patience; give both or neither"),
         ({"balance": "both"}, "balance must be one of none, class; got 'both'"),
         ({"negatives": "hard"}, "negatives must be one of image, class; got 'hard'"),
         ({"fraction": 2.0}, r"fraction must be above 0 and at most 1, got 2\.0"),
@@ -72,6 +80,27 @@ def test_the_cosine_schedule_warms_up_over_a_twentieth_and_ends_at_zero() -> Non
     assert rates[990] < 3e-4
     assert rates[1000] == pytest.approx(0, abs=1e-12)
     assert sorted(rates[50:], reverse=True) == rates[50:]
+
+
+def test_the_rate_may_decay_every_few_epochs() -> None:
+    config = TrainConfig(data="faces.npz", lr=0.1, lr_decay=0.1, decay_epochs=10)
+    assert [config.learning_rate(epoch, 0) for epoch in (0, 9.9, 10, 39)] == pytest.approx([0.1, 0.1, 0.01, 1e-4])
+
+
+def test_the_cosine_schedule_may_end_above_zero_and_start_at_once() -> None:
+    config = TrainConfig(data="faces.npz", lr=1.0, schedule="cosine", warm_up=0.0, lr_floor=0.01)
+    assert [config.learning_rate(0, done) for done in (0, 0.5, 1)] == pytest.approx([1, 0.505, 0.01])
+
+
+@pytest.mark.parametrize("unit", ["annealing", "annealing_steps"])
+def test_annealing_is_that_of_pytorch_and_rises_again(unit: Any) -> None:
+    config = TrainConfig(data="faces.npz", lr=0.1, schedule=unit, half_period=4)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)
+    for done in range(12):
+        place = (done + 0.5, 0.0, 0) if unit == "annealing" else (0.0, 0.0, done)
+        assert config.learning_rate(*place) == pytest.approx(schedule.get_last_lr()[0], abs=1e-12)
+        optimizer.step(), schedule.step()
 
 
 @pytest.mark.parametrize(("branches", "anchors"), [(1, 96), (2, 48), (4, 24)])

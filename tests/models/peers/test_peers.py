@@ -87,7 +87,7 @@ def test_official_variant_fills_its_network(schema: str) -> None:
 @each_peer
 def test_objective_trains_every_parameter_that_it_should(name: str) -> None:
     model = build(name).train()
-    objective = model.objective()
+    objective = model.objective(torch.ones(7, dtype=torch.long))
     out = model.forward_outputs(faces(name))
     losses = objective(out, torch.tensor([0, 1, 2, 3]))
     assert all(loss.ndim == 0 and loss.isfinite() for loss in losses.values())
@@ -209,7 +209,9 @@ def test_published_class_weights_follow_the_counts_of_raf_db() -> None:
 
 def test_class_weights_are_asked_for_where_none_were_published() -> None:
     with pytest.raises(InputError, match=r"published class weights are for 7 classes, this network has 8: give class_"):
-        build("lnsu_swin_tiny", num_classes=8).objective()
+        build("lnsu_swin_tiny", num_classes=8).objective(class_weights="published")
+    with pytest.raises(InputError, match="weighs its classes: give class_counts, or class_weights='published'"):
+        build("lnsu_swin_tiny").objective()
     with pytest.raises(InputError, match=r"at least one image of every class, got counts \[3, 0\]"):
         balanced_weights(torch.tensor([3, 0]))
 
