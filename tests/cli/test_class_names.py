@@ -49,7 +49,7 @@ def test_names_with_a_meaning_elsewhere_pass_training_report_and_figures(run: Ru
     names = {os.fsdecode(name) for name in NAMES}
     assert set(read_class_names(tmp_path / "run" / "best.safetensors") or ()) == names
     records = json.loads((tmp_path / "out.json").read_text())
-    assert {name for record in records for name in record["probabilities"]} == names
+    assert {name for record in records for name in record["faces"][0]["probabilities"]} == names
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "$_$" in page and "<b>" not in page.partition("[red]")[2][:20]
     with (tmp_path / "out.csv").open(newline="") as file:
