@@ -63,9 +63,9 @@ class Recorded:
             self.end, self.records = end, self.records + 1
 
     def of(self, picture: Picture) -> Faces | None:
-        """Return the faces of a picture that the file holds; None if it is to be looked at.
+        """Return the faces of a picture that the file holds; None if they are to be computed.
 
-        Frames of a video are asked for in their order. A frame before the last one of its video counts as looked at,
+        Frames of a video are asked for in their order. A frame before the last one of its video counts as computed,
         also if the file holds no face of it.
         """
         name = spreadsheet_text(encodable(picture.path)) if self._table else encodable(picture.path)

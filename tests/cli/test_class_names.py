@@ -54,5 +54,5 @@ def test_names_with_a_meaning_elsewhere_pass_training_report_and_figures(run: Ru
     assert "$_$" in page and "<b>" not in page.partition("[red]")[2][:20]
     with (tmp_path / "out.csv").open(newline="") as file:
         head, *rows = csv.reader(file)
-    assert sorted(head[2:]) == sorted(["$_$", r"caf\udce9", "'=1+1\n[red]<b>"])
-    assert {row[1] for row in rows} <= set(head[2:])
+    assert sorted(head[-3:]) == sorted(["$_$", r"caf\udce9", "'=1+1\n[red]<b>"])
+    assert {row[head.index("label")] for row in rows} <= set(head[-3:])
