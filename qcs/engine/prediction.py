@@ -6,10 +6,11 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from timm.data import resolve_model_data_config
@@ -20,118 +21,13 @@ from qcs.data.images import open_image
 from qcs.engine.evaluation import WEIGHTS_TOO_LARGE
 from qcs.engine.tta import FlipTTA
 from qcs.errors import InputError
-from qcs.escaping import printable
-from qcs.faces import MTCNN, Face, FaceDetector, Picture, align, annotate, template
+from qcs.faces import MTCNN, FaceDetector, Faces, Picture, align, template
 from qcs.faces.alignment import DEFAULT
-from qcs.faces.face import Point
-from qcs.faces.media import unicode_path
 from qcs.models import Classifier
 
 BATCH = 64
 
 MOST_PIXELS = 16_000_000  # of the pictures that are in memory at the same time, unless a single one has more
-
-
-@dataclass(frozen=True, repr=False)
-class Prediction:
-    """Class probabilities of one face.
-
-    Attributes:
-        path: The image file.
-        probabilities: Probability of every class by name, in [0, 1]; they sum to 1.
-        face: The detected face; None if the whole image is one face.
-        number: Number of the face in its picture, the largest is 1; the same in JSON, CSV and annotated pictures.
-
-    Example:
-        >>> Prediction("a.png", {"happy": 0.9, "sad": 0.1})
-        1  happy 90.0%
-    """
-
-    path: str
-    probabilities: dict[str, float]
-    face: Face | None = None
-    number: int = 1
-
-    @property
-    def label(self) -> str:
-        """The most probable class."""
-        return max(self.probabilities, key=self.probabilities.__getitem__)
-
-    @property
-    def box(self) -> tuple[float, float, float, float] | None:
-        """Left, top, right and bottom edge in pixels; None if the whole image is one face."""
-        return None if self.face is None else self.face.box
-
-    @property
-    def landmarks(self) -> tuple[Point, Point, Point, Point, Point] | None:
-        """The five landmarks in pixels, see `qcs.faces.LANDMARKS`; None if the whole image is one face."""
-        return None if self.face is None else self.face.landmarks
-
-    @property
-    def score(self) -> float | None:
-        """The detector's confidence, 0 to 1; None if the whole image is one face."""
-        return None if self.face is None else self.face.score
-
-    @property
-    def summary(self) -> str:
-        """The most probable class and its probability, as in `happy 93.1%`."""
-        return f"{self.label} {self.probabilities[self.label]:.1%}"
-
-    def __repr__(self) -> str:
-        place = "" if self.box is None else f"  box {', '.join(f'{edge:.0f}' for edge in self.box)}"
-        return printable(f"{self.number}  {self.summary}{place}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all fields as plain values for JSON."""
-        where = {"number": self.number, **self.face.to_dict()} if self.face else {}
-        return {"path": unicode_path(self.path), **where, "label": self.label, "probabilities": self.probabilities}
-
-
-@dataclass(frozen=True, repr=False)
-class PicturePrediction:
-    """Predictions of all faces in a picture; printing it shows a line per face.
-
-    Attributes:
-        picture: The picture and its origin.
-        faces: A prediction per face, the largest face first; empty if there is no face.
-        error: Why the picture could not be read; None if it was.
-
-    Example:
-        >>> picture = Picture("a.png", Image.new("L", (9, 9)), Path("a.png"))
-        >>> PicturePrediction(picture, (Prediction("a.png", {"happy": 0.9, "sad": 0.1}),))
-        a.png: 1 face
-          1  happy 90.0%
-    """
-
-    picture: Picture
-    faces: tuple[Prediction, ...]
-    error: str | None = None
-
-    @property
-    def path(self) -> str:
-        """Path of the picture; of one in memory, its number."""
-        return self.picture.path
-
-    def annotated(self) -> Image.Image:
-        """Return a copy of the picture with its faces marked and numbered; read again if it came from a file.
-
-        Raises:
-            InputError: If the file cannot be read.
-        """
-        marks = [(found.face, f"{found.number} {found.summary}") for found in self.faces if found.face]
-        return annotate(self.picture.image, marks)
-
-    def __repr__(self) -> str:
-        if self.error is not None:
-            return printable(f"{self.path}: {self.error}")
-        frame = "" if self.picture.frame is None else f" frame {self.picture.frame:,}"
-        count = {0: "no face", 1: "1 face"}.get(len(self.faces), f"{len(self.faces)} faces")
-        return "\n".join([printable(f"{self.path}{frame}: {count}"), *(f"  {face!r}" for face in self.faces)])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all fields but the image as plain values for JSON."""
-        faces = [{name: value for name, value in face.to_dict().items() if name != "path"} for face in self.faces]
-        return {**self.picture.to_dict(), "faces": faces}
 
 
 def predict(
@@ -141,7 +37,7 @@ def predict(
     on_unreadable: Callable[[InputError], None] | None = None,
     *,
     tta: bool = False,
-) -> Iterator[Prediction]:
+) -> Iterator[Faces]:
     """Classify image files that each show one cropped face.
 
     Args:
@@ -153,7 +49,7 @@ def predict(
         tta: Whether to use test-time augmentation, see `FlipTTA`.
 
     Yields:
-        A prediction per readable file, in order.
+        The one face of each readable file, in order.
 
     Raises:
         InputError: If a file is not a readable image and `on_unreadable` is None, or the weights give no finite answer.
@@ -161,7 +57,7 @@ def predict(
     paths = [paths] if isinstance(paths, (str, os.PathLike)) else paths
     classifier = _Classifier(model, device, tta)
     for start in range(0, len(paths), BATCH):
-        names, inputs = [], []
+        origins, inputs = [], []
         for path in paths[start : start + BATCH]:
             try:
                 inputs.append(classifier.prepare(open_image(path)))  # the picture itself is not kept
@@ -170,9 +66,10 @@ def predict(
                     raise
                 on_unreadable(error)
             else:
-                names.append(str(path))
-        for name, probabilities in zip(names, classifier(inputs), strict=True):
-            yield Prediction(name, probabilities)
+                origins.append(Picture(str(path), None, Path(Path(path).name)))
+        found = classifier(inputs)
+        for at, origin in enumerate(origins):
+            yield replace(found[[at]], picture=origin)
 
 
 def predict_faces(
@@ -185,7 +82,7 @@ def predict_faces(
     together: int = 8,
     tta: bool = False,
     channels: str = "rgb",
-) -> Iterator[PicturePrediction]:
+) -> Iterator[Faces]:
     """Detect the faces in pictures, align and classify them.
 
     Args:
@@ -211,14 +108,14 @@ def predict_faces(
     template(crop)  # an unknown crop is an error even if no face is found
     detector = detector or MTCNN()
     classifier = _Classifier(model, device, tta)
-    group: list[tuple[Picture, list[tuple[Face, Tensor]]]] = []
+    group: list[tuple[Faces, list[Tensor]]] = []
     pixels = 0
     for number, picture in enumerate(several(pictures), 1):
         read = as_picture(picture, number, channels)
-        cut = [(face, classifier.prepare(image)) for face, image in _cut_out(read, detector, side, crop)]
-        group.append((read, cut))
+        found, crops = cut_out(read.image, detector(read.image), side, crop)
+        group.append((replace(found, picture=read), [classifier.prepare(image) for image in crops]))
         pixels += read.image.width * read.image.height
-        del picture, read  # or their pixels stay while the next picture is read
+        del picture, read, found, crops  # or their pixels stay while the next picture is read
         if len(group) >= together or pixels >= MOST_PIXELS:
             yield from _classified(classifier, group)
             pixels = 0
@@ -232,7 +129,7 @@ def classify(
     *,
     tta: bool = False,
     channels: str = "rgb",
-) -> list[dict[str, float]]:
+) -> Faces:
     """Classify cropped faces.
 
     Args:
@@ -244,7 +141,7 @@ def classify(
         channels: Order of the channels of arrays, `"rgb"` or `"bgr"`.
 
     Returns:
-        Probability of every class by name for each face, in order; a list of one for one image.
+        The faces in order, without places; one face for one image.
 
     Raises:
         InputError: If a face is no image, or the weights give no finite answer.
@@ -252,8 +149,8 @@ def classify(
     Example:
         >>> import qcs
         >>> model = qcs.create_model("qcs_nano", num_classes=3)
-        >>> [round(sum(row.values()), 4) for row in classify(model, Image.new("L", (60, 70)))]
-        [1.0]
+        >>> classify(model, Image.new("L", (60, 70))).probabilities.shape
+        (1, 3)
     """
     classifier = _Classifier(model, device, tta)
     return classifier([classifier.prepare(as_image(face, channels)) for face in several(faces)])
@@ -302,33 +199,33 @@ class _Classifier:
         model = model.to(device).eval()
         self._network = FlipTTA(model) if tta else model
 
-    def __call__(self, faces: Sequence[Tensor]) -> list[dict[str, float]]:
-        """Return the probabilities of every class by name, for prepared faces (C, H, W).
+    def __call__(self, faces: Sequence[Tensor]) -> Faces:
+        """Return the classified faces, without places, for prepared faces (C, H, W).
 
         Raises:
             InputError: If one is not finite.
         """
-        rows: list[dict[str, float]] = []
+        rows: list[list[float]] = []
         for start in range(0, len(faces), BATCH):
             with torch.inference_mode():
                 batch = torch.stack([*faces[start : start + BATCH]]).to(self.device)
                 probabilities = self._network(batch).float().softmax(-1)
             if not probabilities.isfinite().all():
                 raise InputError(f"the network gives probabilities that are not finite: {WEIGHTS_TOO_LARGE}")
-            rows += [dict(zip(self.names, row, strict=True)) for row in probabilities.tolist()]
-        return rows
+            rows += probabilities.tolist()
+        return Faces(probabilities=np.array(rows).reshape(-1, len(self.names)), classes=self.names)
 
 
-def _classified(
-    classifier: _Classifier, group: list[tuple[Picture, list[tuple[Face, Tensor]]]]
-) -> Iterator[PicturePrediction]:
-    """Yield the predictions of pictures, and remove each picture from the list."""
-    rows = iter(classifier([face for _, faces in group for _, face in faces]))
+def _classified(classifier: _Classifier, group: list[tuple[Faces, list[Tensor]]]) -> Iterator[Faces]:
+    """Yield the classified faces of pictures, and remove each picture from the list."""
+    rows = classifier([crop for _, crops in group for crop in crops])
+    start = 0
     while group:
-        picture, faces = group.pop(0)
-        found = [Prediction(picture.path, next(rows), face, number) for number, (face, _) in enumerate(faces, 1)]
-        yield PicturePrediction(picture, tuple(found))
-        del picture
+        faces, crops = group.pop(0)
+        own = rows[start : start + len(crops)]
+        start += len(crops)
+        yield replace(faces, probabilities=own.probabilities, classes=own.classes)
+        del faces, crops
 
 
 def default_device() -> torch.device:
@@ -343,12 +240,16 @@ def face_side(model: Classifier) -> int:
     return round(min(config["input_size"][1:]) / config["crop_pct"])
 
 
-def _cut_out(picture: Picture, detector: FaceDetector, side: int, crop: str) -> list[tuple[Face, Image.Image]]:
-    """Return faces and their crops; faces with impossible landmarks or values that are not finite are left out."""
-    cut = []
-    for face in detector(picture.image):
-        if not all(map(math.isfinite, (*face.box, face.score))):
+def cut_out(image: Image.Image, faces: Faces, side: int, crop: str) -> tuple[Faces, list[Image.Image]]:
+    """Return the faces that can be aligned and their crops.
+
+    Faces with impossible landmarks or values that are not finite are left out.
+    """
+    kept, crops = [], []
+    for at, face in enumerate(faces):
+        if not all(map(math.isfinite, (*(face.box or ()), face.score or 0.0))):
             continue
         with contextlib.suppress(InputError):
-            cut.append((face, align(picture.image, face, side, crop)))
-    return cut
+            crops.append(align(image, face, side, crop))
+            kept.append(at)
+    return faces[kept], crops

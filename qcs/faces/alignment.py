@@ -113,7 +113,7 @@ def align(image: ImageLike, face: Face, size: int = SIDE, crop: str = DEFAULT) -
         The aligned face (size, size), grayscale if the image is; black beyond the border of the image.
 
     Raises:
-        InputError: If the crop is unknown, the size is less than 1 or the landmarks are not those of a face.
+        InputError: If the crop is unknown, the size is less than 1, or there are no landmarks or not those of a face.
 
     Example:
         >>> eyes_nose_mouth = ((80, 90), (120, 90), (100, 110), (85, 130), (115, 130))
@@ -121,6 +121,8 @@ def align(image: ImageLike, face: Face, size: int = SIDE, crop: str = DEFAULT) -
         >>> align(Image.new("RGB", (200, 200)), face, crop="arcface").size
         (112, 112)
     """
+    if face.landmarks is None:
+        raise InputError("the face has no landmarks to align it by; expected five, as a detector gives them")
     matrix = similarity(face.landmarks, template(crop, size))
     scale = math.hypot(matrix[0, 0], matrix[1, 0])
     if size > MOST_WIDTHS * scale * np.ptp(face.landmarks, axis=0).max():

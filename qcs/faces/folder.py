@@ -8,7 +8,7 @@ import re
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -23,7 +23,8 @@ from qcs.data.images import open_image
 from qcs.errors import InputError, check_choice
 from qcs.faces.align_log import NAME, AlignLog
 from qcs.faces.alignment import DEFAULT, SIDE, align, template
-from qcs.faces.face import Face, FaceDetector
+from qcs.faces.face import Face
+from qcs.faces.faces import FaceDetector, Faces
 from qcs.faces.image_file import write_image
 from qcs.faces.media import image_files, no_images
 from qcs.faces.mtcnn import MTCNN
@@ -157,14 +158,14 @@ class _Aligner:
         except InputError as error:
             return {"path": path, "skipped": str(error), "unreadable": True}
         found = self.detector(image)
-        if not found:
+        if not len(found):
             return {"path": path, "skipped": "no face"}
         try:
             return self._cut_out(image, found, path)
         except InputError as error:  # the landmarks are not those of a face
             return {"path": path, "skipped": str(error)}
 
-    def _cut_out(self, image: Image.Image, found: Sequence[Face], path: str) -> dict[str, Any]:
+    def _cut_out(self, image: Image.Image, found: Faces, path: str) -> dict[str, Any]:
         if self.faces == "best":
             return {"path": path, "crops": [self._cut(image, found[0], Path(path))]}
         numbered = [Path(path).with_stem(f"{Path(path).stem}_{number}") for number in range(1, len(found) + 1)]

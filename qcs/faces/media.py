@@ -6,7 +6,6 @@ import contextlib
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from PIL import Image
 
 from qcs.data.images import count_suffixes, image_suffixes, is_image, is_url, open_image, url_refused
 from qcs.errors import InputError
+from qcs.faces.picture import Picture
 from qcs.imports import require
 
 _COMMON = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -23,51 +23,6 @@ COUNTED = frozenset({".avi", ".m4v", ".mov", ".mp4"})  # store the number of the
 MOST_CORRUPT = 1000  # frames in a row that cannot be decoded, after which a video is not read on
 
 Unreadable = Callable[[InputError], None]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image and its origin.
-
-    Attributes:
-        path: Path of the file, or "camera:0".
-        loaded: The image, grayscale ("L") or color ("RGB"); None if it is to be read from the file again.
-        place: Relative path for an output made from this picture; unique unless two sources have one name.
-        frame: Index of the frame in the video, or since the camera was opened; None for an image file.
-        seconds: Time of the frame in the video; None for an image file or a camera.
-        rate: Frames per second of the video, counting only those that are taken; None for others.
-    """
-
-    path: str
-    loaded: Image.Image | None = field(repr=False)
-    place: Path
-    frame: int | None = None
-    seconds: float | None = None
-    rate: float | None = field(default=None, repr=False)
-
-    @property
-    def image(self) -> Image.Image:
-        """The image; read from its file if it is not loaded.
-
-        Raises:
-            InputError: If the file cannot be read.
-        """
-        return open_image(self.path) if self.loaded is None else self.loaded
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the origin, for JSON; a path that is not Unicode is escaped."""
-        origin = {"path": unicode_path(self.path), "frame": self.frame, "seconds": self.seconds}
-        return {name: value for name, value in origin.items() if value is not None}
-
-
-def unicode_path(path: str) -> str:
-    r"""Return a path as text that every encoding of Unicode can hold; bytes of a name that is not UTF-8 are escaped.
-
-    Example:
-        >>> print(unicode_path(os.fsdecode(b"caf\xe9.jpg")))
-        caf\udce9.jpg
-    """
-    return path.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def pictures(
@@ -206,6 +161,22 @@ def image_files(folder: Path) -> list[Path]:
             stacklevel=1,  # one place for all callers: Python shows a warning once per place
         )
     return images
+
+
+def face_files(sources: Sequence[str | Path]) -> list[Path]:
+    """Return the given image files and those below the given folders.
+
+    Raises:
+        InputError: If a source does not exist, or if there is no image.
+    """
+    files: list[Path] = []
+    for source in map(Path, sources):
+        if not source.exists():
+            raise missing(str(source))
+        files += image_files(source) if source.is_dir() else [source]
+    if not files:
+        raise no_images(sources)
+    return files
 
 
 def camera_number(source: str) -> int | None:

@@ -12,9 +12,10 @@ import importlib.util
 import math
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from PIL import Image, ImageOps, ImageStat
 
 from qcs.data.images import ImageLike, as_image
 from qcs.errors import InputError
-from qcs.faces.face import Face, Point
+from qcs.faces.faces import Faces
 from qcs.imports import onnxruntime, require
 
 Floats = npt.NDArray[np.float32]
@@ -62,7 +63,7 @@ class MTCNN:
         _networks(os.getpid())
         self.min_face, self.thresholds = min_face, thresholds
 
-    def __call__(self, image: ImageLike) -> list[Face]:
+    def __call__(self, image: ImageLike) -> Faces:
         """Detect the faces in an image.
 
         Args:
@@ -73,25 +74,26 @@ class MTCNN:
         """
         image = as_image(image).convert("RGB")
         smallest = max(20, min(image.size) / 40) if self.min_face is None else self.min_face
-        return self._find(image, smallest) or self._find_filling(image, smallest)
+        found = self._find(image, smallest)
+        return found if len(found) else self._find_filling(image, smallest)
 
-    def _find(self, image: Image.Image, smallest: float) -> list[Face]:
+    def _find(self, image: Image.Image, smallest: float) -> Faces:
         boxes = self._propose(image, smallest)
         boxes, scores, _ = self._refine(image, boxes, 1, REFINE, ("dense_2", "softmax_1"))
         boxes = boxes[_without_overlaps(boxes, scores, 0.7)]
         boxes, scores, points = self._refine(image, boxes, 2, OUTPUT, ("dense_5", "softmax_2", "dense_6"))
         kept = _without_overlaps(boxes, scores, 0.7, of_smaller=True)
-        faces = [_face(*found) for found in zip(boxes[kept], points[kept], scores[kept], strict=True)]
-        return sorted(faces, key=lambda face: -face.area)
+        # The networks count from the edge of a pixel, `Faces` from its center.
+        return Faces(boxes[kept] - 0.5, points[kept] - 0.5, scores[kept]).largest_first()
 
-    def _find_filling(self, image: Image.Image, smallest: float) -> list[Face]:
+    def _find_filling(self, image: Image.Image, smallest: float) -> Faces:
         """Find faces that fill the image, which are often detected only with a margin around them."""
         factor = max(1, min(image.size) // ENOUGH)
         small = image.reduce(factor)
         margin = min(small.size) // 2
         around = ImageOps.expand(small, margin, tuple(map(round, ImageStat.Stat(small).mean)))
         found = self._find(around, max(smallest / factor, min(small.size) / 3))
-        return [_placed(face, margin, factor) for face in found]
+        return _placed(found, margin, factor)
 
     def _propose(self, image: Image.Image, smallest: float) -> Floats:
         """Return candidate boxes (n, 4) from all positions and scales."""
@@ -140,7 +142,7 @@ class MTCNN:
         return found
 
 
-def detect(image: ImageLike, min_face: int | None = None) -> list[Face]:
+def detect(image: ImageLike, min_face: int | None = None) -> Faces:
     """Detect the faces in an image with MTCNN.
 
     Args:
@@ -155,7 +157,7 @@ def detect(image: ImageLike, min_face: int | None = None) -> list[Face]:
 
     Example:
         >>> detect(Image.new("RGB", (100, 100)))
-        []
+        no face
     """
     return _detector(min_face)(image)
 
@@ -224,20 +226,10 @@ def _without_overlaps(boxes: Floats, scores: Floats, most: float, of_smaller: bo
     return np.array(kept, dtype=np.int64)
 
 
-def _face(box: Floats, points: Floats, score: np.float32) -> Face:
-    # The networks count from the edge of a pixel, `Face` from its center.
-    left, top, right, bottom = (box - 0.5).tolist()
-    eyes_nose_mouth = cast("tuple[Point, Point, Point, Point, Point]", tuple(map(tuple, (points - 0.5).tolist())))
-    return Face((left, top, right, bottom), eyes_nose_mouth, float(score))
+def _placed(faces: Faces, margin: int, factor: int) -> Faces:
+    """Convert faces of the reduced image with a margin to pixels of the original image."""
 
+    def placed(places: npt.NDArray[np.floating[Any]] | None) -> npt.NDArray[np.floating[Any]] | None:
+        return None if places is None else (places + 0.5 - margin) * factor - 0.5
 
-def _placed(face: Face, margin: int, factor: int) -> Face:
-    """Convert a face of the reduced image with a margin to pixels of the original image."""
-    left, top, right, bottom, *points = (
-        (place + 0.5 - margin) * factor - 0.5
-        for place in (*face.box, *(axis for point in face.landmarks for axis in point))
-    )
-    eyes_nose_mouth = cast(
-        "tuple[Point, Point, Point, Point, Point]", tuple(zip(points[::2], points[1::2], strict=True))
-    )
-    return Face((left, top, right, bottom), eyes_nose_mouth, face.score)
+    return replace(faces, boxes=placed(faces.boxes), landmarks=placed(faces.landmarks))

@@ -13,9 +13,9 @@ from timm.data import resolve_model_data_config
 from torch import Tensor
 
 from qcs.data import eval_transform
-from qcs.engine.prediction import Prediction, classify, face_side, predict_faces
+from qcs.engine.prediction import classify, face_side, predict_faces
 from qcs.errors import InputError
-from qcs.faces import FaceDetector, Picture, align
+from qcs.faces import Face, FaceDetector, Faces, Picture, align
 from qcs.faces.alignment import DEFAULT
 from qcs.models import CrossSimilarityNetwork
 from qcs.serve.uploads import MOST_FACES, Upload
@@ -32,13 +32,13 @@ class Photo:
         letter: Letter of the image on the page: A, B, C, ...
         name: Name of the file.
         image: The whole image.
-        faces: A prediction per face, the largest first; one without a place if the image is one face.
+        faces: The classified faces, the largest first; one without a place if the image is one face.
     """
 
     letter: str
     name: str
     image: Image.Image
-    faces: tuple[Prediction, ...]
+    faces: Faces
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class ChosenFace:
         name: Letter of the image and number of the face in it, as in "A1"; numbers are those of `qcs predict`.
         face: The face (FACE_SIDE, FACE_SIDE), cropped as for the network.
         pixels: Network input for this face (C, H, W).
-        prediction: The prediction.
+        prediction: The classified face in its image.
     """
 
     name: str
     face: Image.Image
     pixels: Tensor
-    prediction: Prediction
+    prediction: Face
 
     @property
     def label(self) -> str:
@@ -93,14 +93,13 @@ def analyze(
         >>> photo.letter, len(photo.faces), len(photo.faces[0].probabilities)
         ('A', 1, 7)
     """
-    found: list[tuple[Prediction, ...]]
     if detector is None:
-        rows = classify(model, [upload.image for upload in uploads], device)
-        found = [(Prediction(upload.name, row),) for upload, row in zip(uploads, rows, strict=True)]
+        each = classify(model, [upload.image for upload in uploads], device)
+        found = [each[[at]] for at in range(len(uploads))]
     else:
         pictures = [Picture(upload.name, upload.image, Path(upload.name)) for upload in uploads]
-        found = [shown.faces for shown in predict_faces(model, pictures, device, detector=detector, crop=crop)]
-    without = [upload.name for upload, faces in zip(uploads, found, strict=True) if not faces]
+        found = list(predict_faces(model, pictures, device, detector=detector, crop=crop))
+    without = [upload.name for upload, faces in zip(uploads, found, strict=True) if not len(faces)]
     if without:
         raise InputError(
             f"no face found in {', '.join(without)}; choose a photo with an upright, fully visible face, or tick "
@@ -147,10 +146,9 @@ def compare_faces(
 def _chosen(model: CrossSimilarityNetwork, name: str, photo: Photo, at: int, crop: str) -> ChosenFace:
     """Crop a face for the network and for display."""
     prediction = photo.faces[at]
-    place = prediction.face
 
     def cut(side: int) -> Image.Image:
-        return photo.image if place is None else align(photo.image, place, side, crop)
+        return photo.image if prediction.box is None else align(photo.image, prediction, side, crop)
 
     config, side = resolve_model_data_config(model), face_side(model)
     # The same resize and center crop for display, with more pixels and unchanged colors.

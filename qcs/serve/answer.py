@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from qcs.engine.prediction import Prediction
 from qcs.errors import InputError
-from qcs.faces import FaceDetector
+from qcs.faces import Face, FaceDetector
 from qcs.faces.alignment import DEFAULT
 from qcs.models import CrossSimilarityNetwork
 from qcs.serve.analysis import ChosenFace, Photo, analyze, choose, compare_faces
@@ -92,19 +91,18 @@ def _photo(photo: Photo, chosen: set[str]) -> dict[str, Any]:
         "name": photo.name,
         "picture": photo_url(photo.image),
         "size": photo.image.size,
-        "faces": [_box(f"{photo.letter}{number}", face, chosen) for number, face in enumerate(photo.faces, 1)],
+        "faces": [_box(f"{photo.letter}{face.number}", face, chosen) for face in photo.faces],
     }
 
 
-def _box(name: str, prediction: Prediction, chosen: set[str]) -> dict[str, Any]:
-    """Return the template variables of a face in its photo."""
-    place = prediction.face
+def _box(name: str, face: Face, chosen: set[str]) -> dict[str, Any]:
+    """Return the template variables of a classified face in its photo."""
     return {
         "name": name,
-        "box": place.box if place else None,
-        "landmarks": place.landmarks if place else (),
-        "label": prediction.label,
-        "probability": prediction.probabilities[prediction.label],
+        "box": face.box,
+        "landmarks": face.landmarks or (),
+        "label": face.label,
+        "probability": _probabilities(face)[face.label],
         "is_chosen": name in chosen,
     }
 
@@ -115,8 +113,12 @@ def _face(face: ChosenFace) -> dict[str, Any]:
         "name": face.name,
         "picture": photo_url(face.face),
         "label": face.label,
-        "probabilities": sorted(face.prediction.probabilities.items(), key=lambda row: -row[1]),
+        "probabilities": sorted(_probabilities(face.prediction).items(), key=lambda row: -row[1]),
     }
+
+
+def _probabilities(face: Face) -> dict[str, float]:
+    return face.probabilities or {}
 
 
 def _pairs(compared: Comparison, faces: Sequence[ChosenFace], branches: int) -> list[dict[str, Any]]:

@@ -49,10 +49,10 @@ def test_names_with_a_meaning_elsewhere_pass_training_report_and_figures(run: Ru
     names = {os.fsdecode(name) for name in NAMES}
     assert set(read_class_names(tmp_path / "run" / "best.safetensors") or ()) == names
     records = json.loads((tmp_path / "out.json").read_text())
-    assert {name for record in records for name in record["probabilities"]} == names
+    assert {name for record in records for name in record["faces"][0]["probabilities"]} == names
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "$_$" in page and "<b>" not in page.partition("[red]")[2][:20]
     with (tmp_path / "out.csv").open(newline="") as file:
         head, *rows = csv.reader(file)
-    assert sorted(head[2:]) == sorted(["$_$", r"caf\udce9", "'=1+1\n[red]<b>"])
-    assert {row[1] for row in rows} <= set(head[2:])
+    assert sorted(head[-3:]) == sorted(["$_$", r"caf\udce9", "'=1+1\n[red]<b>"])
+    assert {row[head.index("label")] for row in rows} <= set(head[-3:])

@@ -48,13 +48,15 @@ def test_predictions_are_printed_and_written_as_json_and_csv(
     text = capsys.readouterr().out
     records = json.loads((tmp_path / "out.json").read_text())
     assert [record["path"] for record in records] == [str(file) for file in files]
-    assert [record["label"] for record in records] == list(toy.CLASSES)
-    assert all(list(record["probabilities"]) == list(toy.CLASSES) for record in records)
+    faces = [face for record in records for face in record["faces"]]
+    assert [list(face) for face in faces] == [["number", "label", "probabilities"]] * 3
+    assert [face["label"] for face in faces] == list(toy.CLASSES)
+    assert all(list(face["probabilities"]) == list(toy.CLASSES) for face in faces)
     rows = list(csv.DictReader((tmp_path / "out.csv").open()))
-    for row, record in zip(rows, records, strict=True):
-        assert (row["path"], row["label"]) == (record["path"], record["label"])
-        assert {name: row[name] for name in toy.CLASSES} == four_digits(record)
-    assert f"{files[0]}  happy  {records[0]['probabilities']['happy']:.1%}\n" in text
+    for row, record, face in zip(rows, records, faces, strict=True):
+        assert (row["path"], row["label"], row["left"]) == (record["path"], face["label"], "")
+        assert {name: row[name] for name in toy.CLASSES} == four_digits(face)
+    assert f"{files[0]}  happy  {faces[0]['probabilities']['happy']:.1%}\n" in text
     assert f"wrote {tmp_path / 'out.csv'}\n" in text
 
 
@@ -467,3 +469,92 @@ def test_a_terminal_shows_count_rate_and_time_left(monkeypatch: pytest.MonkeyPat
         bar._bar.refresh()
     shown = terminal.file.getvalue()  # type: ignore[attr-defined]
     assert re.search(r"12 pictures, [\d.]+/s .*ETA", shown)
+
+
+# Going on after an interrupted run
+
+
+def rows_of(path: Path) -> list[Any]:
+    if path.suffix == ".csv":
+        return list(csv.DictReader(path.open(newline="")))
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+@pytest.mark.parametrize("cut", [1, 40])
+def test_a_resumed_command_ends_with_the_results_of_one_never_interrupted(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, cut: int
+) -> None:
+    monkeypatch.setattr(importlib.import_module("qcs.engine.prediction"), "MOST_PIXELS", 1)  # equal batches
+    monkeypatch.setattr("qcs.faces.MTCNN", lambda min_face: FixedFaces())
+    names = [picture(tmp_path / f"{number}.png", 150 + 100 * (number % 2)).name for number in range(4)]
+    assert run("predict", *names, "--output", f"whole.{suffix}").status == 0
+    whole, out = (tmp_path / f"{name}.{suffix}" for name in ("whole", "out"))
+    text = whole.read_bytes()
+    out.write_bytes(text[:-cut])  # the last line is not complete
+    detectors: list[FixedFaces] = []
+    monkeypatch.setattr("qcs.faces.MTCNN", lambda min_face: detectors.append(FixedFaces()) or detectors[-1])
+    done = run("predict", *names, "--output", out.name, "--annotate", "drawn", "--resume")
+    assert (done.status, done.err) == (0, "")
+    assert f"out.{suffix} holds 3 pictures; going on after them" in done.out
+    assert detectors[0].seen == [250]  # the last picture alone was searched
+    assert rows_of(out) == rows_of(whole)
+    assert sorted(path.name for path in Path("drawn").iterdir()) == names
+
+
+@needs_extra
+@pytest.mark.usefixtures("detector")
+def test_a_resumed_video_is_annotated_from_its_start(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import cv2
+
+    monkeypatch.setattr(importlib.import_module("qcs.engine.prediction"), "MOST_PIXELS", 1)  # equal batches
+    video(tmp_path / "clip.avi", 7)
+    assert run("predict", "clip.avi", "--output", "whole.jsonl", "--annotate", "all").status == 0
+    whole = (tmp_path / "whole.jsonl").read_text()
+    (tmp_path / "out.jsonl").write_text("".join(whole.splitlines(keepends=True)[:4]) + '{"path": "cl')
+    done = run("predict", "clip.avi", "--output", "out.jsonl", "--annotate", "drawn", "--resume")
+    assert (done.status, done.err) == (0, "")
+    assert [line["frame"] for line in rows_of(tmp_path / "out.jsonl")] == list(range(7))
+    assert (tmp_path / "out.jsonl").read_text() == whole
+    frames = [cv2.VideoCapture(str(tmp_path / folder / "clip.mp4")) for folder in ("all", "drawn")]
+    for _ in range(7):
+        (first, a), (second, b) = (capture.read() for capture in frames)
+        assert first and second
+        assert (a == b).all()
+
+
+@pytest.mark.usefixtures("detector")
+def test_what_cannot_be_resumed_is_refused_and_stays(run: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", 150)
+    (tmp_path / "other.jsonl").write_text('{"path": "a.png", "faces": [{"probabilities": {"cat": 1.0}}]}\n')
+    (tmp_path / "notes.jsonl").write_text("these are notes\n")
+    (tmp_path / "other.csv").write_bytes(b"path,label,cat\r\na.png,cat,1.0000\r\n")
+    before = contents(tmp_path)
+    for output, message in (
+        ((), "--resume goes on after the results in a file; name it with --output"),
+        (("--output", "out.json"), r"out\.json cannot be continued: JSON is written at the end; choose \.jsonl or .*"),
+        (("--output", "other.jsonl"), r"other\.jsonl cannot be continued: its classes are cat, not .*"),
+        (("--output", "notes.jsonl"), r"notes\.jsonl cannot be continued: line 'these are notes' is no record; .*"),
+        (("--output", "other.csv"), r"other\.csv cannot be continued: its columns differ, .*"),
+    ):
+        fails(run("predict", "a.png", "--resume", *output), message)
+    assert contents(tmp_path) == before
+
+
+def test_face_images_are_resumed_too(run: Run, tmp_path: Path, trained: Path) -> None:
+    toy.photos(tmp_path / "photos", 3)
+    options = ("--weights", trained, "--no-detect", "--output")
+    assert run("predict", "photos", *options, "whole.jsonl").status == 0
+    first, *_ = (tmp_path / "whole.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "out.jsonl").write_text(first)
+    done = run("predict", "photos", *options, "out.jsonl", "--resume")
+    assert done.out.count("photos/") == 2
+    assert rows_of(tmp_path / "out.jsonl") == [
+        {
+            **record,
+            "faces": [
+                {**face, "probabilities": pytest.approx(face["probabilities"], abs=1e-6)} for face in record["faces"]
+            ],
+        }
+        for record in rows_of(tmp_path / "whole.jsonl")
+    ]

@@ -47,20 +47,20 @@ def test_every_form_of_a_picture_has_the_same_answer(tmp_path: Path) -> None:
     forms: list[Any] = [path, str(path), png(array), Image.fromarray(array), array, array / 255, tensor, tensor / 255]
     first, *others = [qcs.predict(form) for form in forms]
     others.append(qcs.predict(np.ascontiguousarray(array[..., ::-1]), channels="bgr"))
-    assert len(first.faces) == 2
+    assert len(first) == 2
     for other in others:
-        assert [face.probabilities for face in other.faces] == [face.probabilities for face in first.faces]
-    assert qcs.predict(array, channels="bgr").faces[0].probabilities != first.faces[0].probabilities
+        assert [face.probabilities for face in other] == [face.probabilities for face in first]
+    assert qcs.predict(array, channels="bgr")[0].probabilities != first[0].probabilities
 
 
 def test_a_result_has_what_is_asked_of_a_face_and_prints_a_line_for_each(tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(png(pixels()))
     result = qcs.predict(tmp_path / "photo.png")
-    face = result.faces[0]
+    face = result[0]
     assert (face.number, face.box, face.score) == (1, (10, 20, 80, 90), 0.99)
     assert face.landmarks[2] == (45, 62)
     assert face.label == max(face.probabilities, key=face.probabilities.get)
-    second = result.faces[1]
+    second = result[1]
     assert str(result) == (
         f"{tmp_path / 'photo.png'}: 2 faces\n"
         f"  1  {face.label} {face.probabilities[face.label]:.1%}  box 10, 20, 80, 90\n"
@@ -75,9 +75,9 @@ def test_a_list_and_a_folder_have_a_list_of_results_in_order(tmp_path: Path) -> 
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(png(pixels(width)))
     found = qcs.predict(tmp_path)
-    assert [(Path(result.path).name, len(result.faces)) for result in found] == [("a.png", 1), ("b.png", 0)]
+    assert [(Path(result.path).name, len(result)) for result in found] == [("a.png", 1), ("b.png", 0)]
     listed = qcs.predict([tmp_path / "deep" / "b.png", pixels(150)])
-    assert [(Path(result.path).name, len(result.faces)) for result in listed] == [("b.png", 0), ("picture 2", 1)]
+    assert [(Path(result.path).name, len(result)) for result in listed] == [("b.png", 0), ("picture 2", 1)]
     assert qcs.predict([]) == []
 
 
@@ -86,7 +86,7 @@ def test_a_bad_picture_of_a_list_costs_no_other_result(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"cannot read image .*gone\.png") as warned:
         results = qcs.predict([tmp_path / "gone.png", np.zeros((2, 3, 4, 5)), tmp_path / "a.png"])
     assert "picture 2: got array of shape (2, 3, 4, 5)" in str(warned[1].message)
-    assert [len(result.faces) for result in results] == [0, 0, 1]
+    assert [len(result) for result in results] == [0, 0, 1]
     assert [result.error is None for result in results] == [False, False, True]
     assert "cannot read image" in str(results[0])
 
@@ -110,7 +110,7 @@ def test_whole_pictures_may_be_faces_and_weights_may_be_a_network(tmp_path: Path
     model: Any = qcs.create_model("qcs_nano", num_classes=3)
     model.name_classes(toy.CLASSES)
     result = qcs.predict(file, weights=model, detect=False)
-    (face,) = result.faces
+    (face,) = result
     assert list(face.probabilities) == list(toy.CLASSES)
     assert (face.box, face.landmarks, face.score) == (None, None, None)
     assert qcs.predict(file, detect=False) == qcs.predict(file, weights="qcs_small", detect=False)
@@ -153,7 +153,7 @@ def test_without_the_extra_the_message_names_it(monkeypatch: pytest.MonkeyPatch)
         patch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else original(name))
         with pytest.raises(InputError, match=r"; run: pip install 'qcs-fer\[faces\]'$"):
             qcs.predict(pixels())
-        assert len(qcs.predict(pixels(), detect=False).faces) == 1
+        assert len(qcs.predict(pixels(), detect=False)) == 1
 
 
 CORE = """

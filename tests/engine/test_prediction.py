@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from qcs.data import eval_transform, open_image
 from qcs.engine import classify, predict, predict_faces
 from qcs.engine import predict as predict_images
 from qcs.errors import InputError
-from qcs.faces import Face, Picture, align
+from qcs.faces import Face, Faces, Picture, align
 from qcs.models import save_model
 
 
@@ -42,10 +43,11 @@ def test_probabilities_are_those_of_the_prepared_images_by_class_name(tmp_path: 
     predictions = list(predict(model, files))
     assert [prediction.path for prediction in predictions] == [str(file) for file in files]
     for prediction, row in zip(predictions, expected, strict=True):
-        assert list(prediction.probabilities) == list(toy.CLASSES)
-        torch.testing.assert_close(torch.tensor(list(prediction.probabilities.values())), row)
-        assert sum(prediction.probabilities.values()) == pytest.approx(1)
-        assert prediction.label == toy.CLASSES[int(row.argmax())]
+        (face,) = prediction
+        assert list(face.probabilities) == list(toy.CLASSES)
+        torch.testing.assert_close(torch.tensor(list(face.probabilities.values())), row)
+        assert sum(face.probabilities.values()) == pytest.approx(1)
+        assert prediction.labels == [face.label] == [toy.CLASSES[int(row.argmax())]]
 
 
 def test_many_files_are_predicted_in_order_as_they_are_one_by_one(
@@ -59,7 +61,7 @@ def test_many_files_are_predicted_in_order_as_they_are_one_by_one(
     alone = [next(predict_images(model, [file])) for file in files]
     assert [prediction.path for prediction in together] == [str(file) for file in files]
     for a, b in zip(together, alone, strict=True):
-        assert a.probabilities == pytest.approx(b.probabilities, abs=1e-6)
+        assert a[0].probabilities == pytest.approx(b[0].probabilities, abs=1e-6)
 
 
 def test_weights_alone_predict_the_same_after_they_were_moved(tmp_path: Path, weights: Path) -> None:
@@ -97,8 +99,8 @@ def test_faces_are_classified_as_their_aligned_crops_are(weights: Path, crop: st
         expected = model(torch.stack([prepare(align(picture.image, face, 48, crop)) for face in faces])).softmax(-1)
     (shown,) = predict_faces(model, pictures, detector=FixedFaces(), crop=crop)
     assert shown.picture is picture
-    assert [prediction.face for prediction in shown.faces] == faces
-    for prediction, row in zip(shown.faces, expected, strict=True):
+    assert replace(shown, probabilities=None, classes=(), picture=None) == faces
+    for prediction, row in zip(shown, expected, strict=True):
         torch.testing.assert_close(torch.tensor(list(prediction.probabilities.values())), row)
 
 
@@ -108,11 +110,12 @@ def test_every_picture_gets_its_own_faces_however_many_are_classified_together(w
     pictures = noise(90, 250, 350, 80, 150)
     shown = list(predict_faces(model, iter(pictures), detector=FixedFaces(), together=together))
     assert [prediction.picture for prediction in shown] == pictures
-    assert [len(prediction.faces) for prediction in shown] == [0, 2, 3, 0, 1]
+    assert [len(prediction) for prediction in shown] == [0, 2, 3, 0, 1]
     for prediction, picture in zip(shown, pictures, strict=True):
         (alone,) = predict_faces(model, [picture], detector=FixedFaces())
-        for a, b in zip(prediction.faces, alone.faces, strict=True):
-            assert (a.path, a.face) == (b.path, b.face)
+        assert prediction.path == alone.path
+        for a, b in zip(prediction, alone, strict=True):
+            assert (a.box, a.landmarks, a.score) == (b.box, b.landmarks, b.score)
             assert a.probabilities == pytest.approx(b.probabilities, abs=1e-6)
 
 
@@ -130,8 +133,8 @@ def test_a_live_source_is_answered_before_the_next_picture_is_read(weights: Path
 
 
 def test_an_unknown_crop_is_refused_even_without_a_face(weights: Path) -> None:
-    def nothing(image: Image.Image) -> list[Face]:
-        return []
+    def nothing(image: Image.Image) -> Faces:
+        return Faces.of([])
 
     with pytest.raises(InputError, match="crop must be one of fer2013, arcface, loose; got 'tight'"):
         list(predict_faces(qcs.load_model(weights), noise(50), detector=nothing, crop="tight"))
@@ -142,10 +145,10 @@ def test_one_picture_and_arrays_are_taken_as_they_are(weights: Path, tmp_path: P
     array = np.asarray(noise(150)[0].image)
     Image.fromarray(array).save(tmp_path / "a.png")
     forms: list[Any] = [array, Image.fromarray(array), str(tmp_path / "a.png"), torch.from_numpy(array.copy())]
-    rows = [classify(model, form) for form in forms] + [[row] for row in classify(model, forms)]
-    assert all(row[0] == pytest.approx(rows[0][0], abs=1e-6) for row in rows)
+    rows = [classify(model, form)[0] for form in forms] + list(classify(model, forms))
+    assert all(row.probabilities == pytest.approx(rows[0].probabilities, abs=1e-6) for row in rows)
     found = [list(predict_faces(model, form, detector=FixedFaces())) for form in forms]
-    assert all(len(faces) == 1 and faces[0].faces[0].probabilities for faces in found)
+    assert all(len(faces) == 1 and faces[0][0].probabilities for faces in found)
     (alone,) = predict(model, str(tmp_path / "a.png"))
     assert alone.path == str(tmp_path / "a.png")
     with pytest.raises(InputError, match="got int; expected a picture or a list of pictures"):
@@ -180,5 +183,5 @@ def test_answers_are_never_nan(weights: Path) -> None:
 def test_faces_at_places_that_are_not_finite_are_left_out(weights: Path) -> None:
     good, *_ = FixedFaces()(noise(150)[0].image)
     bad = Face((math.nan, 0, 1, 1), good.landmarks, 0.9)
-    (shown,) = predict_faces(qcs.load_model(weights), noise(150), detector=lambda image: [bad, good])
-    assert [(face.number, face.face) for face in shown.faces] == [(1, good)]
+    (shown,) = predict_faces(qcs.load_model(weights), noise(150), detector=lambda image: Faces.of([bad, good]))
+    assert [(face.number, face.box, face.landmarks) for face in shown] == [(1, good.box, good.landmarks)]

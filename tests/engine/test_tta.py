@@ -39,6 +39,6 @@ def test_faces_are_classified_alike_with_their_mirror_images() -> None:
     model = qcs.create_model("base_nano", num_classes=3)
     face = Image.linear_gradient("L").rotate(90)
     pair = [face, face.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
-    plain, both = (classify(model, pair, tta=tta) for tta in (False, True))
+    plain, both = (classify(model, pair, tta=tta).probabilities.tolist() for tta in (False, True))
     assert plain[0] != plain[1]
     assert both[0] == pytest.approx(both[1], abs=1e-6)
