@@ -69,7 +69,7 @@ def test_rotation_scaling_crop_and_flip_are_torchvisions(degrees: float, scale: 
     x = torch.from_numpy(pixels(2, 30, 30)).unsqueeze(1).float()
     top, left = torch.tensor([0, 5]), torch.tensor([6, 2])
     turn, flips = torch.full((2,), math.radians(degrees)), torch.full((2,), flip == 1.0)
-    grid = augment._sources(turn, torch.full((2,), scale), [top, left], flips)
+    grid = augment._sources(turn, torch.full((2,), scale), torch.ones(2), [top, left], flips)
     out = torch.nn.functional.grid_sample(x, grid, align_corners=False)
     for image, got, t, s in zip(x, out, top.tolist(), left.tolist(), strict=True):
         moved = TF.affine(image, degrees, [0, 0], scale, [0.0], InterpolationMode.BILINEAR)
