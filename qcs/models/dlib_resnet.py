@@ -93,7 +93,9 @@ class DlibResNet(StagedNetwork):
         self.num_features = self.head_hidden_size = WIDTHS[-1]
         self.grad_checkpointing = False
         conv = nn.Conv2d(in_chans, WIDTHS[0], 7, 2, bias=False)
-        stem: OrderedDict[str, nn.Module] = OrderedDict(conv=conv, norm=nn.BatchNorm2d(WIDTHS[0]), act=nn.ReLU(), pool=nn.MaxPool2d(3, 2))
+        stem: OrderedDict[str, nn.Module] = OrderedDict(
+            conv=conv, norm=nn.BatchNorm2d(WIDTHS[0]), act=nn.ReLU(), pool=nn.MaxPool2d(3, 2)
+        )
         if resize is not None:
             stem["resize"] = nn.Upsample(size=(resize, resize), mode="bilinear")
             stem.move_to_end("resize", last=False)

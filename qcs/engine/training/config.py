@@ -75,8 +75,8 @@ class TrainConfig:
     )
     balance: Literal["none", "class", "square-root"] = _data(
         "none",
-        help="Balance of the anchors: none shuffles the images, class draws as many from every class, square-root draws "
-        "from a class in proportion to the square root of its images.",
+        help="Balance of the anchors: none shuffles the images, class draws as many from every class, square-root "
+        "draws from a class in proportion to the square root of its images.",
     )
     negatives: Literal["image", "class"] = _data(
         "image", help="Draw cross-class partner images uniformly over images or over classes."
