@@ -123,7 +123,7 @@ def _is_allowed(now: Mapping[str, Mapping[str, float]], before: Mapping[str, Map
 
 
 def class_offsets(config: TrainConfig, data: Data, classes: tuple[str, ...]) -> npt.NDArray[np.float64]:
-    """Return log(share among training images / share among drawn images) by class, in nats; 0 without images."""
+    """Return log(share among training images / share among sampled images) by class, in nats; 0 without images."""
     counts = read(data.ferplus, votes=config.votes)["train"].class_counts()
     images = np.array([counts[name] for name in classes], dtype=np.float64)
     drawn = {"none": images, "class": np.sign(images), "square-root": np.sqrt(images)}[config.balance]

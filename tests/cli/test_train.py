@@ -34,7 +34,8 @@ def test_every_option_of_train_reaches_its_setting(run: Run, monkeypatch: pytest
         "precision": "fp32", "in_chans": 1, "workers": 2, "seed": 5, "backbone": "resnet18", "layer_decay": 0.7,
         "data_format": "raf_db", "votes": "probability", "class_weights": "inverse", "accumulate": 3, "clip_grad": 0.5,
         "ema": 0.9, "patience": 4, "checkpoint_minutes": 2.0, "crop": "loose", "weight_decay": 0.01, "scale": 0.1,
-        "images_per_step": 32, "validation_fraction": 0.2, "teacher_share": 0.3,
+        "images_per_step": 32, "validation_fraction": 0.2, "teacher_share": 0.3, "stretch": 0.2, "low_light": 0.3,
+        "blur": 1.5, "noise": 4.0,
     }  # fmt: skip
     configs: list[TrainConfig] = []
     monkeypatch.setattr("qcs.engine.training.train", lambda config, progress: configs.append(config))
@@ -198,7 +199,7 @@ BAD_OPTIONS: list[tuple[tuple[object, ...], str]] = [
     (("--workers", -1), "workers must be at least 0, got -1"),
     (("--schedule", "step"), "schedule must be one of exponential, cosine; got 'step'"),
     (("--precision", "fp16"), "precision must be one of auto, fp32, bf16; got 'fp16'"),
-    (("--balance", "all"), "balance must be one of none, class; got 'all'"),
+    (("--balance", "all"), "balance must be one of none, class, square-root; got 'all'"),
     (("--negatives", "hard"), "negatives must be one of image, class; got 'hard'"),
     (("--in-chans", 2), "in_chans must be one of 1, 3; got 2"),
     (("--fraction", 2), r"fraction must be above 0 and at most 1, got 2\.0"),

@@ -14,7 +14,7 @@ from qcs.errors import InputError
 from qcs.models.zoo import TAGS
 
 FAMILIES = {"base": 1, "dcs": 2, "qcs": 4}
-ARCHITECTURES = [f"{family}_{size}" for family in FAMILIES for size in ("any", "ir50", "small", "nano")]
+ARCHITECTURES = [f"{family}_{size}" for family in FAMILIES for size in ("any", "dlib", "ir50", "small", "nano")]
 PEERS = ["ada_df_resnet18", "dan_resnet18", "ddamfn", "gsdnet_resnet50", "lnsu_swin_tiny", "mfer_convnext_base"]
 PEERS += ["poster_ir50", "poster_ir50_base", "poster_ir50_small", "poster_v2_ir50", "poster_v2_ir50_nolm"]
 LABELS = {

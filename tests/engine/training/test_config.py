@@ -30,7 +30,7 @@ from qcs.errors import InputError
         ({"seed": -1}, "seed must be from 0 to 4,294,967,295, got -1"),
         ({"resize": 0}, "resize must be at least 1, got 0"),
         ({"schedule": "step"}, "schedule must be one of exponential, cosine; got 'step'"),
-        ({"balance": "both"}, "balance must be one of none, class; got 'both'"),
+        ({"balance": "both"}, "balance must be one of none, class, square-root; got 'both'"),
         ({"negatives": "hard"}, "negatives must be one of image, class; got 'hard'"),
         ({"fraction": 2.0}, r"fraction must be above 0 and at most 1, got 2\.0"),
         ({"rotation": 200.0}, r"rotation must be from 0 to 180, got 200\.0"),
