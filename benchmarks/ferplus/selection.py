@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -36,11 +35,13 @@ class Candidate:
     """Weights of a run that may go into the package.
 
     Attributes:
+        run: Name of the run folder.
         epoch: `"best"` or `"last"`.
         part: Part of the difference between the shares of the classes that is added to the logits.
         measures: Accuracy and balanced accuracy by set of images.
     """
 
+    run: str
     epoch: str
     part: float
     measures: Mapping[str, Mapping[str, float]]
@@ -51,47 +52,52 @@ class Candidate:
         return sum(self.measures[HOME].values()) / 2
 
 
-def select(run: str | Path, name: str, data: Data, shipped: CrossSimilarityNetwork, results: Path) -> Path:
-    """Choose among the candidates of a run and write the record of the choice.
+def select(runs: Sequence[str | Path], name: str, data: Data, shipped: CrossSimilarityNetwork, results: Path) -> Path:
+    """Choose among the candidates of runs and write the record of the choice.
 
     Args:
-        run: The run folder.
+        runs: The run folders.
         name: `architecture.tag` of the weights to be.
         data: The images; no test image is used.
         shipped: The network in the package that they must be better than.
         results: Folder of the results; the record goes into its folder `selection`.
     """
-    folder = RunFolder(run)
-    config = TrainConfig.from_dict(folder.read_config()["config"])
     sets = images_to_select_on(data)
-    before = {key: _measures(probabilities(shipped, images), images) for key, images in sets.items()}
+    before = {key: _measures(_probabilities(shipped, images), images) for key, images in sets.items()}
     found: list[Candidate] = []
-    seen: dict[tuple[str, float], Probabilities] = {}
-    for epoch in EPOCHS:
-        model = load_model(folder.path / f"{epoch}.safetensors")
-        offsets = class_offsets(config, data, model.class_names)
-        plain = {key: probabilities(model, images) for key, images in sets.items()}
-        for part in PARTS if offsets.any() else PARTS[:1]:
-            moved = {key: shifted(each, part * offsets) for key, each in plain.items()}
-            found.append(Candidate(epoch, part, {key: _measures(moved[key], sets[key]) for key in sets}))
-            seen[epoch, part] = moved[HOME]
+    chances: list[Probabilities] = []
+    offsets: dict[str, npt.NDArray[np.float64]] = {}
+    files: dict[str, str] = {}
+    for folder in map(RunFolder, runs):
+        run = folder.path.name
+        offsets[run] = class_offsets(TrainConfig.from_dict(folder.read_config()["config"]), data, sets[HOME].classes)
+        for epoch in EPOCHS:
+            path = folder.path / f"{epoch}.safetensors"
+            files[f"{run}/{epoch}"] = sha256(path)
+            model = load_model(path)
+            plain = {key: _probabilities(model, images) for key, images in sets.items()}
+            for part in PARTS if offsets[run].any() else PARTS[:1]:
+                moved = {key: shifted(each, part * offsets[run]) for key, each in plain.items()}
+                found.append(Candidate(run, epoch, part, {key: _measures(moved[key], sets[key]) for key in sets}))
+                chances.append(moved[HOME])
     winner = choose(found, before)
     record: dict[str, Any] = {
         "name": name,
-        "weights": {epoch: sha256(folder.path / f"{epoch}.safetensors") for epoch in EPOCHS},
+        "weights": files,
         "images": {key: len(images) for key, images in sets.items()},
         "in the package": before,
-        "candidates": [{"epoch": c.epoch, "part": c.part, "score": c.score, **c.measures} for c in found],
+        "candidates": [{"run": c.run, "epoch": c.epoch, "part": c.part, "score": c.score, **c.measures} for c in found],
         "chosen": None,
     }
     if winner is not None:
         home, names = sets[HOME], np.array(sets[HOME].names)
-        shown = Predictions(seen[winner.epoch, winner.part], home.labels, names, home.classes)
-        offsets = winner.part * class_offsets(config, data, home.classes)
+        shown = Predictions(chances[found.index(winner)], home.labels, names, home.classes)
+        moves = (winner.part * offsets[winner.run]).round(6)
         record["chosen"] = {
+            "run": winner.run,
             "epoch": winner.epoch,
             "part": winner.part,
-            "offsets": dict(zip(home.classes, offsets.round(6).tolist(), strict=True)),
+            "offsets": dict(zip(home.classes, moves.tolist(), strict=True)),
             "temperature": best_temperature(shown),
         }
     return write_text(results / FOLDER / f"{name}.json", json.dumps(record, indent=1) + "\n")
@@ -149,7 +155,7 @@ def selected(run: str | Path, record: Mapping[str, Any]) -> CrossSimilarityNetwo
     if chosen is None:
         raise InputError(f"no weights of {run} are better by the rule than those in the package; ship none")
     path = RunFolder(run).path / f"{chosen['epoch']}.safetensors"
-    if sha256(path) != record["weights"][chosen["epoch"]]:
+    if record["weights"].get(f"{path.parent.name}/{path.stem}") != sha256(path) or path.parent.name != chosen["run"]:
         raise InputError(f"{path} is not what was selected; run `python -m benchmarks.ferplus select` again")
     model: Any = load_model(path)
     with torch.no_grad():
@@ -173,13 +179,19 @@ def read_selection(results: Path, name: str) -> dict[str, Any]:
 def rows(record: Mapping[str, Any]) -> Iterator[list[str]]:
     """Yield the rows of the table of candidates, those in the package first."""
     chosen = record["chosen"] or {}
-    known = [{"epoch": "in the package", "part": math.nan, **record["in the package"]}, *record["candidates"]]
-    for each in known:
-        mark = " (chosen)" if (each["epoch"], each["part"]) == (chosen.get("epoch"), chosen.get("part")) else ""
-        part = "" if math.isnan(each["part"]) else f", t {each['part']:g}"
+    names = ("run", "epoch", "part")
+    for each in ({"run": "in the package"} | record["in the package"], *record["candidates"]):
+        mark = " (chosen)" if chosen and all(each.get(name) == chosen[name] for name in names) else ""
+        part = f", {each['epoch']}, t {each['part']:g}" if "part" in each else ""
         cells = [f"{each[HOME][what]:.1%}" for what in ("accuracy", "balanced_accuracy")]
         cells += [f"{each[key]['accuracy']:.1%}" for key in record["images"] if key != HOME]
-        yield [f"{each['epoch']}{part}{mark}", *cells]
+        yield [f"{each['run']}{part}{mark}", *cells]
+
+
+def _probabilities(model: CrossSimilarityNetwork, images: LabeledImages) -> Probabilities:
+    """Return probabilities (n, classes) with the classes in the order of the images, which are all of the network's."""
+    found: Probabilities = probabilities(model, images)[:, [model.class_names.index(name) for name in images.classes]]
+    return found
 
 
 def _measures(found: Probabilities, images: LabeledImages) -> dict[str, float]:

@@ -34,7 +34,9 @@ BEFORE = {HOME: dict(accuracy=0.8, balanced_accuracy=0.6), "muxspace, film": dic
 
 def candidate(accuracy: float, balanced: float, elsewhere: float = 0.3, part: float = 0.0) -> Candidate:
     home = dict(accuracy=accuracy, balanced_accuracy=balanced)
-    return Candidate("best", part, {HOME: home, "muxspace, film": dict(accuracy=elsewhere, balanced_accuracy=0.0)})
+    return Candidate(
+        "run", "best", part, {HOME: home, "muxspace, film": dict(accuracy=elsewhere, balanced_accuracy=0.0)}
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_a_choice_is_recorded_and_its_offsets_are_in_the_network(listed: Path, t
     worst: Any = qcs.load_model(run / "best.safetensors")
     with torch.no_grad():
         worst.base.head.bias += torch.tensor([0.0] * 7 + [1e4])  # always contempt, which no image shows
-    path = select(run, "base_nano.ferplus", data, worst, tmp_path)
+    path = select([run], "base_nano.ferplus", data, worst, tmp_path)
     record = json.loads(path.read_text())
     found = {candidate["part"]: candidate for candidate in record["candidates"]}
     assert len(record["candidates"]) == 10 and found.keys() == {*PARTS}
@@ -118,4 +120,4 @@ def test_weights_that_changed_or_that_nobody_chose_are_refused(tmp_path: Path) -
     with pytest.raises(InputError, match="ship none"):
         selected(run, {"chosen": None})
     with pytest.raises(InputError, match="is not what was selected"):
-        selected(run, {"chosen": {"epoch": "last"}, "weights": {"last": "0"}})
+        selected(run, {"chosen": {"run": "run", "epoch": "last"}, "weights": {"run/last": "0"}})
