@@ -15,6 +15,8 @@ BLUR = 1.5  # standard deviation of the Gaussian, in pixels
 NOISE = 25.0  # standard deviation, of 255
 SQUARE = 1 / 3  # side, as a fraction of the image's side
 LIGHT = 0.25  # fraction of the light that remains
+MOUTH = 0.58  # where the cover of the mouth begins, as a fraction of the image's height
+EYES = (0.25, 0.45)  # where the bar over the eyes begins and ends, likewise
 GRAIN = 5.0  # standard deviation of the noise in low light, of 255
 
 
@@ -45,6 +47,34 @@ def low_light(images: Pixels, random: np.random.Generator) -> Pixels:
     return _eight_bit(LIGHT * images + GRAIN * random.standard_normal(images.shape))
 
 
+def covered_mouth(images: Pixels, random: np.random.Generator) -> Pixels:
+    """Cover everything below the nose, as a light medical mask does, with a shade of its own for each image."""
+    top = round(MOUTH * images.shape[1])
+    covered = images.copy()
+    covered[:, top:] = random.integers(150, 240, (len(images), 1, 1))
+    return covered
+
+
+def covered_eyes(images: Pixels, random: np.random.Generator) -> Pixels:
+    """Cover the eyes with a black bar over the whole width, as dark glasses or a censor do."""
+    top, bottom = (round(each * images.shape[1]) for each in EYES)
+    covered = images.copy()
+    covered[:, top:bottom] = 0
+    return covered
+
+
+def foreign_patch(images: Pixels, random: np.random.Generator) -> Pixels:
+    """Cover a square at a random place with the same place of another image."""
+    side = round(SQUARE * images.shape[1])
+    covered, others = images.copy(), images[random.permutation(len(images))]
+    for image, other, (top, left) in zip(
+        covered, others, random.integers(0, images.shape[1] - side + 1, (len(images), 2)), strict=True
+    ):
+        place = slice(top, top + side), slice(left, left + side)
+        image[place] = other[place]
+    return covered
+
+
 CORRUPTIONS: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
     "blur": blur,
     "noise": noise,
@@ -61,9 +91,18 @@ SEVERITY: dict[str, str] = {
 }
 
 
+OCCLUSIONS: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
+    "covered mouth": covered_mouth,
+    "covered eyes": covered_eyes,
+    "patch of another face": foreign_patch,
+}
+"""Occlusions by name that no training here has seen: random erasing fills small rectangles with the mean color."""
+
+
 def corrupted(images: Pixels, name: str) -> Pixels:
     """Return corrupted copies, the same each time."""
-    return CORRUPTIONS[name](images, np.random.default_rng(list(CORRUPTIONS).index(name)))
+    each = {**CORRUPTIONS, **OCCLUSIONS}
+    return each[name](images, np.random.default_rng(list(each).index(name)))
 
 
 def _eight_bit(values: npt.NDArray[np.float64]) -> Pixels:

@@ -77,6 +77,23 @@ class Data:
             listed = {Path(row["path"]).name: row.get("source") or "" for row in csv.DictReader(file)}
         return {name: listed[Path(name).name] for name in self.muxspace.names.tolist()}
 
+    @cached_property
+    def for_selection(self) -> npt.NDArray[np.bool_]:
+        """Return which images of the other dataset may be looked at to choose weights; the rest only measures them.
+
+        They are the split `val` of a source that has one, and otherwise every second person in alphabetical order.
+        """
+        with (self.muxspace_folder / "labels.csv").open(newline="", encoding="utf-8") as file:
+            parts = {Path(row["path"]).name: row.get("split") or "" for row in csv.DictReader(file)}
+        names = self.muxspace.names.tolist()
+        sources = np.array([self.sources[name] for name in names])
+        found = np.array([parts[Path(name).name] == "val" for name in names])
+        for source in np.unique(sources):
+            own = sources == source
+            if not found[own].any() and self.muxspace.subjects is not None:
+                found |= own & np.isin(self.muxspace.subjects, np.unique(self.muxspace.subjects[own])[1::2])
+        return found
+
     def by_source(self) -> dict[str, LabeledImages]:
         """Return the images of the other dataset by the collection that they are from."""
         sources = np.array([self.sources[name] for name in self.muxspace.names.tolist()])

@@ -52,6 +52,8 @@ class BatchedAugmentation:
         x = self._resize(x)
         x = self._place(x, generator)
         x = self._jitter(x, generator)
+        if degradation := self.augmentation.degradation:
+            x = degradation(x, generator)
         x = (x.round() - self.expected.mean) / self.expected.std
         return self._erase(x, generator) if self.augmentation.erasing is not None else x
 
@@ -70,25 +72,28 @@ class BatchedAugmentation:
         return F.interpolate(x, self.sides, mode=mode if smooth else "nearest-exact", antialias=smooth).clamp_(0, 255)
 
     def _place(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Rotate, scale, crop and flip."""
+        """Rotate, scale, stretch, crop and flip."""
         size = self.expected.size
         spare = [side - length for side, length in zip(self.sides, size, strict=True)]
         turn = (torch.rand(len(x), generator=generator) * 2 - 1) * math.radians(self.augmentation.rotation)
         corner = [torch.randint(0, s + 1, (len(x),), generator=generator) for s in spare]
         flip = torch.rand(len(x), generator=generator) < self.augmentation.flip
         scale = 1 + (torch.rand(len(x), generator=generator) * 2 - 1) * self.augmentation.scale
+        wide = torch.ones(len(x))
+        if self.augmentation.stretch:
+            wide += (torch.rand(len(x), generator=generator) * 2 - 1) * self.augmentation.stretch
         if not any(spare) and not self.augmentation.is_affine:
             return torch.where(flip.view(-1, 1, 1, 1), x.flip(-1), x)
-        return F.grid_sample(x, self._sources(turn, scale, corner, flip), mode="bilinear", align_corners=False)
+        return F.grid_sample(x, self._sources(turn, scale, wide, corner, flip), mode="bilinear", align_corners=False)
 
-    def _sources(self, turn: Tensor, scale: Tensor, corner: list[Tensor], flip: Tensor) -> Tensor:
+    def _sources(self, turn: Tensor, scale: Tensor, wide: Tensor, corner: list[Tensor], flip: Tensor) -> Tensor:
         """Return the position in the resized image of each output pixel (B, h, w, 2), -1 to 1 from edge to edge."""
         (height, width), (h, w) = self.sides, self.expected.size
         # Pixel positions in the crop, relative to the center of the resized image.
         rows = torch.arange(h) + 0.5 + corner[0].unsqueeze(1) - height / 2
         columns = torch.arange(w) + 0.5
         columns = torch.where(flip.unsqueeze(1), w - columns, columns) + corner[1].unsqueeze(1) - width / 2
-        y, x = rows.unsqueeze(2), columns.unsqueeze(1)
+        y, x = rows.unsqueeze(2), (columns / wide.unsqueeze(1)).unsqueeze(1)
         cos, sin = (f(turn).div(scale).view(-1, 1, 1) for f in (torch.cos, torch.sin))
         return torch.stack([(cos * x + sin * y) * (2 / width), (cos * y - sin * x) * (2 / height)], dim=-1)
 

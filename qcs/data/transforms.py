@@ -17,6 +17,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from qcs.data.dataset import Transform
+from qcs.data.degradation import Degradation
 from qcs.data.images import ImageLike, as_image
 from qcs.errors import InputError
 
@@ -25,7 +26,7 @@ from qcs.errors import InputError
 class Augmentation:
     """Settings of the augmentation of training images; defaults as in QCS (AAAI 2025) for RAF-DB and FERPlus.
 
-    The order is: resize, rotation and scaling, crop, flip, color jitter, erasing.
+    The order is: resize, rotation, scaling and stretching, crop, flip, color jitter, low light, blur, noise, erasing.
 
     Args:
         resize: Shorter side in pixels that the image is resized to before a random crop to the input size of the model.
@@ -33,8 +34,12 @@ class Augmentation:
         flip: Probability of a horizontal flip.
         rotation: Maximum rotation in degrees, in either direction; new corners are black.
         scale: Maximum relative change of size about the center, in either direction; new edges are black.
+        stretch: Maximum relative change of the width alone, in either direction, as when a head turns.
         color_jitter: Maximum relative change of brightness, contrast and saturation, and maximum hue shift as a
             fraction of the color circle (at most 0.5). Saturation and hue do not apply to grayscale images.
+        low_light: Maximum fraction of the light that is taken away, with probability 0.25; see `Degradation`.
+        blur: Maximum standard deviation of a Gaussian blur in pixels of the input, with probability 0.25.
+        noise: Maximum standard deviation of Gaussian noise, of 255, with probability 0.25.
         erasing: Minimum and maximum fraction of the area to erase with the mean color, as the last step, with
             probability 0.5. None disables erasing.
 
@@ -50,7 +55,11 @@ class Augmentation:
     flip: float = 0.5
     rotation: float = 0.0
     scale: float = 0.0
+    stretch: float = 0.0
     color_jitter: tuple[float, float, float, float] = (0.2, 0.2, 0.2, 0.1)
+    low_light: float = 0.0
+    blur: float = 0.0
+    noise: float = 0.0
     erasing: tuple[float, float] | None = (0.02, 0.1)
 
     def __post_init__(self) -> None:
@@ -58,8 +67,12 @@ class Augmentation:
             raise InputError(f"flip is {self.flip}; expected a probability, 0 to 1")
         if not 0 <= self.rotation <= 180:
             raise InputError(f"rotation is {self.rotation}; expected degrees, 0 to 180")
-        if not 0 <= self.scale < 1:
-            raise InputError(f"scale is {self.scale}; expected a relative change, at least 0 and below 1")
+        for name in ("scale", "stretch", "low_light"):
+            if not 0 <= (value := getattr(self, name)) < 1:
+                raise InputError(f"{name} is {value}; expected a relative change, at least 0 and below 1")
+        for name, unit in (("blur", "pixels"), ("noise", "levels of 255")):
+            if not 0 <= (value := getattr(self, name)) < math.inf:
+                raise InputError(f"{name} is {value}; expected a standard deviation in {unit}, at least 0")
         if len(self.color_jitter) != 4 or min(self.color_jitter) < 0 or self.color_jitter[3] > 0.5:
             raise InputError(
                 f"color_jitter is {self.color_jitter}; expected brightness, contrast, saturation and hue, "
@@ -72,8 +85,13 @@ class Augmentation:
 
     @property
     def is_affine(self) -> bool:
-        """Whether rotation or scaling require interpolation between pixels."""
-        return self.rotation > 0 or self.scale > 0
+        """Whether rotation, scaling or stretching require interpolation between pixels."""
+        return max(self.rotation, self.scale, self.stretch) > 0
+
+    @property
+    def degradation(self) -> Degradation:
+        """The loss of light, blur and noise."""
+        return Degradation(self.low_light, self.blur, self.noise)
 
 
 def train_transform(data_config: Mapping[str, Any], augmentation: Augmentation) -> Transform:
@@ -103,6 +121,8 @@ def train_transform(data_config: Mapping[str, Any], augmentation: Augmentation) 
         steps.append(_Placement(expected.size, augmentation))
     if any(augmentation.color_jitter):
         steps.append(v2.ColorJitter(*augmentation.color_jitter))
+    if augmentation.degradation:
+        steps.append(_Degraded(augmentation.degradation))
     steps.append(expected.normalize)
     if augmentation.erasing is not None:
         steps.append(v2.RandomErasing(p=0.5, scale=augmentation.erasing, inplace=True))
@@ -142,11 +162,11 @@ def eval_transform(data_config: Mapping[str, Any], resize: int | None = None) ->
 
 
 class _Placement:
-    """Rotate, scale, crop and flip an image at random, in one pass over the pixels.
+    """Rotate, scale, stretch, crop and flip an image at random, in one pass over the pixels.
 
     Args:
         size: Height and width of the crop.
-        augmentation: Settings of rotation, scaling and flip.
+        augmentation: Settings of rotation, scaling, stretching and flip.
     """
 
     def __init__(self, size: list[int], augmentation: Augmentation) -> None:
@@ -155,6 +175,7 @@ class _Placement:
     def __call__(self, image: Image.Image) -> Image.Image:
         height, width = self.size
         angle, top, left, flip, scale = torch.rand(5).tolist()
+        stretch = torch.rand(1).item() if self.augmentation.stretch else 0.5
         angle = math.radians((2 * angle - 1) * self.augmentation.rotation)
         top, left = int(top * (image.height - height + 1)), int(left * (image.width - width + 1))
         flip = flip < self.augmentation.flip
@@ -163,12 +184,26 @@ class _Placement:
             return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
         scale = 1 + (2 * scale - 1) * self.augmentation.scale
         cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
+        wide = 1 + (2 * stretch - 1) * self.augmentation.stretch
         center_x, center_y = image.width / 2, image.height / 2
-        # Source of a pixel: its position in the crop, rotated and scaled about the center of the image.
-        x, y = (left + width if flip else left) - center_x, top - center_y
-        across = -1 if flip else 1
+        # Source of a pixel: its position in the crop, stretched, rotated and scaled about the center of the image.
+        x, y = ((left + width if flip else left) - center_x) / wide, top - center_y
+        across = (-1 if flip else 1) / wide
         matrix = across * cos, -sin, cos * x - sin * y + center_x, across * sin, cos, cos * y + sin * x + center_y
         return image.transform((width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+
+
+class _Degraded:
+    """Degrade one image, rounded to whole values."""
+
+    def __init__(self, degradation: Degradation) -> None:
+        self.degradation = degradation
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        pixels = torch.from_numpy(np.array(image)).float()
+        channels = pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+        degraded = self.degradation(channels.unsqueeze(0))[0].round().byte()
+        return Image.fromarray((degraded[0] if pixels.ndim == 2 else degraded.permute(1, 2, 0)).numpy())
 
 
 class ModelInput:

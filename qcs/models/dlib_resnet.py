@@ -21,6 +21,7 @@ from qcs.typed_call import same_signature
 
 DEPTHS = (3, 4, 3, 3, 1)
 WIDTHS = (32, 64, 128, 256, 256)
+MEAN = (122.782 / 255, 117.001 / 255, 104.298 / 255)
 FEATURE_STAGES = 4
 """Stages that are offered as feature maps; the last, of stride 64, only leads to the descriptor."""
 
@@ -69,6 +70,8 @@ class DlibResNet(StagedNetwork):
         num_classes: Outputs of the linear head: 128 for the descriptor; 0 for none.
         global_pool: Pooling before the head, a name of timm's; empty for none.
         drop_rate: Dropout before the head, a probability.
+        resize: Side in pixels that images are resized to first, by bilinear interpolation; None keeps their size. The
+            strides are those in the resized image.
 
     Example:
         >>> import timm, torch, qcs
@@ -78,14 +81,24 @@ class DlibResNet(StagedNetwork):
     """
 
     def __init__(
-        self, in_chans: int = 3, num_classes: int = 128, global_pool: str = "avg", drop_rate: float = 0.0
+        self,
+        in_chans: int = 3,
+        num_classes: int = 128,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        resize: int | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.num_features = self.head_hidden_size = WIDTHS[-1]
         self.grad_checkpointing = False
         conv = nn.Conv2d(in_chans, WIDTHS[0], 7, 2, bias=False)
-        stem = OrderedDict(conv=conv, norm=nn.BatchNorm2d(WIDTHS[0]), act=nn.ReLU(), pool=nn.MaxPool2d(3, 2))
+        stem: OrderedDict[str, nn.Module] = OrderedDict(
+            conv=conv, norm=nn.BatchNorm2d(WIDTHS[0]), act=nn.ReLU(), pool=nn.MaxPool2d(3, 2)
+        )
+        if resize is not None:
+            stem["resize"] = nn.Upsample(size=(resize, resize), mode="bilinear")
+            stem.move_to_end("resize", last=False)
         self.stem = nn.Sequential(stem)
         self.stages = nn.Sequential()
         self.feature_info = []
@@ -107,7 +120,7 @@ default_cfgs = generate_default_cfgs(
             "interpolation": "bicubic",
             "crop_pct": 1.0,
             "crop_mode": "squash",
-            "mean": (122.782 / 255, 117.001 / 255, 104.298 / 255),
+            "mean": MEAN,
             "std": (1.0, 1.0, 1.0),
             "first_conv": "stem.conv",
             "classifier": "head.fc",

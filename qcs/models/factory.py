@@ -107,7 +107,7 @@ def list_models(pattern: str = "*", *, tags: bool = False, pretrained: bool = Fa
     Example:
         >>> import qcs
         >>> qcs.list_models("qcs*")
-        ['qcs_any', 'qcs_ir50', 'qcs_nano', 'qcs_small']
+        ['qcs_any', 'qcs_dlib', 'qcs_ir50', 'qcs_nano', 'qcs_small']
         >>> qcs.list_models("qcs*", pretrained=True)
         ['qcs_small.ferplus']
     """

@@ -17,6 +17,7 @@ from qcs.data.labels import CLASSES
 from qcs.errors import InputError
 from qcs.models._builder import build, fitted_cfg, resolve
 from qcs.models.backbone import backbone_cfg, image_side
+from qcs.models.dlib_resnet import MEAN as DLIB_MEAN
 from qcs.models.network import CrossSimilarityNetwork
 from qcs.models.weights import EMBEDDED, ORIGINAL, list_embedded
 
@@ -26,6 +27,15 @@ SMALL: dict[str, Any] = dict(
 )
 NANO: dict[str, Any] = dict(
     backbone="ir_nano", img_size=48, grid_size=6, embed_dim=64, base_depth=1, num_heads=2, mlp_ratio=2.0
+)
+DLIB: dict[str, Any] = dict(
+    backbone="dlib_resnet29",
+    backbone_args=dict(resize=104),
+    img_size=48,
+    grid_size=3,
+    embed_dim=256,
+    base_depth=2,
+    mlp_ratio=2.0,
 )
 ANY: dict[str, Any] = dict(backbone="resnet18", embed_dim=256, base_depth=2, num_heads=8)
 
@@ -89,12 +99,14 @@ def _published_cfg(name: str) -> dict[str, Any]:
 TAGS = ("raf_db", "ferplus", "affectnet7", "affectnet8")
 _IR50_NAMES = [f"{family}_ir50.{tag}" for family in ("base", "dcs", "qcs") for tag in TAGS]
 _SMALL_NAMES = [f"{family}_{size}.untrained" for size in ("small", "nano") for family in ("base", "dcs", "qcs")]
+_DLIB_NAMES = [f"{family}_dlib.untrained" for family in ("base", "dcs", "qcs")]
 _ANY_NAMES = [f"{family}_any.untrained" for family in ("base", "dcs", "qcs")]
 
 _CFGS = {
     "qcs_small.ferplus": _cfg(input_size=(1, 48, 48), num_classes=8, label_names=CLASSES["ferplus"], crop_pct=48 / 54),
     **{name: _published_cfg(name) for name in _IR50_NAMES},
     **{name: _cfg(input_size=(3, 48, 48)) for name in _SMALL_NAMES},
+    **{name: _cfg(input_size=(3, 48, 48), mean=DLIB_MEAN, std=(1.0, 1.0, 1.0)) for name in _DLIB_NAMES},
     **{name: _cfg(input_size=(3, 224, 224)) for name in _ANY_NAMES},
 }
 for _name in list_embedded():
@@ -191,6 +203,24 @@ def dcs_nano(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
 def base_nano(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
     """Build the base network for 48-pixel faces alone: the baseline of `qcs_nano` and `dcs_nano`."""
     return _create("base_nano", pretrained, **{**NANO, "branches": 1, **kwargs})
+
+
+@register_model
+def qcs_dlib(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
+    """Build Quadruplet Cross Similarity for 48-pixel faces on dlib's face recognition network."""
+    return _create("qcs_dlib", pretrained, **{**DLIB, "branches": 4, **kwargs})
+
+
+@register_model
+def dcs_dlib(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
+    """Build Dual Cross Similarity for 48-pixel faces on dlib's face recognition network."""
+    return _create("dcs_dlib", pretrained, **{**DLIB, "branches": 2, **kwargs})
+
+
+@register_model
+def base_dlib(pretrained: bool = False, **kwargs: Any) -> CrossSimilarityNetwork:
+    """Build the base network for 48-pixel faces on dlib's face recognition network."""
+    return _create("base_dlib", pretrained, **{**DLIB, "branches": 1, **kwargs})
 
 
 @register_model

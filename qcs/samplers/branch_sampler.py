@@ -16,7 +16,7 @@ from qcs.errors import InputError, check_choice
 from qcs.samplers._checks import check_fraction, check_integer
 from qcs.samplers.class_index import ClassIndex, Indices, Labels
 
-Balance: TypeAlias = Literal["none", "class"]
+Balance: TypeAlias = Literal["none", "class", "square-root"]
 
 
 class BranchSampler(Sampler[list[int]], ABC):
@@ -56,7 +56,9 @@ class BranchSampler(Sampler[list[int]], ABC):
         labels: One class per image of the dataset: all integers, or all names (strings), (N,).
         batch_size: Anchors per batch and rank; a batch holds `branches` times as many images.
         balance: Distribution of anchors. "none": a shuffle of the dataset, each image at most once per epoch. "class":
-            each anchor is a uniform image of a uniform class, with repetition.
+            each anchor is a uniform image of a uniform class, with repetition. "square-root": each anchor is a uniform
+            image of a class drawn in proportion to the square root of its number of images (Kang et al., Decoupling
+            Representation and Classifier for Long-Tailed Recognition, arXiv 1910.09217), with repetition.
         fraction: Anchors per epoch as a fraction of the dataset, in (0, 1]: floor(fraction * N) of them, at least one.
         seed: Seed of all random draws, at least 0.
         rank: Rank of this process, in [0, world_size).
@@ -182,7 +184,11 @@ class BranchSampler(Sampler[list[int]], ABC):
     def _draw_anchors(self, rng: np.random.Generator) -> Indices:
         if self.balance == "none":
             return rng.permutation(len(self.classes))[: self._num_anchors]
-        return self.classes.draw_members(rng, rng.integers(0, len(self.classes.counts), size=self._num_anchors))
+        counts = self.classes.counts
+        if self.balance == "class":
+            return self.classes.draw_members(rng, rng.integers(0, len(counts), size=self._num_anchors))
+        roots = np.sqrt(counts)
+        return self.classes.draw_members(rng, rng.choice(len(counts), self._num_anchors, p=roots / roots.sum()))
 
     def _own_part(self, batch: int) -> slice:
         """Return the slice of the epoch with this rank's anchors of a global batch."""

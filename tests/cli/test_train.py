@@ -37,6 +37,8 @@ def test_every_option_of_train_reaches_its_setting(run: Run, monkeypatch: pytest
         "images_per_step": 32, "validation_fraction": 0.2, "teacher_share": 0.3, "optimizer": "sgd", "momentum": 0.8,
         "decay_epochs": 3, "warm_up": 0.1, "lr_floor": 0.2, "half_period": 5, "select_on": "loss",
         "patience_on": "loss",
+        "stretch": 0.2, "low_light": 0.3,
+        "blur": 1.5, "noise": 4.0,
     }  # fmt: skip
     configs: list[TrainConfig] = []
     monkeypatch.setattr("qcs.engine.training.train", lambda config, progress: configs.append(config))
@@ -202,7 +204,7 @@ BAD_OPTIONS: list[tuple[tuple[object, ...], str]] = [
     (("--workers", -1), "workers must be at least 0, got -1"),
     (("--schedule", "step"), "schedule must be one of exponential, cosine; got 'step'"),
     (("--precision", "fp16"), "precision must be one of auto, fp32, bf16; got 'fp16'"),
-    (("--balance", "all"), "balance must be one of none, class; got 'all'"),
+    (("--balance", "all"), "balance must be one of none, class, square-root; got 'all'"),
     (("--negatives", "hard"), "negatives must be one of image, class; got 'hard'"),
     (("--in-chans", 2), "in_chans must be one of 1, 3; got 2"),
     (("--fraction", 2), r"fraction must be above 0 and at most 1, got 2\.0"),

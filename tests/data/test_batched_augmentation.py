@@ -63,13 +63,34 @@ def test_resizing_is_torchvisions(before: int, interpolation: str) -> None:
 
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_stretching_changes_the_width_alone(flip: float) -> None:
+    square = np.zeros((200, 100, 100), np.uint8)
+    square[:, 30:70, 30:70] = 255
+    stretched = Augmentation(**{**STILL, "stretch": 0.2, "flip": flip})
+    seen = BatchedAugmentation(config(1, size=100), stretched)(square, generator())[:, 0] > 0
+    widths, heights = seen.sum(2).amax(1), seen.sum(1).amax(1)
+    assert 31 <= widths.min() < 34 and 46 < widths.max() <= 49
+    assert heights.min() >= 39 and heights.max() <= 41
+
+
+def test_degradation_is_that_of_its_settings() -> None:
+    stored = pixels(64, 24, 24)
+    plain, degraded = (
+        BatchedAugmentation(config(1), Augmentation(**{**STILL, **more}))(stored, generator())
+        for more in ({}, {"low_light": 0.5, "blur": 1.0, "noise": 10.0})
+    )
+    changed = (plain != degraded).flatten(1).any(1).float().mean()
+    assert 0.4 < changed < 0.75  # 58% are expected
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
 @pytest.mark.parametrize(("degrees", "scale"), [(0.0, 1.0), (17.0, 1.0), (17.0, 1.2), (0.0, 0.9)])
 def test_rotation_scaling_crop_and_flip_are_torchvisions(degrees: float, scale: float, flip: float) -> None:
     augment = BatchedAugmentation(config(1), Augmentation(**{**STILL, "resize": 30, "flip": flip}))
     x = torch.from_numpy(pixels(2, 30, 30)).unsqueeze(1).float()
     top, left = torch.tensor([0, 5]), torch.tensor([6, 2])
     turn, flips = torch.full((2,), math.radians(degrees)), torch.full((2,), flip == 1.0)
-    grid = augment._sources(turn, torch.full((2,), scale), [top, left], flips)
+    grid = augment._sources(turn, torch.full((2,), scale), torch.ones(2), [top, left], flips)
     out = torch.nn.functional.grid_sample(x, grid, align_corners=False)
     for image, got, t, s in zip(x, out, top.tolist(), left.tolist(), strict=True):
         moved = TF.affine(image, degrees, [0, 0], scale, [0.0], InterpolationMode.BILINEAR)

@@ -170,6 +170,25 @@ def test_scaling_stays_within_its_share() -> None:
     assert 40 * 1.15 < max(sides) <= 40 * 1.2 + 1
 
 
+def test_stretching_changes_the_width_alone() -> None:
+    square = Image.new("L", (100, 100))
+    square.paste(255, (30, 30, 70, 70))
+    transform = train_transform(GRAYSCALE | {"input_size": (1, 100, 100)}, replace(NOTHING, flip=0.5, stretch=0.2))
+    seen = [transform(square)[0] > 0 for _ in range(60)]
+    widths, heights = ([float(image.sum(side).max()) for image in seen] for side in (1, 0))
+    assert 40 * 0.8 - 1 <= min(widths) < 40 * 0.85 and 40 * 1.15 < max(widths) <= 40 * 1.2 + 1
+    assert min(heights) >= 39 and max(heights) <= 41
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_degradation_darkens_a_quarter_of_the_images(mode: str) -> None:
+    config = GRAYSCALE if mode == "L" else COLOR
+    transform = train_transform(config, replace(NOTHING, low_light=0.9))
+    torch.manual_seed(0)
+    levels = np.array([float(transform(picture(mode)).mean()) for _ in range(200)])
+    assert 0.15 < (levels < levels.max()).mean() < 0.35
+
+
 def test_jitter_changes_brightness_within_its_share() -> None:
     transform = train_transform(GRAYSCALE, replace(NOTHING, color_jitter=(0.2, 0.0, 0.0, 0.0)))
     levels = [float(transform(Image.new("L", (24, 24), 100)).mean()) * 255 * 0.25 + 127.5 for _ in range(100)]
@@ -209,6 +228,10 @@ def test_it_takes_what_timm_resolves_for_a_model() -> None:
         ({"flip": 1.5}, "flip is 1.5; expected a probability"),
         ({"rotation": -1.0}, "rotation is -1.0; expected degrees"),
         ({"scale": 1.0}, "scale is 1.0; expected a relative change"),
+        ({"stretch": -0.1}, "stretch is -0.1; expected a relative change"),
+        ({"low_light": 1.0}, "low_light is 1.0; expected a relative change"),
+        ({"blur": -1.0}, "blur is -1.0; expected a standard deviation in pixels"),
+        ({"noise": -1.0}, "noise is -1.0; expected a standard deviation in levels of 255"),
         ({"color_jitter": (0.2, 0.2, 0.2, 0.6)}, "hue at most 0.5"),
         ({"color_jitter": (0.2, -0.2, 0.2, 0.1)}, "none negative"),
         ({"color_jitter": (0.2, 0.2)}, "expected brightness, contrast, saturation and hue"),

@@ -92,3 +92,21 @@ def test_a_network_begins_with_it(cached: None) -> None:
     out = model(*torch.randn(4, 2, 3, 104, 104))
     (out.base.sum() + out.cross.sum()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+
+
+def test_resizing_inside_is_resizing_before_and_changes_no_entry() -> None:
+    plain, resizing = timm.create_model("dlib_resnet29").eval(), timm.create_model("dlib_resnet29", resize=104).eval()
+    resizing.load_state_dict(plain.state_dict())
+    x = torch.randn(1, 3, 48, 48)
+    assert_close(resizing(x), plain(F.interpolate(x, 104, mode="bilinear")))
+
+
+@needs_weights
+def test_the_network_for_faces_of_48_pixels_begins_with_it(cached: None) -> None:
+    model = qcs.create_model("base_dlib", pretrained_backbone=True, in_chans=1, num_classes=8).eval()
+    weights = dlib_file.convert(dlib_file.installed_file().read_bytes(), {})
+    assert_close(model.backbone.model.stem.conv.weight, weights["stem.conv.weight"].sum(1, keepdim=True))
+    assert model.pretrained_cfg["input_size"] == (1, 48, 48) and model.pretrained_cfg["std"] == (1.0,)
+    assert model(torch.randn(2, 1, 48, 48)).shape == (2, 8)
+    assert sum(p.numel() for p in model.parameters()) < 7e6
+    assert model.resolved_args["backbone_args"] == {"resize": 104}

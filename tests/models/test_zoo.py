@@ -14,7 +14,7 @@ from qcs.errors import InputError
 from qcs.models.zoo import TAGS
 
 FAMILIES = {"base": 1, "dcs": 2, "qcs": 4}
-ARCHITECTURES = [f"{family}_{size}" for family in FAMILIES for size in ("any", "ir50", "small", "nano")]
+ARCHITECTURES = [f"{family}_{size}" for family in FAMILIES for size in ("any", "dlib", "ir50", "small", "nano")]
 PEERS = ["ada_df_resnet18", "dan_resnet18", "ddamfn", "gsdnet_resnet50", "lnsu_swin_tiny", "mfer_convnext_base"]
 PEERS += ["poster_ir50", "poster_ir50_base", "poster_ir50_small", "poster_v2_ir50", "poster_v2_ir50_nolm"]
 LABELS = {
@@ -75,7 +75,11 @@ def test_published_tags_are_all_checked() -> None:
 
 
 def test_names_are_registered_with_timm() -> None:
-    assert timm.list_models("qcs*") == qcs.list_models("qcs*") == ["qcs_any", "qcs_ir50", "qcs_nano", "qcs_small"]
+    assert (
+        timm.list_models("qcs*")
+        == qcs.list_models("qcs*")
+        == ["qcs_any", "qcs_dlib", "qcs_ir50", "qcs_nano", "qcs_small"]
+    )
     assert qcs.list_models() == sorted([*ARCHITECTURES, *PEERS, "dlib_resnet29", "ir50", "ir_nano", "ir_small"])
     assert all(timm.is_model(name) for name in qcs.list_models())
     model = timm.create_model("dcs_nano", num_classes=5)
@@ -85,7 +89,13 @@ def test_names_are_registered_with_timm() -> None:
 def test_tags_are_listed_by_pattern() -> None:
     assert qcs.list_models("qcs_*", tags=True) == sorted(
         [
-            *("qcs_any.untrained", "qcs_nano.untrained", "qcs_small.ferplus", "qcs_small.untrained"),
+            *(
+                "qcs_any.untrained",
+                "qcs_dlib.untrained",
+                "qcs_nano.untrained",
+                "qcs_small.ferplus",
+                "qcs_small.untrained",
+            ),
             *(f"qcs_ir50.{tag}" for tag in LABELS),
         ]
     )

@@ -299,7 +299,7 @@ BAD_ARGUMENTS = [
     ({"world_size": 0}, "world_size must be an integer at least 1, got 0"),
     ({"rank": 2, "world_size": 2}, "rank must be an integer from 0 to 1, got 2"),
     ({"rank": -1}, "rank must be an integer from 0 to 0, got -1"),
-    ({"balance": "classes"}, "balance must be one of none, class; got 'classes'"),
+    ({"balance": "classes"}, "balance must be one of none, class, square-root; got 'classes'"),
 ]
 
 

@@ -72,8 +72,10 @@ class TrainConfig:
     fraction: float = _data(
         1.0, help="Fraction of the training images used as anchors in an epoch.", range=Range(above=0, at_most=1)
     )
-    balance: Literal["none", "class"] = _data(
-        "none", help="Balance of the anchors: none shuffles the images, class draws as many from every class."
+    balance: Literal["none", "class", "square-root"] = _data(
+        "none",
+        help="Balance of the anchors: none shuffles the images, class draws as many from every class, square-root "
+        "draws from a class in proportion to the square root of its images.",
     )
     negatives: Literal["image", "class"] = _data(
         "image", help="Draw cross-class partner images uniformly over images or over classes."
@@ -200,6 +202,24 @@ class TrainConfig:
         0.0, help="Maximum random rotation, in degrees.", range=Range(at_least=0, at_most=180)
     )
     scale: float = _augmentation(0.0, help="Maximum random change of size, relative.", range=Range(at_least=0, below=1))
+    stretch: float = _augmentation(
+        0.0, help="Maximum random change of the width alone, relative.", range=Range(at_least=0, below=1)
+    )
+    low_light: float = _augmentation(
+        0.0,
+        help="Maximum fraction of the light that is taken away, of a quarter of the images.",
+        range=Range(at_least=0, below=1),
+    )
+    blur: float = _augmentation(
+        0.0,
+        help="Maximum standard deviation of Gaussian blur, in pixels, of a quarter of the images.",
+        range=Range(at_least=0),
+    )
+    noise: float = _augmentation(
+        0.0,
+        help="Maximum standard deviation of Gaussian noise, of 255, of a quarter of the images.",
+        range=Range(at_least=0),
+    )
     erasing: tuple[float, float] | None = _augmentation(
         (0.02, 0.1), help="Random erasing: smallest and largest fraction of the area that is erased."
     )

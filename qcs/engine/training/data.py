@@ -145,6 +145,10 @@ def batches_to_train(
         resize=config.resize,
         rotation=config.rotation,
         scale=config.scale,
+        stretch=config.stretch,
+        low_light=config.low_light,
+        blur=config.blur,
+        noise=config.noise,
         erasing=config.erasing,
         color_jitter=config.color_jitter,
     )

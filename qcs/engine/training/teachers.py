@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from timm.data import resolve_model_data_config
@@ -22,7 +23,26 @@ from qcs.files import sha256
 from qcs.models import Classifier, load_model
 from qcs.models.weights import find_weights
 
-PREPROCESSING = ("input_size", "mean", "std")  # equal for networks that take the same tensors
+
+class Teacher(NamedTuple):
+    """A trained network and what its images and classes are to the network in training.
+
+    Attributes:
+        network: The network.
+        order: Its index of each class of the network in training.
+        scale: Factor of normalized pixels (C, 1, 1), from the normalization of the network in training to its own.
+        shift: What is added to them afterwards (C, 1, 1).
+    """
+
+    network: Classifier
+    order: list[int]
+    scale: Tensor
+    shift: Tensor
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the logits (B, classes) of images of the network in training, in its order of classes."""
+        found: Tensor = self.network(images * self.scale + self.shift)[:, self.order].float()
+        return found
 
 
 class Teachers:
@@ -39,7 +59,8 @@ class Teachers:
         hashes: SHA-256 of each teacher's weights file, by source.
 
     Raises:
-        InputError: If there is no such file, or a teacher has other classes or another input than the network.
+        InputError: If there is no such file, or a teacher has other classes or takes images of another size than the
+            network.
     """
 
     def __init__(
@@ -56,15 +77,16 @@ class Teachers:
         self.hashes = {source: sha256(file) for source, file in files.items()}
         self.networks = [self._network(source, file, model) for source, file in files.items()]
 
-    def _network(self, source: str, file: Path, model: Classifier) -> tuple[Classifier, list[int]]:
-        """A teacher, and its index of each class of the network."""
+    def _network(self, source: str, file: Path, model: Classifier) -> Teacher:
         teacher = load_model(file)
-        _check_input(source, resolve_model_data_config(teacher), resolve_model_data_config(model))
+        takes, given = resolve_model_data_config(teacher), resolve_model_data_config(model)
+        _check_size(source, takes, given)
         order = _order(source, teacher.class_names, model.class_names)
         teacher = teacher.inference_model().eval().requires_grad_(False)
         if self.device.type == "cpu":
             use_plain_attention(teacher)
-        return teacher.to(self.device).to(memory_format=torch.channels_last), order
+        teacher = teacher.to(self.device).to(memory_format=torch.channels_last)
+        return Teacher(teacher, order, *(each.to(self.device) for each in _renormalization(given, takes)))
 
     @torch.no_grad()
     def targets(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -78,7 +100,7 @@ class Teachers:
             Targets (B, classes).
         """
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            logits = [network(images)[:, order].float() for network, order in self.networks]
+            logits = [teacher.logits(images) for teacher in self.networks]
         probabilities = torch.stack(logits).softmax(-1).mean(0)
         own = labels if labels.ndim == 2 else F.one_hot(labels, probabilities.shape[-1]).to(probabilities.dtype)
         return torch.lerp(own, probabilities, self.share)
@@ -94,11 +116,17 @@ def _order(source: str, names: Sequence[str], expected: Sequence[str]) -> list[i
     return [names.index(name) for name in expected]
 
 
-def _check_input(source: str, takes: Mapping[str, object], expected: Mapping[str, object]) -> None:
-    if differing := [
-        f"{key} {takes[key]} instead of {expected[key]}" for key in PREPROCESSING if takes[key] != expected[key]
-    ]:
+def _renormalization(given: Mapping[str, Any], takes: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Scale and shift (C, 1, 1) from pixels normalized in the given way to those that a teacher takes."""
+    (mean, std), (other_mean, other_std) = (
+        [torch.tensor(config[name]).view(-1, 1, 1) for name in ("mean", "std")] for config in (given, takes)
+    )
+    return std / other_std, (mean - other_mean) / other_std
+
+
+def _check_size(source: str, takes: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    if takes["input_size"] != given["input_size"]:
         raise InputError(
-            f"the teacher {source} has another input than the network: {', '.join(differing)}; expected a teacher with "
-            "the same input, which gets the same images"
+            f"the teacher {source} takes images of {takes['input_size']} (channels, height, width), the network of "
+            f"{given['input_size']}; expected a teacher with images of the same size, which gets the same images"
         )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.ferplus.corruptions import CORRUPTIONS, SEVERITY, corrupted
+from benchmarks.ferplus.corruptions import CORRUPTIONS, OCCLUSIONS, SEVERITY, corrupted
 from benchmarks.ferplus.measure import calibration_error, correct, elsewhere, evaluation, packed, probabilities
 from benchmarks.ferplus.shortcut import WEARERS, measure, on_regions, shortcut_faces
 from qcs import create_model
@@ -66,6 +66,16 @@ def test_corruptions_have_their_severity_and_repeat() -> None:
     blurred = corrupted(dot, "blur").astype(float)
     assert blurred.sum() == pytest.approx(dot.sum(), rel=0.01)
     assert blurred[0, 24, 19] > 0
+
+
+def test_unseen_occlusions_cover_what_they_name_and_leave_the_rest() -> None:
+    faces = np.random.default_rng(0).integers(0, 256, (20, 48, 48), dtype=np.uint8)
+    covered = {name: corrupted(faces, name) for name in OCCLUSIONS}
+    assert all((covered[name] == corrupted(faces, name)).all() for name in OCCLUSIONS)
+    changed = {name: (image != faces).mean((1, 2)) for name, image in covered.items()}
+    assert (covered["covered mouth"][:, :28] == faces[:, :28]).all() and (changed["covered mouth"] > 0.4).all()
+    assert (covered["covered eyes"][:, 12:22] == 0).all() and (changed["covered eyes"] < 10 / 48 + 1e-9).all()
+    assert (changed["patch of another face"] <= (16 / 48) ** 2).all() and changed["patch of another face"].mean() > 0.09
 
 
 def test_glasses_tell_the_class_in_training_only() -> None:

@@ -38,7 +38,7 @@ from qcs.errors import InputError
         ({"lr_floor": -0.1}, r"lr_floor must be from 0 to 1, got -0\.1"),
         ({"half_period": 0}, "half_period must be at least 1, got 0"),
         ({"patience_on": "loss"}, "patience_on is loss, but it needs patience; give both or neither"),
-        ({"balance": "both"}, "balance must be one of none, class; got 'both'"),
+        ({"balance": "both"}, "balance must be one of none, class, square-root; got 'both'"),
         ({"negatives": "hard"}, "negatives must be one of image, class; got 'hard'"),
         ({"fraction": 2.0}, r"fraction must be above 0 and at most 1, got 2\.0"),
         ({"rotation": 200.0}, r"rotation must be from 0 to 180, got 200\.0"),

@@ -76,9 +76,20 @@ def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:
 def test_a_teacher_that_takes_other_images_is_refused(tmp_path: Path) -> None:
     file = saved(network(in_chans=1), tmp_path / "a.safetensors")
     with pytest.raises(
-        InputError, match=r"another input than the network: input_size \(1, 48, 48\) instead of \(3, 48, 48\), mean"
+        InputError, match=r"takes images of \(1, 48, 48\) \(channels, height, width\), the network of \(3, 48, 48\);"
     ):
         Teachers([file], 0.5, network())
+
+
+def test_a_teacher_of_another_normalization_gets_pixels_of_its_own(tmp_path: Path) -> None:
+    teacher, student = network(seed=1), network()
+    teacher.pretrained_cfg |= {"mean": (0.1, 0.2, 0.3), "std": (0.5, 0.6, 0.7)}
+    student.pretrained_cfg |= {"mean": (0.4, 0.4, 0.4), "std": (1.0, 1.0, 2.0)}
+    mean, std = (torch.tensor(student.pretrained_cfg[name]).view(3, 1, 1) for name in ("mean", "std"))
+    own_mean, own_std = (torch.tensor(teacher.pretrained_cfg[name]).view(3, 1, 1) for name in ("mean", "std"))
+    expected = teacher(((IMAGES * std + mean) - own_mean) / own_std).softmax(-1)
+    got = Teachers([saved(teacher, tmp_path / "a.safetensors")], 1.0, student).targets(IMAGES, LABELS)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
 
 
 def test_in_a_run_they_see_the_very_pixels_that_are_learned_from(
