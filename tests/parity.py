@@ -34,6 +34,7 @@ NETWORKS = {
 }
 WITH_SAM = ("qcs_raf_db", "dcs_raf_db")
 BACKENDS: tuple[Backend, ...] = ("reference", "analytic")
+MODES = ("eval", "train")
 BRANCHES = ("a", "p", "n", "n2")
 LABELS = {"a": [1, 5], "p": [1, 5], "n": [3, 0], "n2": [3, 0]}
 
@@ -113,7 +114,7 @@ def labels(model: CrossSimilarityNetwork) -> Tensor:
 def live_parameters(schema: str, model: CrossSimilarityNetwork) -> dict[str, Tensor]:
     """Parameters of the model by their original names."""
     parameters = dict(model.named_parameters())
-    return {key: parameters[rename(key)] for key in recipe.state_dict(schema) if rename(key) in parameters}
+    return {key: parameters[rename(key)] for key in recipe.shapes(schema) if rename(key) in parameters}
 
 
 class Comparison:
@@ -147,32 +148,54 @@ class Comparison:
         return {**self._errors, **missed}
 
 
-def network_errors(schema: str, dtype: torch.dtype, backend: Backend | None) -> Errors:
-    """Logits, losses, gradients and running statistics, in evaluation and in training mode."""
-    compare = Comparison(schema, ("eval/", "train/"))
-    model = network(schema, dtype, backend).eval()
+def network_errors(
+    schema: str, dtype: torch.dtype, backend: Backend | None, modes: tuple[str, ...] = MODES, sam: bool = False
+) -> Errors:
+    """Logits, losses, gradients and running statistics, in evaluation and in training mode, and two steps of SAM.
+
+    Args:
+        schema: Name of the network's golden numbers.
+        dtype: Precision of weights and images.
+        backend: Implementation of the operator.
+        modes: Modes to compare, `"eval"` and `"train"`.
+        sam: Whether to continue with SAM, whose first pass is that of training mode.
+
+    Returns:
+        Largest deviation per group.
+    """
+    compare = Comparison(schema, (*(f"{mode}/" for mode in modes), *(["sam/"] if sam else [])))
+    model = network(schema, dtype, backend)
     inputs = images(model, dtype)
-    with torch.no_grad():
-        compare("inference logits", "eval/logits", model(inputs[0]))
-        for level, features in enumerate(model.backbone(inputs[0]), start=1):
-            compare("backbone", f"eval/backbone/{level}/mean", features.mean((2, 3)))
-    for mode in ("eval", "train"):
+    for mode in modes:
+        model.train(mode == "train")
+        if mode == "eval":
+            _compare_inference(compare, model, inputs[0])
         if f"{mode}/base/a" in compare.golden:
-            _compare_branches(compare, mode, schema, model.train(mode == "train"), inputs)
+            loss = _compare_branches(compare, mode, model, inputs)
+    if sam:
+        _compare_sam(compare, model, inputs, loss)
     return compare.errors()
 
 
+def _compare_inference(compare: Comparison, model: CrossSimilarityNetwork, x: Tensor) -> None:
+    with torch.no_grad():
+        compare("inference logits", "eval/logits", model(x))
+        for level, features in enumerate(model.backbone(x), start=1):
+            compare("backbone", f"eval/backbone/{level}/mean", features.mean((2, 3)))
+
+
 def _compare_branches(
-    compare: Comparison, mode: str, schema: str, model: CrossSimilarityNetwork, inputs: list[Tensor]
-) -> None:
+    compare: Comparison, mode: str, model: CrossSimilarityNetwork, inputs: list[Tensor]
+) -> Tensor:
+    """Compare a forward and a backward pass; return the loss."""
     out = model(*inputs)
     for index, branch in enumerate(BRANCHES[: model.branches]):
         compare(f"{mode} logits", f"{mode}/base/{branch}", out.base[index])
         compare(f"{mode} logits", f"{mode}/cross/{branch}", out.cross[index])
-    loss = JointLoss()(out, labels(model))["loss"]
+    loss: Tensor = JointLoss()(out, labels(model))["loss"]
     model.zero_grad()
     loss.backward()
-    for key, parameter in live_parameters(schema, model).items():
+    for key, parameter in live_parameters(compare.schema, model).items():
         kind = "gradient of theta" if key.endswith("theta") else "gradient norms"
         assert parameter.grad is not None, f"no gradient for {key}"
         compare(f"{mode} {kind}", f"{mode}/grad_norm/{key}", parameter.grad.double().norm())
@@ -187,14 +210,15 @@ def _compare_branches(
             if key.startswith("train/buffer_projection/"):
                 buffer = buffers[rename(key.removeprefix("train/buffer_projection/"))]
                 compare.projection("running statistics, projections", key, buffer)
+    return loss.detach()
 
 
-def sam_errors(schema: str, dtype: torch.dtype) -> Errors:
-    """Two steps of SAM over Adam in training mode: losses at w and w + e, and every parameter's change."""
-    compare = Comparison(schema, ("sam/",))
-    model = network(schema, dtype).train()
-    inputs, targets = images(model, dtype), labels(model)
-    parameters = live_parameters(schema, model)
+def _compare_sam(compare: Comparison, model: CrossSimilarityNetwork, inputs: list[Tensor], loss: Tensor) -> None:
+    """Compare two steps of SAM over Adam in training mode: losses at w and w + e, and every parameter's change.
+
+    The loss at the first w, and its gradients, are there already: they are the golden numbers of training mode.
+    """
+    targets, parameters = labels(model), live_parameters(compare.schema, model)
     before = {key: parameter.detach().clone() for key, parameter in parameters.items()}
     optimizer = SAM(torch.optim.Adam(model.parameters(), lr=1e-4), rho=0.05)
 
@@ -205,14 +229,13 @@ def sam_errors(schema: str, dtype: torch.dtype) -> Errors:
         return loss.detach()
 
     for step in range(2):
-        compare("SAM losses", f"sam/{step}/first_loss", backward())
+        compare("SAM losses", f"sam/{step}/first_loss", loss if step == 0 else backward())
         optimizer.climb()
         compare("SAM losses", f"sam/{step}/second_loss", backward())
         optimizer.step()
     for key, parameter in parameters.items():
         change = (parameter.detach() - before[key]).double().norm()
         compare("SAM change of every parameter", f"sam/delta_norm/{key}", change)
-    return compare.errors()
 
 
 def columns() -> Iterator[tuple[str, Errors]]:
@@ -221,10 +244,7 @@ def columns() -> Iterator[tuple[str, Errors]]:
         for backend in BACKENDS:
             errors = kernel_errors(dtype, backend)
             for schema in NETWORKS:
-                errors |= network_errors(schema, dtype, backend)
-            if backend == "analytic":
-                for schema in WITH_SAM:
-                    errors |= sam_errors(schema, dtype)
+                errors |= network_errors(schema, dtype, backend, sam=backend == "analytic" and schema in WITH_SAM)
             yield f"{backend} {name}", errors
 
 
