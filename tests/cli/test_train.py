@@ -193,7 +193,7 @@ def test_an_unreadable_image_ends_training_by_name(run: Run, tmp_path: Path, cor
 BAD_OPTIONS: list[tuple[tuple[object, ...], str]] = [
     (("--model", "qcs_nan"), "unknown model 'qcs_nan'; did you mean qcs_nano.*"),
     (("--model", "qcs_ir50.rafdb"), r"unknown tag 'rafdb' of qcs_ir50; expected one of raf_db, ferplus, .*"),
-    (("--model", "ir_nano"), "ir_nano is not a base, dcs or qcs network; train one of these"),
+    (("--model", "ir_nano"), "ir_nano classifies no expressions; train one of the networks that 'qcs models' lists"),
     (("--recipe", "raf"), "unknown recipe 'raf'; expected one of dcs-raf_db, .*, scratch"),
     (("--epochs", 0), "epochs must be at least 1, got 0"),
     (("--minutes", 0), r"minutes must be above 0, got 0\.0"),
