@@ -184,9 +184,7 @@ def _compare_inference(compare: Comparison, model: CrossSimilarityNetwork, x: Te
             compare("backbone", f"eval/backbone/{level}/mean", features.mean((2, 3)))
 
 
-def _compare_branches(
-    compare: Comparison, mode: str, model: CrossSimilarityNetwork, inputs: list[Tensor]
-) -> Tensor:
+def _compare_branches(compare: Comparison, mode: str, model: CrossSimilarityNetwork, inputs: list[Tensor]) -> Tensor:
     """Compare a forward and a backward pass; return the loss."""
     out = model(*inputs)
     for index, branch in enumerate(BRANCHES[: model.branches]):

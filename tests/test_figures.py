@@ -14,6 +14,10 @@ from qcs.engine.evaluation import wilson
 GENERATED = {
     "docs/results.md": ("tests/benchmarking/ferplus/test_summary.py", "test_the_committed_pages_and_figure_are"),
     "docs/tables.md": ("tests/benchmarking/ferplus/test_summary.py", "test_the_committed_pages_and_figure_are"),
+    "docs/reliability.md": (
+        "tests/benchmarking/ferplus/test_trust.py",
+        "test_the_committed_page_is_of_the_committed_record",
+    ),
     "qcs/weights/README.md": ("tests/models/test_embedded.py", "test_the_card_is_of_these_files"),
 }
 SECTIONS = [section for section in sections() if section.page not in GENERATED]

@@ -13,9 +13,10 @@ from rich.console import Console
 
 from benchmarks.ferplus import arms as comparison
 from benchmarks.ferplus import attended as attended_values
-from benchmarks.ferplus import summary
+from benchmarks.ferplus import summary, trust, trust_page
 from benchmarks.ferplus.answer import answer as answer_of
 from benchmarks.ferplus.audit import audit, former_file
+from benchmarks.ferplus.calibrate import calibrate
 from benchmarks.ferplus.card import write_card
 from benchmarks.ferplus.data import Data
 from benchmarks.ferplus.embed import embed
@@ -28,6 +29,8 @@ from benchmarks.ferplus.speed import speeds
 from qcs.cli.shared import fail, interruptible, notice
 from qcs.engine.training.hardware import keep_freed_memory
 from qcs.errors import InputError
+from qcs.files import write_text
+from qcs.models import load_model
 from qcs.models.weights import EMBEDDED
 
 VIEWS = 38_400
@@ -187,7 +190,39 @@ def embed_weights(
     """Put the best weights of a run into the package: measured, in half precision."""
     written = embed(trained, name, Data(data), share=share)
     console.print(f"wrote {written}, {written.stat().st_size / 1e6:.2f} MB", highlight=False, soft_wrap=True)
-    console.print("next: python -m benchmarks.ferplus audit", highlight=False, soft_wrap=True)
+    console.print("next: python -m benchmarks.ferplus calibrate, then audit", highlight=False, soft_wrap=True)
+
+
+@app.command("calibrate")
+def calibrate_weights(
+    data: Folder,
+    threads: Threads = 1,
+    results: Results = RESULTS,
+    output: Annotated[Path, typer.Option(help="Folder of the pages.", show_default="docs")] = DOCS,
+) -> None:
+    """Fit the calibration of the weights in the package on validation images, and write it into their file."""
+    torch.set_num_threads(threads)
+    with interruptible():
+        written = calibrate(Data(data), results)
+    console.print(f"wrote {written}, {load_model(written).calibration!r}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {write_card(EMBEDDED, results)}", highlight=False, soft_wrap=True)
+    write_tables(results, output)
+
+
+@app.command("trust")
+def measure_trust(
+    data: Folder,
+    threads: Threads = 1,
+    results: Results = RESULTS,
+    cache: Annotated[Path, typer.Option(help="Folder of the cached logits of the weights.")] = RUNS / "outputs",
+    output: Annotated[Path, typer.Option(help="Folder of the page.", show_default="docs")] = DOCS,
+) -> None:
+    """Measure calibration, coverage, abstention and votes of the weights in the package; write record and page."""
+    torch.set_num_threads(threads)
+    with interruptible():
+        written = trust.measure(Data(data), cache, results)
+    page = write_text(output / trust_page.PAGE, trust_page.page(trust.read_record(results)))
+    console.print(f"wrote {written} and {page}", highlight=False, soft_wrap=True)
 
 
 @app.command("audit")

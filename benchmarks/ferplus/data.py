@@ -127,6 +127,10 @@ class Data:
         soft = votes / votes.sum(axis=1, keepdims=True)
         return LabeledImages(images.images, images.labels, images.classes, names=images.names, soft=soft)
 
+    def votes(self, split: str) -> npt.NDArray[np.int64]:
+        """Return how many annotators chose each of the eight expressions, (n, 8)."""
+        return self._column("votes", self.official[split])[:, :CLASSES].astype(np.int64)
+
     def without_copies(self, split: str) -> LabeledImages:
         """Return the validation or test images with vote shares, without copies.
 

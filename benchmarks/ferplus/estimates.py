@@ -12,7 +12,8 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
 from qcs.engine.prediction_file import Predictions
-from qcs.report.statistics import BINS, Statistic, Weights, accuracy, balanced_accuracy, bootstrap
+from qcs.engine.reliability import BINS
+from qcs.report.statistics import Statistic, Weights, accuracy, balanced_accuracy, bootstrap
 
 LEAST = 1e-12  # probabilities below it count as this much in the likelihood
 

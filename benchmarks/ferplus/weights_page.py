@@ -62,8 +62,10 @@ def calibration(record: Record) -> str:
         f"**Calibration.** On FERPlus test images the network is {which} confident than it is accurate: the mean "
         f"confidence is {abs(100 * gap):.1f} points {'below' if gap < 0 else 'above'} the accuracy, and the expected "
         f"calibration error (ECE) is {test:.3f}. The last column is the ECE at the temperature "
-        f"{now['temperature']:.2f}, which fits the validation images. What corrects the confidence at home need not "
-        "correct it on other faces, and the file applies no temperature.\n\n"
+        f"{now['temperature']:.2f}, which fits the labels of the validation images. The file states it; prediction, "
+        f"evaluation and export apply it. At home the error becomes {cooled['test']['ece'][0]:.3f}. On other faces it "
+        f"need not become smaller: on muxspace it goes from {now['sets']['muxspace']['ece'][0]:.3f} to "
+        f"{cooled['muxspace']['ece'][0]:.3f}.\n\n"
         + table(["evaluation set", "confidence minus accuracy, points", "ECE", "ECE, at temperature"], rows)
     )
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from qcs.cli import (
+    calibrate,
     convert,
     crossval,
     data,
@@ -58,6 +59,7 @@ for command in (
     train.train,
     crossval.crossval,
     evaluate.evaluate,
+    calibrate.calibrate,
     predict.predict,
     report.report,
     serve.serve,

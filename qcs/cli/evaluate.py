@@ -22,7 +22,11 @@ def evaluate(
     output: Annotated[str | None, option("Folder to write to.", "that of the weights, or the current one")] = None,
     tta: Tta = False,
 ) -> None:
-    """Evaluate trained weights: accuracy, balanced accuracy, accuracy per class, confusion matrix."""
+    """Evaluate trained weights: accuracy, accuracy per class, confusion matrix, reliability of the probabilities.
+
+    ECE (expected calibration error), Brier score and NLL (negative log-likelihood, in nats) are better the lower they
+    are, and are shown before and after the calibration that the weights state.
+    """
     require("matplotlib", "torchmetrics", extra="train")
     from qcs.engine.weights_evaluation import evaluate_weights
 
@@ -41,6 +45,12 @@ def _show(done: WeightsEvaluation) -> None:
     for name, (correct, images) in result.per_class_counts.items():
         table.add_row(cell(name), f"{images:,}", f"{correct / images:.2%}")
     console.print(table)
+    if done.calibration is not None:
+        say(f"{done.calibration!r}")
+    scores = Table("probabilities", "ECE", "Brier score", "NLL", box=None)
+    for name, found in done.scores.items():
+        scores.add_row(name, f"{found.ece:.4f}", f"{found.brier:.4f}", f"{found.nll:.4f}")
+    console.print(scores)
     say(
         f"accuracy {result.accuracy:.2%}, balanced {result.balanced_accuracy:.2%}, loss {result.loss:.4f} "
         f"({result.images:,} images)"

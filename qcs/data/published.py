@@ -43,6 +43,7 @@ FERPLUS: dict[str, dict[str, tuple[Counts, ...]]] = {
         "validation": ((1182, 865, 415, 351, 287, 24, 62, 13),),
         "test": ((1090, 893, 396, 384, 273, 18, 83, 16),),
     },
+    "shares": {"train": (25060,), "validation": (3199,), "test": (3153,)},
     "probability": {"train": (27956,), "validation": (3505,), "test": (3505,)},
     "multi_target": {"train": (27671,), "validation": (3472,), "test": (3472,)},
     "argmax": {"train": (28389,), "validation": (3553,), "test": (3546,)},

@@ -44,6 +44,8 @@ def decide(votes: npt.ArrayLike, rule: str = "majority") -> Decision:
       which also end the list.
     * `"multi_target"`: the columns with at least 30% of the votes; an image is dropped if they hold half of the votes
       or less. The soft target of each is 1, smoothed by 0.001; rows do not sum to one.
+    * `"shares"`: the label of `"majority"`; the soft targets are the shares of the votes for the eight classes, single
+      votes too: how the annotators of that image voted.
     * `"argmax"`: the first column with the most votes of all ten.
     * `"select_first"`, `"select_last"`: the most votes among the eight classes only; of tied classes the first or the
       last.
@@ -136,6 +138,11 @@ def _multi_target(votes: Counts) -> Decision:
     return _with_soft(decision, (1 - _SMOOTHING) * (kept[:, :_CLASSES] > 0) + _SMOOTHING)
 
 
+def _shares(votes: Counts) -> Decision:
+    classes = votes[:, :_CLASSES]
+    return _with_soft(_majority(votes), classes / np.maximum(classes.sum(axis=1, keepdims=True), 1))
+
+
 def _argmax(votes: Counts) -> Decision:
     return _one_label(votes, np.ones(len(votes), dtype=bool))
 
@@ -154,6 +161,7 @@ RULES: dict[str, Any] = {
     "majority": _majority,
     "probability": _probability,
     "multi_target": _multi_target,
+    "shares": _shares,
     "argmax": _argmax,
     "select_first": _select_first,
     "select_last": _select_last,

@@ -6,6 +6,7 @@ from qcs.imports import lazy
 
 if TYPE_CHECKING:
     from qcs.engine import training as training
+    from qcs.engine.calibration import calibrate_weights as calibrate_weights
     from qcs.engine.evaluation import Evaluation as Evaluation
     from qcs.engine.evaluation import evaluate as evaluate
     from qcs.engine.face_crop import trained_crop as trained_crop
@@ -20,6 +21,7 @@ else:
         __name__,
         {
             "training": "training",
+            "calibrate_weights": "calibration",
             "Evaluation": "evaluation",
             "evaluate": "evaluation",
             "trained_crop": "face_crop",

@@ -57,6 +57,7 @@ def evaluation_set(
     split: str = "test",
     image_root: str | None = None,
     data_format: str | None = None,
+    votes: str | None = None,
 ) -> EvaluationSet:
     """Load a split of a dataset to evaluate a network on; classes are matched by name.
 
@@ -66,12 +67,13 @@ def evaluation_set(
         split: `"train"`, `"validation"`, `"test"` or `"all"`; data without splits is used whole.
         image_root: Folder that the paths of a list file are relative to.
         data_format: Format of the data; None detects it.
+        votes: Vote rule, for data with votes; None is the majority.
 
     Raises:
         InputError: If the data cannot be read, has no such split, or shares no class with the network.
     """
     check_choice("split", split, (*SPLITS, "all"))
-    split, images = _choose(_read(data, image_root, data_format, model), split, data)
+    split, images = _choose(_read(data, image_root, data_format, model, votes), split, data)
     known = images.with_classes(model.class_names)
     note = (
         f"left out {len(images) - len(known):,} of {len(images):,} images: their classes are not among those of the "
@@ -80,9 +82,16 @@ def evaluation_set(
     return EvaluationSet(split, known, note if len(known) < len(images) else "")
 
 
-def _read(data: str, image_root: str | None, data_format: str | None, model: Classifier) -> dict[str, LabeledImages]:
+def _read(
+    data: str, image_root: str | None, data_format: str | None, model: Classifier, votes: str | None
+) -> dict[str, LabeledImages]:
     """Read the data; labels that are numbers without names are indices of the network's classes."""
-    splits = read(data, image_root, format=data_format)
+    try:
+        splits = read(data, image_root, format=data_format, votes=votes)
+    except InputError:
+        if votes is None:
+            raise
+        splits = read(data, image_root, format=data_format)  # it has no votes, or this says what else is wrong
     nameless = all(name.isdecimal() for name in next(iter(splits.values())).classes)
     return read(data, image_root, model.class_names, format=data_format) if nameless else splits
 

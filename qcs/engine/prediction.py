@@ -41,7 +41,8 @@ def predict(
     """Classify image files that each show one cropped face.
 
     Args:
-        model: The network; its `pretrained_cfg` holds the preprocessing and the class names.
+        model: The network; its `pretrained_cfg` holds the preprocessing and the class names, and its `calibration`, if
+            it has one, what makes its probabilities calibrated.
         paths: One image file or several.
         device: Device to compute on.
         on_unreadable: Called with the error of a file that is not a readable image, which is then skipped; None raises
@@ -195,7 +196,7 @@ class _Classifier:
 
     def __init__(self, model: Classifier, device: torch.device | str, tta: bool) -> None:
         self.prepare: Callable[[Image.Image], Tensor] = eval_transform(resolve_model_data_config(model))
-        self.names, self.device = model.class_names, device
+        self.names, self.device, self.calibration = model.class_names, device, model.calibration
         model = model.to(device).eval()
         self._network = FlipTTA(model) if tta else model
 
@@ -209,7 +210,8 @@ class _Classifier:
         for start in range(0, len(faces), BATCH):
             with torch.inference_mode():
                 batch = torch.stack([*faces[start : start + BATCH]]).to(self.device)
-                probabilities = self._network(batch).float().softmax(-1)
+                logits = self._network(batch).float()
+                probabilities = (self.calibration.label(logits) if self.calibration else logits).softmax(-1)
             if not probabilities.isfinite().all():
                 raise InputError(f"the network gives probabilities that are not finite: {WEIGHTS_TOO_LARGE}")
             rows += probabilities.tolist()

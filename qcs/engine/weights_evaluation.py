@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from timm.data import resolve_model_data_config
+from torch import Tensor
 
 from qcs.engine.eval_data import evaluation_batches, evaluation_set
 from qcs.engine.evaluation import Evaluation, evaluate
 from qcs.engine.face_crop import warn_of_other_crop
 from qcs.engine.prediction import default_device
+from qcs.engine.reliability import ProbabilityScores, probability_scores
 from qcs.engine.run_folder import RunFolder
 from qcs.engine.tta import FlipTTA
 from qcs.files import writing
 from qcs.imports import require
 from qcs.models import load_model
+from qcs.models.calibration import CalibratedLogits, Calibration
 from qcs.models.weights import find_weights
 
 
@@ -29,7 +34,9 @@ class WeightsEvaluation:
         split: The split, or `"all"`.
         tta: Whether test-time augmentation was used.
         note: How many images were left out and why; empty if none was.
-        evaluation: The result.
+        evaluation: The result, calibrated if the weights state a calibration.
+        scores: Scores of the probabilities: `"uncalibrated"`, and `"calibrated"` if the weights state a calibration.
+        calibration: That calibration; None without.
         folder: Where `save` writes by default: beside the weights if they were given as a path, otherwise the current
             folder, because neither the package nor the Hub's cache is a place for results.
     """
@@ -40,7 +47,15 @@ class WeightsEvaluation:
     tta: bool
     note: str
     evaluation: Evaluation
+    scores: dict[str, ProbabilityScores]
+    calibration: Calibration | None
     folder: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain values for JSON."""
+        scores = {name: found.to_dict() for name, found in self.scores.items()}
+        calibration = None if self.calibration is None else self.calibration.to_dict()
+        return {**self.evaluation.to_dict(), "probabilities": scores, "calibration": calibration}
 
     def save(self, folder: str | Path | None = None) -> tuple[Path, Path]:
         """Write the result as JSON and its confusion matrix as a figure.
@@ -58,7 +73,7 @@ class WeightsEvaluation:
 
         name = f"{Path(self.data).resolve().stem}-{self.split}" + ("-tta" if self.tta else "")
         target = Path(folder) if folder is not None else self.folder
-        record = RunFolder(target).write_json(f"{name}.json", self.evaluation.to_dict())
+        record = RunFolder(target).write_json(f"{name}.json", self.to_dict())
         figure = target / f"{name}.png"
         with writing(figure):
             matrix = visualize.confusion_matrices({name: self.evaluation.confusion}, self.evaluation.classes)
@@ -97,6 +112,12 @@ def evaluate_weights(
     device = default_device()
     batches = evaluation_batches(images, resolve_model_data_config(model))
     classifier = FlipTTA(model) if tta else model
-    result = evaluate(classifier.to(device), batches, model.class_names, device)
+    collected: list[Tensor] = []
+    result = evaluate(classifier.to(device), batches, model.class_names, device, collected)
+    logits, labels = torch.cat(collected).cpu(), torch.from_numpy(images.labels)
+    scores = {"uncalibrated": probability_scores(logits, labels)}
+    if model.calibration is not None:
+        result = evaluate(CalibratedLogits(model.calibration.label), [(logits, labels)], model.class_names)
+        scores["calibrated"] = probability_scores(model.calibration.label(logits), labels)
     folder = path.parent if Path(weights).exists() else Path()
-    return WeightsEvaluation(path, data, split, tta, note, result, folder)
+    return WeightsEvaluation(path, data, split, tta, note, result, scores, model.calibration, folder)

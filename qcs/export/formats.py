@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from timm.data import resolve_model_data_config
-from torch import Tensor
+from torch import Tensor, nn
 
 from qcs.data.transforms import ModelInput
 from qcs.errors import InputError, check_choice
@@ -22,6 +22,7 @@ from qcs.export.tolerance import Difference, compare, require_close
 from qcs.faces.alignment import template
 from qcs.imports import require
 from qcs.models import Classifier
+from qcs.models.calibration import CalibratedLogits
 from qcs.models.golden import golden_images
 from qcs.models.inference import fold_batch_norm
 
@@ -74,7 +75,7 @@ def export_model(
             it is unknown.
 
     Returns:
-        The file and the difference between its logits and those of the network.
+        The file and the difference between its logits, calibrated if the network is, and those of the network.
 
     Raises:
         InputError: If an option is unknown or incompatible with the others, a package is missing, or the logits of the
@@ -97,8 +98,9 @@ def export_model(
         raise InputError(f"a file of format {format} ends in {writer.SUFFIX}, got {path}")
     reference = model.inference_model().cpu().float().eval()
     batches = _batches(reference, calibration)
-    network = reference.inference_model().requires_grad_(False)  # a copy to fold
+    network: nn.Module = reference.inference_model().requires_grad_(False)  # a copy to fold
     folded = fold_batch_norm(network, batches[0])
+    network, expected = (_calibrated(each, reference) for each in (network, reference))
     about = _description(reference, precision, face_crop)
     given = {} if calibration is None else {"calibration": calibration}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +109,7 @@ def export_model(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracers warn of shape checks that are constant here
             writer.write(network, batches[0], draft, precision, about, **given)
-        difference = compare(reference, writer.load(draft).run, batches)
+        difference = compare(expected, writer.load(draft).run, batches)
         require_close(difference, precision, f"the {format} file")
         files = sorted(Path(folder).iterdir())  # the weights of an OpenVINO model come before its graph
         size = sum(file.stat().st_size for file in files)
@@ -175,6 +177,13 @@ def _batches(model: Classifier, calibration: Tensor | None) -> list[Tensor]:
     return [golden_images(channels, size[0]), noise, calibration[:64]]
 
 
+def _calibrated(network: nn.Module, model: Classifier) -> nn.Module:
+    """Return the network with the calibration of a model as its last layer: a softmax of the output is calibrated."""
+    if model.calibration is None:
+        return network
+    return nn.Sequential(network, CalibratedLogits(model.calibration.label)).eval()
+
+
 def _description(model: Classifier, precision: str, face_crop: str | None) -> str:
     """Return all that a program without this library needs: classes, and how to make the input from a photograph."""
     config = resolve_model_data_config(model)
@@ -184,6 +193,9 @@ def _description(model: Classifier, precision: str, face_crop: str | None) -> st
         "architecture": model.pretrained_cfg.get("architecture"),
         "class_names": model.class_names,
         "precision": precision,
+        "calibration": None
+        if model.calibration is None
+        else {**model.calibration.to_dict(), "applied": "in the graph"},
         "mode": "L" if channels == 1 else "RGB",
         "resize": resized,
         "face_crop": face_crop,

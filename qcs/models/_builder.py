@@ -63,6 +63,8 @@ def build(model_class: Callable[..., ModelT], variant: str, pretrained: bool, **
     model.pretrained_cfg = {key: value for key, value in model.pretrained_cfg.items() if key != "file"}
     model.pretrained_cfg |= {key: value for key, value in origin.items() if value}
     model.default_cfg = model.pretrained_cfg
+    if pretrained and not headless and model.num_classes == cfg.num_classes:
+        model.calibration = weights.read_calibration(path, model.num_classes)
     return model
 
 

@@ -42,6 +42,7 @@ from qcs.models.weights import (
     WEIGHT_SOURCES,
     find_weights,
     list_embedded,
+    read_calibration,
     read_config,
 )
 
@@ -123,7 +124,7 @@ def load_model(source: str | Path) -> CrossSimilarityNetwork:
             file that `save_model` wrote, `hf-hub:ORG/NAME[@REVISION]` or `local-dir:FOLDER`.
 
     Returns:
-        The network, with its class names and preprocessing in `pretrained_cfg`.
+        The network, with its class names and preprocessing in `pretrained_cfg`, and its calibration in `calibration`.
 
     Raises:
         InputError: If there are no such weights, or they are corrupt or not of a network of this library.
@@ -156,7 +157,9 @@ def load_model(source: str | Path) -> CrossSimilarityNetwork:
     names = cfg.get("label_names")
     if names is not None and len(names) != model.num_classes:
         raise InputError(f"{path} names {len(names)} classes, its weights are for {model.num_classes}")
-    return cast(CrossSimilarityNetwork, model.eval())
+    network = cast(CrossSimilarityNetwork, model.eval())
+    network.calibration = read_calibration(path, network.num_classes)
+    return network
 
 
 def class_of(architecture: str) -> type[nn.Module]:

@@ -11,17 +11,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from qcs.errors import InputError, brief
+from qcs.models.calibration import LEAST_SCALE, MOST_BIAS, MOST_SCALE
 
 MAX_CHARACTERS = 1 << 20
 MAX_DEPTH = 16
 MAX_CLASSES = 10_000
 MAX_SIDE = 4096  # of images, in pixels
+MAX_NAME = 300  # letters
 NESTED = ("model_args", "pretrained_cfg", "info")
 Check = tuple[Callable[[Any], bool], str]  # whether a value is allowed, and what is
 
 
 def parse_metadata(text: str, where: str) -> dict[str, Any]:
-    """Return architecture, model_args, pretrained_cfg and info from the metadata of a weights file.
+    """Return architecture, model_args, pretrained_cfg, info and calibration from the metadata of a weights file.
 
     Args:
         text: The metadata, JSON.
@@ -47,7 +49,9 @@ def parse_metadata(text: str, where: str) -> dict[str, Any]:
         reason = brief(f"{type(error).__name__}: {error}")
         raise InputError(f"{where} has corrupt metadata ({reason}); save it again") from error
     check_preprocessing(found["pretrained_cfg"], where)
-    return found
+    if (calibration := config.get("calibration")) is not None:
+        _check_calibration(calibration, where)
+    return {**found, "calibration": calibration}
 
 
 def check_preprocessing(cfg: Mapping[str, Any], where: str) -> None:
@@ -70,6 +74,16 @@ def check_arguments(args: Mapping[str, Any], where: str) -> None:
         InputError: If a value is not of its type or out of range.
     """
     _check(args, ARGUMENTS, where)
+
+
+def _check_calibration(stored: Any, where: str) -> None:
+    """Check the calibration against the bounds of what can be fitted."""
+    if not isinstance(stored, dict):
+        raise InputError(f"{where} states calibration {brief(repr(stored))}; expected an object with a label scaling")
+    _check(stored, CALIBRATION, f"{where}, calibration,")
+    missing = [name for name in ("label", "data", "split", "images") if stored.get(name) is None]
+    if missing:
+        raise InputError(f"{where} has a calibration without {', '.join(missing)}; fit it again with 'qcs calibrate'")
 
 
 def _check(values: Mapping[str, Any], checks: Mapping[str, Check], where: str) -> None:
@@ -148,6 +162,19 @@ def _are_backbone_arguments(value: Any, depth: int = 0) -> bool:
     return not isinstance(value, int | float) or abs(value) <= MAX_SIDE
 
 
+def _are_numbers(value: Any, least: float, most: float) -> bool:
+    listed = isinstance(value, list | tuple) and len(value) <= MAX_CLASSES
+    return listed and all(_is_number(each) and least <= each <= most for each in value)
+
+
+def _is_scaling(value: Any) -> bool:
+    if not isinstance(value, dict) or not value.get("scale"):
+        return False
+    return _are_numbers(value["scale"], LEAST_SCALE, MOST_SCALE) and _are_numbers(
+        value.get("bias", []), -MOST_BIAS, MOST_BIAS
+    )
+
+
 _RATE: Check = (lambda value: _is_number(value) and 0 <= value < 1, "a number of at least 0 and below 1")
 _TEXT: Check = (lambda value: isinstance(value, str), "text")
 _SIZE: Check = (_is_size, f"one or two integers from 1 to {MAX_SIDE:,}")
@@ -165,6 +192,20 @@ PREPROCESSING: dict[str, Check] = {
     "classifier": (lambda value: isinstance(value, str) or _are_names(value), "names of layers"),
     "tag": _TEXT,
     "license": _TEXT,
+}
+
+_SCALING: Check = (
+    _is_scaling,
+    f"scale, numbers from {LEAST_SCALE:g} to {MOST_SCALE:g}, and bias, numbers from {-MOST_BIAS:g} to {MOST_BIAS:g}",
+)
+_NAME: Check = (lambda value: isinstance(value, str) and len(value) <= MAX_NAME, f"text of at most {MAX_NAME} letters")
+
+CALIBRATION: dict[str, Check] = {
+    "label": _SCALING,
+    "votes": _SCALING,
+    "data": _NAME,
+    "split": _NAME,
+    "images": _integer(1, 1 << 40),
 }
 
 ARGUMENTS: dict[str, Check] = {

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from timm.models import get_pretrained_cfg, is_model, model_entrypoint
-from torch import nn
+from torch import Tensor, nn
 
 from qcs.errors import InputError, brief
 from qcs.files import replacing
 from qcs.models._hub import fetch_weights, folder_weights
+from qcs.models.calibration import Calibration
 from qcs.models.checkpoint import unwrapped_name
 from qcs.models.metadata import NESTED as NESTED
 from qcs.models.metadata import parse_metadata
@@ -190,8 +191,36 @@ def save_model(model: SavableModel | nn.Module, path: str | Path, *, info: Mappi
         "pretrained_cfg": model.pretrained_cfg,
         "info": dict(info or {}),
     }
+    if (calibration := getattr(model, "calibration", None)) is not None:
+        config["calibration"] = calibration.to_dict()
     state = {unwrapped_name(key): value for key, value in model.state_dict().items()}  # parts may be compiled
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    return _write(path, tensors, config)
+
+
+def save_calibration(source: str | Path, calibration: Calibration | None, path: str | Path | None = None) -> Path:
+    """Write a weights file again with a calibration; its tensors and its other metadata stay the same.
+
+    Args:
+        source: The weights file.
+        calibration: The calibration to state; None states none.
+        path: The file to write; None replaces the source.
+
+    Returns:
+        The path written.
+
+    Raises:
+        InputError: If the source is not a file that `save_model` wrote.
+        OSError: If the file cannot be written.
+    """
+    source, path = Path(source), Path(path) if path is not None else Path(source)
+    config = read_config(source)
+    config["calibration"] = None if calibration is None else calibration.to_dict()
+    return _write(path, load_file(source), config)
+
+
+def _write(path: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> Path:
+    """Write a weights file; it appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with replacing(path) as unfinished:
@@ -214,7 +243,7 @@ def _network_inside(model: SavableModel | nn.Module) -> SavableModel:
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """Return the metadata of a weights file: architecture, model_args, pretrained_cfg, info.
+    """Return the metadata of a weights file: architecture, model_args, pretrained_cfg, info, calibration or None.
 
     Raises:
         InputError: If there is no such file, `save_model` did not write it, or a value in it cannot be right.
@@ -232,6 +261,23 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if METADATA_KEY not in metadata:
         raise InputError(f"{path} does not say which network it is for; load it with qcs.load_checkpoint(model, path)")
     return parse_metadata(metadata[METADATA_KEY], str(path))
+
+
+def read_calibration(path: str | Path, classes: int) -> Calibration | None:
+    """Return the calibration that a weights file states; None if it states none, or has no metadata.
+
+    Args:
+        path: The weights file.
+        classes: Number of classes of its network.
+
+    Raises:
+        InputError: If the calibration is for another number of classes.
+    """
+    with safe_open(path, "pt") as file:
+        if METADATA_KEY not in (file.metadata() or {}):
+            return None
+    stored = read_config(path)["calibration"]
+    return None if stored is None else Calibration.from_dict(stored, classes, str(path))
 
 
 def read_class_names(path: str | Path) -> tuple[str, ...] | None:

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from qcs.engine.reliability import BINS, reliability
 from qcs.engine.training.settings import setting_text
 from qcs.errors import InputError
 from qcs.escaping import encodable
@@ -19,7 +20,7 @@ from qcs.report.compare import Configuration, configurations, differing, pairs, 
 from qcs.report.gather import DataLocation, Run, gather
 from qcs.report.inline_images import plain_text
 from qcs.report.sections import curves, run_context
-from qcs.report.statistics import BINS, ROUNDS, calibration
+from qcs.report.statistics import ROUNDS
 from qcs.version import __version__
 from qcs.visualize.figure import PALETTE
 
@@ -28,7 +29,7 @@ DEFAULT_LOCATION = DataLocation()
 FIGURES = {
     "Test accuracy": lambda run: run.results["test"].accuracy if "test" in run.results else None,
     "Balanced accuracy": lambda run: run.results["test"].balanced_accuracy if "test" in run.results else None,
-    "Calibration error": lambda run: calibration(run.predictions).error if run.predictions else None,
+    "Calibration error": lambda run: reliability(run.predictions).error if run.predictions else None,
     "Validation accuracy": lambda run: run.results["validation"].accuracy if "validation" in run.results else None,
 }
 

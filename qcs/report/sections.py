@@ -13,6 +13,7 @@ from qcs import visualize
 from qcs.data.manifest import manifest
 from qcs.engine.evaluation import Evaluation
 from qcs.engine.prediction_file import Predictions
+from qcs.engine.reliability import reliability
 from qcs.engine.run_folder import RunFolder, best_of
 from qcs.engine.training.settings import setting_text
 from qcs.errors import InputError
@@ -21,7 +22,7 @@ from qcs.report.figures import mean_face_attention
 from qcs.report.gather import Run, main_result
 from qcs.report.groups import compare_groups
 from qcs.report.inline_images import face_url, inline_svg, square_pixels
-from qcs.report.statistics import accuracy_of, balanced_accuracy, bootstrap, calibration, proportion
+from qcs.report.statistics import accuracy_of, balanced_accuracy, bootstrap, proportion
 from qcs.report.text import duration, number, percent
 
 ERRORS = 24  # faces in the gallery of errors
@@ -109,7 +110,7 @@ def _figures(run: Run, found: tuple[str, Evaluation] | None) -> list[dict[str, s
             more = f"mean over {len(result.per_class)} classes"
         add("Balanced accuracy", percent(result.balanced_accuracy), more)
         if predictions:
-            add("Calibration error", percent(calibration(predictions).error), "expected (ECE)")
+            add("Calibration error", percent(reliability(predictions).error), "expected (ECE)")
         add(f"{split.capitalize()} images", number(result.images), f"{number(result.images - right)} errors")
     if run.history:
         best = best_of(run.history, run.config.get("select_on", "accuracy"))
@@ -154,7 +155,7 @@ def _confusion(result: Evaluation) -> list[dict[str, Any]]:
 
 
 def _calibration(predictions: Predictions, name: str) -> dict[str, Any]:
-    found = calibration(predictions)
+    found = reliability(predictions)
     confidence, accuracy = float(predictions.confidence.mean()), float(predictions.correct.mean())
     gap = confidence - accuracy
     tendency = "overconfident" if gap > 0.01 else "underconfident" if gap < -0.01 else "well calibrated on average"

@@ -18,7 +18,6 @@ from qcs.engine.prediction_file import Predictions
 
 ROUNDS = 2000  # bootstrap samples
 BLOCK = 100  # bootstrap samples at a time: their weights are (rounds, images)
-BINS = 15  # of confidence
 
 Weights = npt.NDArray[np.float32]  # (rounds, n): how often each image was drawn
 Statistic = Callable[[Weights], npt.NDArray[np.float64]]  # (rounds, n) to (rounds,)
@@ -165,42 +164,6 @@ def adjusted(p: Sequence[float]) -> list[float]:
     from scipy.stats import false_discovery_control
 
     return [float(value) for value in false_discovery_control(p)] if len(p) else []
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Calibration of a network: its accuracy by confidence.
-
-    Attributes:
-        error: Expected calibration error (ECE) over the bins, in [0, 1].
-        confidence: Mean confidence in each bin; NaN if the bin is empty.
-        accuracy: Accuracy in each bin; NaN if the bin is empty.
-        counts: Images in each bin.
-    """
-
-    error: float
-    confidence: npt.NDArray[np.float64]
-    accuracy: npt.NDArray[np.float64]
-    counts: npt.NDArray[np.int64]
-
-
-def calibration(predictions: Predictions) -> Calibration:
-    """Compute the calibration over bins of equal width of the confidence, the probability of the predicted class."""
-    import torch
-    from torchmetrics.functional.classification import multiclass_calibration_error
-
-    error = multiclass_calibration_error(
-        torch.from_numpy(predictions.probabilities),
-        torch.from_numpy(predictions.labels),
-        len(predictions.classes),
-        n_bins=BINS,
-    )
-    edges = np.linspace(0, 1, BINS + 1)[1:-1]
-    place = np.searchsorted(edges, predictions.confidence, side="right")
-    counts = np.bincount(place, minlength=BINS)
-    confidence = _ratio(np.bincount(place, predictions.confidence, BINS), counts)
-    correct = _ratio(np.bincount(place, predictions.correct, BINS), counts)
-    return Calibration(float(error), confidence, correct, counts)
 
 
 def _among(predictions: Predictions, chosen: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.float32]:

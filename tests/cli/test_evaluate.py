@@ -42,8 +42,9 @@ def test_the_result_is_printed_and_written_beside_the_weights_by_default(
     weights = shutil.copy(learned.folder / "best.safetensors", tmp_path)
     evaluate(str(weights), str(data))
     text = capsys.readouterr().out
-    result = evaluate_weights(str(weights), str(data)).evaluation
-    assert json.loads((tmp_path / "faces-test.json").read_text()) == result.to_dict()
+    done = evaluate_weights(str(weights), str(data))
+    result = done.evaluation
+    assert json.loads((tmp_path / "faces-test.json").read_text()) == done.to_dict()
     assert (tmp_path / "faces-test.png").stat().st_size > 1000
     assert f"accuracy {result.accuracy:.2%}, balanced {result.balanced_accuracy:.2%}" in text
     assert f"wrote {tmp_path / 'faces-test.json'} and {tmp_path / 'faces-test.png'}\n" in text

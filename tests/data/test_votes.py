@@ -143,6 +143,7 @@ def test_plain_rules_take_even_a_lone_vote() -> None:
 
 PUBLISHED = {  # of 35,887 rows; the archive at hand lacks four of the faces among them, three of train, one of test
     "majority": (25060, 3199, 3153),
+    "shares": (25060, 3199, 3153),
     "probability": (27956, 3505, 3505),
     "multi_target": (27671, 3472, 3472),
     "argmax": (28389, 3553, 3546),

@@ -57,6 +57,10 @@ def nested(levels: int) -> Any:
     return content
 
 
+def calibrated(**label: Any) -> dict[str, Any]:
+    return {"label": label, "votes": None, "data": "faces.npz", "split": "validation", "images": 100}
+
+
 METADATA: dict[str, tuple[str, Any, str]] = {
     "mean not finite": ("pretrained_cfg.mean", [math.nan] * 3, "has corrupt metadata"),
     "mean out of range": ("pretrained_cfg.mean", [0.5, 0.5, 128], "states mean .*; expected one or three numbers"),
@@ -81,6 +85,12 @@ METADATA: dict[str, tuple[str, Any, str]] = {
     "truth for a number": ("model_args.base_depth", True, "states base_depth"),
     "too deep": ("info.x", nested(MAX_DEPTH), "nested deeper than 16 levels"),
     "too large": ("info.x", "x" * MAX_CHARACTERS, r"has metadata of 1,\d+,\d+ characters; expected at most 1,048,576"),
+    "calibration of text": ("calibration", "0.7", "states calibration '0.7'; expected an object with a label scaling"),
+    "temperature of zero": ("calibration", calibrated(scale=[0]), r"calibration, states label .*; expected scale"),
+    "temperature not finite": ("calibration", calibrated(scale=[math.inf]), "has corrupt metadata"),
+    "huge bias": ("calibration", calibrated(scale=[1], bias=[1e9] * 3), "calibration, states label"),
+    "scales of other classes": ("calibration", calibrated(scale=[1, 1], bias=[0, 0]), "another number of classes"),
+    "calibration of nothing": ("calibration", {"data": "x"}, "has a calibration without label, split, images"),
     "long name": ("architecture", "x" * 100_000, "is of 'xxx"),
 }  # fmt: skip
 

@@ -14,10 +14,9 @@ from qcs.report.statistics import (
     adjusted,
     balanced_accuracy,
     bootstrap,
-    calibration,
     difference,
     mcnemar,
-    share,
+    proportion,
     welch,
 )
 
@@ -26,8 +25,8 @@ SOME = [0, 1, 1, 0, 0, 2]  # the third and the fifth are wrong
 
 
 @pytest.mark.parametrize(("right", "total"), [(0, 7), (5, 7), (7, 7), (900, 1000)])
-def test_a_share_has_wilson_s_interval(right: int, total: int) -> None:
-    found, known = share(right, total), stats.binomtest(right, total).proportion_ci(0.95, "wilson")
+def test_a_proportion_has_wilson_s_interval(right: int, total: int) -> None:
+    found, known = proportion(right, total), stats.binomtest(right, total).proportion_ci(0.95, "wilson")
     assert (found.low, found.high) == pytest.approx((known.low, known.high), abs=1e-6)
     assert found.value == right / total
 
@@ -112,23 +111,3 @@ def test_there_is_no_test_over_seeds_without_spread(first: list[float]) -> None:
 def test_probabilities_of_several_tests_are_adjusted_by_hand() -> None:
     assert adjusted([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.04, 0.04])
     assert adjusted([]) == []
-
-
-def test_calibration_by_hand() -> None:
-    found = calibration(predictions(SOME, confidence=0.9))
-    assert found.error == pytest.approx(0.9 - 4 / 6, abs=1e-6)
-    bin_of_90 = int(0.9 * 15)
-    assert found.counts.tolist() == [6 if place == bin_of_90 else 0 for place in range(15)]
-    assert found.confidence[bin_of_90] == pytest.approx(0.9)
-    assert found.accuracy[bin_of_90] == pytest.approx(4 / 6)
-    assert np.isnan(found.accuracy).sum() == 14
-
-
-def test_the_bins_drawn_are_those_that_the_error_is_summed_over() -> None:
-    rng = np.random.default_rng(0)
-    shown = predictions([0] * 300)
-    shown.probabilities[:] = rng.dirichlet(np.ones(3), 300)
-    found = calibration(shown)
-    held = found.counts > 0
-    gaps = np.abs(found.accuracy - found.confidence)[held]
-    assert found.error == pytest.approx((gaps * found.counts[held]).sum() / 300, abs=1e-5)

@@ -1,0 +1,113 @@
+"""Measure how reliable the answers of the weights in the package are: calibration, coverage, abstention, votes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.ferplus.audit import NAME
+from benchmarks.ferplus.data import Data
+from benchmarks.ferplus.looks import look
+from benchmarks.ferplus.outputs import logits as kept_logits
+from qcs.data import read
+from qcs.engine.calibration import SHARES, fit
+from qcs.engine.reliability import probability_scores
+from qcs.files import sha256, write_text
+from qcs.models import load_model
+from qcs.models.calibration import Calibration
+from qcs.models.weights import EMBEDDED
+
+FOLDER = "trust"  # of the record, in the folder of results
+
+
+class Answers:
+    """Logits of the weights in the package for every set, with what is known about the images.
+
+    Args:
+        data: The images.
+        cache: Folder of the cached logits.
+        results: Folder of the log of looks at the test set.
+        command: What asks, for that log.
+
+    Attributes:
+        images: The images by set: `validation`, `test`, `muxspace`, and each source of muxspace.
+        logits: Their uncalibrated logits (n, K).
+        votes: Vote counts (n, 8) of validation and test images.
+        calibration: The calibration that the weights state.
+    """
+
+    def __init__(self, data: Data, cache: Path, results: Path, command: str) -> None:
+        model = load_model(EMBEDDED / f"{NAME}.safetensors")
+        assert model.calibration is not None
+        self.calibration: Calibration = model.calibration
+        shares = read(data.ferplus, votes=SHARES)
+        self.images = {name: shares[name].with_classes(model.class_names) for name in ("validation", "test")}
+        self.images["muxspace"] = data.muxspace.with_classes(model.class_names)
+        found = kept_logits(data, cache, results, command)
+        self.logits = {name: torch.from_numpy(each) for name, each in found.items()}
+        self.votes = {name: data.votes(name) for name in ("validation", "test")}
+        names = self.images["muxspace"].names.tolist()
+        for source in sorted({*data.sources.values()} - {""}):
+            own = np.array([data.sources[name] == source for name in names])
+            self.images[f"muxspace, {source}"] = self.images["muxspace"].subset(own)
+            self.logits[f"muxspace, {source}"] = self.logits["muxspace"][torch.from_numpy(own)]
+
+    def labels(self, name: str) -> Tensor:
+        """Return the class indices of a set."""
+        return torch.from_numpy(self.images[name].labels)
+
+
+def measure(data: Data, cache: Path, results: Path, command: str = "benchmarks.ferplus trust") -> Path:
+    """Measure the weights in the package and write the record.
+
+    Args:
+        data: The images.
+        cache: Folder of the cached logits.
+        results: Folder of the results.
+        command: What asks, for the log of looks at the test set.
+
+    Returns:
+        The file written.
+    """
+    file = EMBEDDED / f"{NAME}.safetensors"
+    answers = Answers(data, cache, results, command)
+    what = "calibration, coverage, abstention and votes of the shipped weights, on test and muxspace"
+    with look(results, command, sha256(file), what) as seen:
+        record: dict[str, Any] = {
+            "name": NAME,
+            "calibration": answers.calibration.to_dict(),
+            "images": {name: len(images) for name, images in answers.images.items()},
+            "scores": scores(answers),
+        }
+        seen.update(record["scores"]["test"]["label"])
+    return write_text(results / FOLDER / f"{NAME}.json", json.dumps(record, indent=1) + "\n")
+
+
+def scores(answers: Answers) -> dict[str, Any]:
+    """Return ECE, Brier score and NLL by set: uncalibrated, and with every scaling fitted to the validation images."""
+    home = answers.images["validation"]
+    vector = fit(answers.logits["validation"], home, "vector", "", "")
+    scalings: dict[str, Any] = {
+        "uncalibrated": lambda logits: logits,
+        "label": answers.calibration.label,
+        "vector": vector.label,
+        "votes": answers.calibration.votes,
+    }
+    return {
+        name: {
+            kind: probability_scores(scaling(answers.logits[name]), answers.labels(name)).to_dict()
+            for kind, scaling in scalings.items()
+        }
+        for name in answers.images
+    }
+
+
+def read_record(results: Path) -> dict[str, Any]:
+    """Return the record that `measure` wrote."""
+    record: dict[str, Any] = json.loads((results / FOLDER / f"{NAME}.json").read_text(encoding="utf-8"))
+    return record

@@ -1,0 +1,68 @@
+"""Write the page on the reliability of the answers from the record of `trust`: every number there is in that file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.ferplus.trust import FOLDER
+from benchmarks.ferplus.weights_page import SOURCES, table
+
+PAGE = "reliability.md"
+Record = Mapping[str, Any]
+
+HEAD = """# How reliable the answers are
+
+How far the probabilities of the weights in the package can be taken at their word, on the images that they were
+calibrated for and on other faces. The calibration was fitted to FERPlus validation images; FERPlus test images are of
+the same kind, muxspace holds news photographs and film frames that were used for nothing. The commands are described in
+[calibration and uncertainty](calibration.md).
+"""
+
+
+def page(record: Record) -> str:
+    """Return the page, as Markdown."""
+    return "\n\n".join([HEAD.rstrip(), calibration(record)]) + "\n"
+
+
+def source(record: Record) -> str:
+    """Return the line that names the file of all figures around it."""
+    return (
+        f"Source: `benchmarks/ferplus/results/{FOLDER}/{record['name']}.json` (`python -m benchmarks.ferplus trust`)."
+    )
+
+
+def calibration(record: Record) -> str:
+    """Return the section on scores before and after calibration."""
+    scores, stated = record["scores"], record["calibration"]
+    kinds = {"uncalibrated": "none", "label": "label", "vector": "label, vector scaling", "votes": "votes"}
+    rows = [
+        [named(name), words, *(f"{scores[name][kind][what]:.3f}" for what in ("ece", "brier", "nll"))]
+        for name in scores
+        for kind, words in kinds.items()
+    ]
+    label, votes = 1 / stated["label"]["scale"][0], 1 / stated["votes"]["scale"][0]
+    away = [name for name in scores if name.startswith("muxspace, ")]
+    return (
+        "## Calibration\n\n"
+        f"{source(record)}\n\n"
+        f"The temperature that fits the labels of the {stated['images']:,} validation images is {label:.2f}; the one "
+        f"that fits the votes is {votes:.2f}. With the first, which predictions use, the expected calibration error "
+        f"(ECE) on FERPlus test images goes {_moved(scores['test'])}. Other faces were not part of the fit, and "
+        f"nothing is promised for them: on muxspace the error goes {_moved(scores['muxspace'])}, of which on "
+        + " and on ".join(f"{SOURCES[name.partition(', ')[2]]} {_moved(scores[name])}" for name in away)
+        + ". **Calibrate on labeled images of your own kind.** The votes ask for less certainty than the label of the "
+        f"majority: at their temperature the ECE on test images is {scores['test']['votes']['ece']:.3f}.\n\n"
+        + table(["images", "fitted to", "ECE", "Brier score", "NLL"], rows)
+    )
+
+
+def _moved(found: Record) -> str:
+    return f"from {found['uncalibrated']['ece']:.3f} to {found['label']['ece']:.3f}"
+
+
+def named(name: str) -> str:
+    """Return the name of a set for readers."""
+    first, _, rest = name.partition(", ")
+    words = {"validation": "FERPlus validation (of the fit)", "test": "FERPlus test", "muxspace": "muxspace"}
+    return words[first] + (f", {SOURCES.get(rest, rest)}" if rest else "")
