@@ -11,6 +11,7 @@ from qcs.imports import lazy
 from qcs.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from qcs import crossval as crossval
     from qcs import data as data
     from qcs import engine as engine
     from qcs import errors as errors
@@ -32,7 +33,19 @@ if TYPE_CHECKING:
     from qcs.models import load_checkpoint as load_checkpoint
     from qcs.models import load_model as load_model
 else:
-    parts = ("data", "engine", "errors", "export", "faces", "functional", "layers", "losses", "models", "ops")
+    parts = (
+        "crossval",
+        "data",
+        "engine",
+        "errors",
+        "export",
+        "faces",
+        "functional",
+        "layers",
+        "losses",
+        "models",
+        "ops",
+    )
     parts += ("publish", "report", "samplers", "serve", "visualize")
     of_models = ("create_model", "list_models", "load_checkpoint", "load_model")
     homes = {**{name: name for name in parts}, **dict.fromkeys(of_models, "models")}

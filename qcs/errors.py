@@ -26,6 +26,10 @@ class InputError(ValueError):
         super().__init__(shortened(str(message)))  # it may quote a file of any size
 
 
+class DivergedError(InputError):
+    """A network or its loss gives values that are infinite or NaN."""
+
+
 def brief(text: str, most: int = 200) -> str:
     r"""Return untrusted text for a message: on one line, no longer than `most` characters.
 

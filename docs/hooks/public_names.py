@@ -17,6 +17,7 @@ PAGES = {
     "qcs.models": ("qcs.models", "qcs.models.golden", "qcs.models.peers"),
     "qcs.data": ("qcs.data",),
     "qcs.engine": ("qcs.engine",),
+    "qcs.crossval": ("qcs.crossval",),
     "qcs.faces": ("qcs.faces",),
     "qcs.publish": ("qcs.publish",),
     "qcs.export": ("qcs.export",),

@@ -12,6 +12,7 @@ import typer
 
 from qcs.cli import (
     convert,
+    crossval,
     data,
     demo,
     evaluate,
@@ -55,6 +56,7 @@ def root(
 
 for command in (
     train.train,
+    crossval.crossval,
     evaluate.evaluate,
     predict.predict,
     report.report,

@@ -82,7 +82,7 @@ def settings_given(options: dict[str, Any]) -> dict[str, Any]:
         given["teachers"] = tuple(given["teachers"])
     for name, option in (("model_args", "--model-arg"), ("objective_args", "--objective-arg")):
         if name in given:
-            given[name] = dict(_argument(text, option) for text in given[name])
+            given[name] = dict(named_value(text, option) for text in given[name])
     if "settings" in options:
         given = {**_settings_in(options["settings"]), **given}
     if "backbone" in options:
@@ -100,7 +100,13 @@ def reuse_memory_on_cpu() -> None:
         keep_freed_memory()
 
 
-def _argument(text: str, option: str) -> tuple[str, Any]:
+def named_value(text: str, option: str) -> tuple[str, Any]:
+    """Return name and value of an option NAME=VALUE; the value is JSON, or a word.
+
+    Example:
+        >>> named_value("scope=sample", "--model-arg"), named_value("epochs=3", "--set")
+        (('scope', 'sample'), ('epochs', 3))
+    """
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise InputError(f"{option} takes NAME=VALUE, got {text!r}")

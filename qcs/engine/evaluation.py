@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from qcs.errors import InputError
+from qcs.errors import DivergedError, InputError
 from qcs.imports import require
 
 WEIGHTS_TOO_LARGE = "its weights hold values that are not finite or too large; load other weights"
@@ -140,7 +140,7 @@ def evaluate(
         The evaluation of all batches.
 
     Raises:
-        InputError: If logits or the loss are not finite.
+        DivergedError: If logits or the loss are not finite.
         MissingExtraError: If torchmetrics is not installed.
     """
     require("torchmetrics", extra="train", purpose="evaluation")
@@ -162,5 +162,5 @@ def evaluate(
         loss.update(value, weight=len(labels))
     model.train(was_training)
     if not math.isfinite(mean := float(loss.compute())):
-        raise InputError(f"the network gives logits or a loss that are not finite: {WEIGHTS_TOO_LARGE}")
+        raise DivergedError(f"the network gives logits or a loss that are not finite: {WEIGHTS_TOO_LARGE}")
     return Evaluation(confusion.compute().cpu().numpy(), mean, classes)

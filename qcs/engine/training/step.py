@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from qcs.engine.training.objective import TrainingOutputs, losses_and_accuracies, share_gradients
 from qcs.engine.training.sam import SAM
-from qcs.errors import InputError
+from qcs.errors import DivergedError
 
 Batch = tuple[list[Tensor], Tensor]
 """Images (B, C, H, W) of every branch, and labels (branches, B) or targets (branches, B, classes)."""
@@ -57,7 +57,7 @@ class TrainingStep:
         """Take a step; return losses and accuracies at the weights before it, means over the batches.
 
         Raises:
-            InputError: If the loss is infinite or NaN; the weights are then those before the step.
+            DivergedError: If the loss is infinite or NaN; the weights are then those before the step.
         """
         values = self._gradients(batches)
         if self.optimizer.rho:
@@ -106,7 +106,7 @@ class TrainingStep:
         if not math.isfinite(loss):
             self.optimizer.back()
             rate = max(group["lr"] for group in self.optimizer.optimizer.param_groups)
-            raise InputError(
+            raise DivergedError(
                 f"the loss became {loss} in step {self.taken + 1}; try a smaller learning rate than {rate:g}, "
                 "or clip the gradient"
             )
