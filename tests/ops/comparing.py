@@ -9,18 +9,19 @@ import torch
 from torch import Tensor
 
 from qcs.ops import reference
+from qcs.ops.output import WEIGHTS, Output
 
 Operator = Callable[[Any, list[Tensor], Tensor], list[Tensor]]
 """A backend's operator on tokens and gain."""
 
 
-def weights(matrices: str, scope: str) -> Operator:
+def weights(matrices: str, scope: str, output: Output = WEIGHTS) -> Operator:
     """The attention operator with its options; matrices "dual" for the two-image form."""
 
     def run(backend: Any, tokens: list[Tensor], gain: Tensor) -> list[Tensor]:
         if matrices == "dual":
-            return list(backend.cross_similarity(*tokens[:2], scope))
-        return list(backend.quadruplet_cross_similarity(*tokens, gain, matrices, scope))
+            return list(backend.cross_similarity(*tokens[:2], scope, output))
+        return list(backend.quadruplet_cross_similarity(*tokens, gain, matrices, scope, output))
 
     return run
 
