@@ -221,9 +221,12 @@ class QuadrupletCrossSimilarityAttention(ProjectedAttention):
         Returns:
             Four tensors (B, N, C); with `return_attention`, a pair of those four and of the four weights (B, N).
         """
-        qk, values = self.project(x_a, x_p, x_n, x_n2)
+        (qk_a, qk_p, qk_n, qk_n2), values = self.project(x_a, x_p, x_n, x_n2)
         w_a, w_p, w_n, w_n2 = QF.quadruplet_cross_similarity(
-            *qk,
+            qk_a,
+            qk_p,
+            qk_n,
+            qk_n2,
             self.gain,
             matrices=self.matrices,
             scope=self.scope,

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+_vjp: Any = torch.func.vjp  # typed as if it always had auxiliary outputs
+
 Definition: TypeAlias = Callable[..., tuple[Tensor, ...]]
 """Differentiable function of some inputs of an autograd function to its differentiable outputs."""
 
@@ -108,13 +110,13 @@ class _Gradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_gradients: Tensor) -> Any:
         def gradients(*tensors: Tensor) -> tuple[Tensor, ...]:
-            results, pull = torch.func.vjp(ctx.outputs, *tensors[: ctx.count])
+            results, pull = _vjp(ctx.outputs, *tensors[: ctx.count])
             upstream = zip(tensors[ctx.count :], results, strict=True)
             pulled: tuple[Tensor, ...] = pull(tuple(u.to(y.dtype) for u, y in upstream))
             return pulled
 
         known = ctx.saved_tensors
         with outside_autocast(known[0]):
-            values, pull = torch.func.vjp(gradients, *known)
+            values, pull = _vjp(gradients, *known)
             derivatives = pull(tuple(g.to(v.dtype) for g, v in zip(grad_gradients, values, strict=True)))
         return None, None, *[None] * ctx.count, *derivatives

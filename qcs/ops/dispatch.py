@@ -113,7 +113,7 @@ def decide(backend: str | None, tokens: Tensor | None = None, output: Output = W
         if reason is not None:
             raise InputError(f"backend {backend!r} cannot run: {reason}; use backend=None, 'analytic' or 'reference'")
         return Choice(backend, "it was asked for by name")
-    obstacles = []
+    obstacles: list[str] = []
     for name in _allowed:
         reason = _why_not(name, tokens, output, scope)
         if reason is None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,16 +13,13 @@ from ops.hard_cases import HARD_CASES
 from torch import Tensor
 from torch.testing import assert_close
 
-from qcs.ops import analytic, memory_budget, reference
+from qcs.ops import analytic, compiled, memory_budget, reference
 from qcs.ops.analytic import distance, grid, traced
 from qcs.ops.analytic.closed_form import Padding
 from qcs.ops.analytic.grid import Centered
 from qcs.ops.output import Output
 
 FORMS = [(m, s) for m in ("dual", "s", "d", "sd") for s in ("batch", "sample")]
-COMPILED = SimpleNamespace(
-    quadruplet_cross_similarity=torch.compile(analytic.quadruplet_cross_similarity, dynamic=False, fullgraph=True)
-)
 PATHS = ["one strip", "as a compiler traces it", "strips, distances kept", "strips, distances recomputed"]
 
 
@@ -263,4 +259,4 @@ def finite(operator: Any) -> Any:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", HARD_CASES)
 def test_compiled_hard_tokens_lose_no_more_than_in_the_definition(case: Callable[[int], list[Tensor]]) -> None:
-    assert_as_exact(COMPILED, weights("sd", "batch"), case(20))
+    assert_as_exact(compiled, weights("sd", "batch"), case(20))

@@ -58,8 +58,8 @@ def quadruplet_cross_similarity(
     mask_a, mask_p, mask_n, mask_n2 = output.masks
     rows, columns = [qk_p, qk_n], [qk_a, qk_n2]
     masks = _stacked(rows, columns, (mask_p, mask_n), (mask_a, mask_n2))
-    logits = combined_logits(*_grid_importance(rows, columns, "sd", scope, masks), gain)
-    results = (output.of_one(x, qk_a.dtype, mask).unbind(1) for x, mask in zip(logits, masks, strict=True))
+    of_grid = combined_logits(*_grid_importance(rows, columns, "sd", scope, masks), gain)
+    results = (output.of_one(x, qk_a.dtype, mask).unbind(1) for x, mask in zip(of_grid, masks, strict=True))
     (w_p, w_n), (w_a, w_n2) = results
     return w_a, w_p, w_n, w_n2
 

@@ -94,7 +94,9 @@ def definition(
     for r, row in enumerate(rows):
         kinds_here = [kinds if len(rows) == 1 else "s" if r == k else "d" for k in range(len(columns))]
         masks = [
-            (None, None) if padding.rows is None else (padding.rows[:, r], padding.columns[:, k])
+            (None, None)
+            if padding.rows is None or padding.columns is None
+            else (padding.rows[:, r], padding.columns[:, k])
             for k in range(len(columns))
         ]
         found = [

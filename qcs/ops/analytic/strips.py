@@ -65,10 +65,10 @@ def _importance(
     column_importance.zero_()
     per_column.zero_()
     for strip in grid.strips():
-        here = padding.part(*strip.rows)
-        aligned = aligned_matrices(strip.signed, extrema.part(*strip.columns), here)
+        padding_here = padding.part(*strip.rows)
+        aligned = aligned_matrices(strip.signed, extrema.part(*strip.columns), padding_here)
         squares = aligned.square()
-        per_row[strip.rows] = per_row_here = reciprocal_norms(squares.sum(4), here.of_rows())
+        per_row[strip.rows] = per_row_here = reciprocal_norms(squares.sum(4), padding_here.of_rows())
         per_column[strip.columns] += squares.sum(2)
         column_importance[strip.columns] += torch.mul(aligned, per_row_here.unsqueeze(4), out=squares).sum(2)
     reciprocal_norms(per_column, padding.of_columns())

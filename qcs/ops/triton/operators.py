@@ -131,8 +131,9 @@ def _weights_definition(ctx: Any, saved: Sequence[Any]) -> Any:
     def defined(*arguments: Tensor) -> tuple[Tensor, ...]:
         learned, tokens = (arguments[0], arguments[1:]) if gain is not None else (factor, arguments)
         if ctx.images == 2:
-            return reference.cross_similarity(*tokens, scope)
-        return reference.quadruplet_cross_similarity(*tokens, learned, matrices, scope)
+            return reference.cross_similarity(tokens[0], tokens[1], scope)
+        a, p, n, n2 = tokens
+        return reference.quadruplet_cross_similarity(a, p, n, n2, learned, matrices, scope)
 
     places = list(range(4, 4 + ctx.images))
     return (defined, places, images) if gain is None else (defined, [0, *places], [gain, *images])
