@@ -25,6 +25,7 @@ __all__ = [
     "Scope",
     "bilinear_pooling",
     "cross_similarity",
+    "distance_attention",
     "euclidean_distance",
     "exemplar_similarity",
     "quadruplet_cross_similarity",
@@ -274,6 +275,60 @@ def scaled_dot_product_maps(
     mask_a, mask_p, *_ = output.masks
     scores = qk_p @ qk_a.mT * qk_a.shape[-1] ** -0.5
     return _map(scores.mT, mask_p), _map(scores, mask_a)
+
+
+def distance_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    temperature: Tensor | float | None = None,
+    key_padding_mask: Tensor | None = None,
+    backend: Backend | None = None,
+) -> Tensor:
+    """Return attention by squared Euclidean distances: the softmax of -|q - k|² / temperature over k, times v.
+
+    Unlike dot products, distances do not grow without bound with the tokens where q and k agree: with one projection
+    for q and k the attention is Lipschitz (Kim, Papamakarios and Mnih, ICML 2021), see `qcs.layers.DistanceAttention`.
+    Not a part of the paper; it uses the distance operator of this library, which is exact for close tokens.
+
+    Args:
+        q: Queries (B, Nq, C).
+        k: Keys (B, Nk, C).
+        v: Values (B, Nk, Cv).
+        temperature: Positive number or 0-d tensor that divides squared distances; None for the square root of C.
+        key_padding_mask: Mask (B, Nk), true where a key is padding; None for none.
+        backend: Implementation of the distances; None chooses.
+
+    Returns:
+        Attended values (B, Nq, Cv) in the dtype of v; 0 where all keys are padding.
+
+    Raises:
+        InputError: If shapes, dtypes or devices do not match, or the backend cannot run.
+
+    Example:
+        >>> import torch
+        >>> from qcs import functional as QF
+        >>> q, k, v = torch.randn(3, 2, 49, 8).unbind()
+        >>> QF.distance_attention(q, k, v).shape
+        torch.Size([2, 49, 8])
+    """
+    check_tokens(q=q, k=k)
+    check_tokens(v=v)
+    if v.shape[:2] != k.shape[:2] or v.dtype != k.dtype or v.device != k.device:
+        raise InputError(
+            f"k and v must agree in batch size, tokens, dtype and device, "
+            f"got {tuple(k.shape)} {k.dtype} on {k.device} and {tuple(v.shape)} {v.dtype} on {v.device}"
+        )
+    if not isinstance(temperature, Tensor) and temperature is not None and not temperature > 0:
+        raise InputError(f"temperature must be positive, got {temperature}")
+    (_, k), _ = _prepared((q, k), (None, key_padding_mask), False, None)
+    if key_padding_mask is not None:
+        v = v.masked_fill(key_padding_mask.unsqueeze(2), 0)
+    distances: Tensor = ops.choose(backend, q).euclidean_distance(q, k)
+    logits = -distances.square() / (q.shape[-1] ** 0.5 if temperature is None else temperature)
+    weights = _map(logits, key_padding_mask)
+    return (weights @ v.to(weights.dtype)).to(v.dtype)
 
 
 def bilinear_pooling(x: Tensor, y: Tensor, *, backend: Backend | None = None) -> Tensor:
