@@ -7,6 +7,7 @@ own positions. Letters: a anchor, p positive (same class), n negative (another c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -88,6 +89,7 @@ def cross_similarity(
     key_padding_mask: Masks | None = None,
     logits: bool = False,
     dtype: torch.dtype | None = None,
+    memory_budget: int | None = None,
     backend: Backend | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return attention weights of two images of one class, from the similarity of their tokens (paper Eq. 2-6).
@@ -107,6 +109,8 @@ def cross_similarity(
             no gradient. An image that is all padding has weights 0.
         logits: Return logits (B, N) instead of weights; the weights are their softmax.
         dtype: Of the result; None for that of the tokens, for logits float32 or better.
+        memory_budget: Bytes of distances that may be kept for the backward pass, see `qcs.ops.memory_budget`; None for
+            the budget of the context, which by default follows the free memory.
         backend: Implementation; None chooses.
 
     Returns:
@@ -125,7 +129,9 @@ def cross_similarity(
     check_tokens(qk_a=qk_a, qk_p=qk_p)
     check_choice("scope", scope, SCOPES)
     images, output = _prepared((qk_a, qk_p), key_padding_mask, logits, dtype)
-    weights: tuple[Tensor, Tensor] = ops.choose(backend, qk_a, output, scope).cross_similarity(*images, scope, output)
+    chosen = ops.choose(backend, qk_a, output, scope)
+    with _budget(memory_budget):
+        weights: tuple[Tensor, Tensor] = chosen.cross_similarity(*images, scope, output)
     return weights
 
 
@@ -141,6 +147,7 @@ def quadruplet_cross_similarity(
     key_padding_mask: Masks | None = None,
     logits: bool = False,
     dtype: torch.dtype | None = None,
+    memory_budget: int | None = None,
     backend: Backend | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return attention weights of four images: similar within a class, dissimilar across classes (paper Eq. 7-9).
@@ -161,6 +168,8 @@ def quadruplet_cross_similarity(
             no gradient. An image that is all padding has weights 0.
         logits: Return logits (B, N) instead of weights; the weights are their softmax.
         dtype: Of the result; None for that of the tokens, for logits float32 or better.
+        memory_budget: Bytes of distances that may be kept for the backward pass, see `qcs.ops.memory_budget`; None for
+            the budget of the context, which by default follows the free memory.
         backend: Implementation; None chooses.
 
     Returns:
@@ -183,9 +192,10 @@ def quadruplet_cross_similarity(
         raise InputError(f"gain must be a number or a 0-d tensor, got shape {tuple(gain.shape)}")
     images, output = _prepared((qk_a, qk_p, qk_n, qk_n2), key_padding_mask, logits, dtype)
     chosen = ops.choose(backend, qk_a, output, scope)
-    weights: tuple[Tensor, Tensor, Tensor, Tensor] = chosen.quadruplet_cross_similarity(
-        *images, gain, matrices, scope, output
-    )
+    with _budget(memory_budget):
+        weights: tuple[Tensor, Tensor, Tensor, Tensor] = chosen.quadruplet_cross_similarity(
+            *images, gain, matrices, scope, output
+        )
     return weights
 
 
@@ -359,6 +369,11 @@ def bilinear_pooling(x: Tensor, y: Tensor, *, backend: Backend | None = None) ->
         raise InputError(f"x and y must have the same number of tokens, got {x.shape[1]} and {y.shape[1]}")
     pooled: Tensor = ops.choose(backend, x).bilinear_pooling(x, y)
     return pooled
+
+
+def _budget(size: int | None) -> AbstractContextManager[None]:
+    """Return a context with a memory budget, or the one around it for None."""
+    return nullcontext() if size is None else ops.memory_budget(size)
 
 
 def _map(scores: Tensor, mask: Tensor | None) -> Tensor:

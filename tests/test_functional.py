@@ -361,10 +361,13 @@ def test_bad_tokens_are_refused_by_name(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scope": "image"}, "scope must be one of batch, sample; got 'image'"),
+        ({"scope": "image"}, "scope must be one of batch, sample, world; got 'image'"),
         ({"matrices": "ds"}, "matrices must be one of s, d, sd; got 'ds'"),
         ({"gain": torch.ones(1)}, r"gain must be a number or a 0-d tensor, got shape \(1,\)"),
-        ({"backend": "cuda"}, "unknown backend 'cuda'; expected None or one of 'reference', 'analytic', 'triton'"),
+        (
+            {"backend": "cuda"},
+            "unknown backend 'cuda'; expected None or one of 'reference', 'analytic', 'compiled', 'triton'",
+        ),
         ({"backend": "triton"}, "backend 'triton' cannot run: it .* not torch.float64; use backend=None, 'analytic'"),
     ],
     ids=str,

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import contenders, dispatches, measure, memory, report
+from benchmarks import budget, contenders, dispatches, measure, memory, report
 from benchmarks.contenders import Case, run_of
 from qcs.errors import InputError
 
@@ -189,3 +189,12 @@ def test_a_file_that_is_no_result_is_refused(tmp_path: Path, content: str) -> No
     path.write_text(content)
     with pytest.raises(InputError, match=r"other\.json is not a result of these benchmarks.*make one with"):
         report.read(path)
+
+
+@pytest.mark.skipif(not memory.CLEAR.exists(), reason="peak memory is read from /proc")
+def test_a_pass_beyond_its_budget_is_measured_beside_the_products() -> None:
+    case = Case(1, 200, 4, True, "cpu")
+    found = budget.measure(case, budget=0)
+    assert (found["path"], found["distances_bytes"]) == ("recomputed", 4 * 4 * 200**2)
+    assert found["cpu_seconds"] > found["products_cpu_seconds"] > 0
+    assert budget.measure(case, budget=2**30)["path"] == "kept"

@@ -13,6 +13,7 @@ from ops.hard_cases import HARD_CASES
 from torch import Tensor
 from torch.testing import assert_close
 
+from qcs import functional as QF
 from qcs.ops import analytic, compiled, memory_budget, reference
 from qcs.ops.analytic import distance, grid, traced
 from qcs.ops.analytic.closed_form import Padding
@@ -188,6 +189,15 @@ def test_nothing_as_large_as_the_matrices_is_kept_beyond_the_budget(budget: int)
         sizes: list[int] = []
         analytic.quadruplet_cross_similarity(*tokens, 0.7, "sd", "batch")
     assert (max(sizes) == 4 * 30 * 30) is (budget == 4 * 4 * 30 * 30)
+
+
+def test_the_budget_may_be_an_argument() -> None:
+    tokens = [x.requires_grad_() for x in images(1, (30,) * 4, 3)]
+    for budget, kept in ((0, False), (None, True)):
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, into=sizes: into.append(x.numel()), int):
+            QF.quadruplet_cross_similarity(*tokens, memory_budget=budget)
+        assert (max(sizes) == 4 * 30 * 30) is kept
 
 
 def test_results_do_not_depend_on_the_memory_budget(monkeypatch: pytest.MonkeyPatch) -> None:

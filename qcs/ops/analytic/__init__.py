@@ -22,10 +22,13 @@ _Masks: TypeAlias = tuple[Tensor | None, Tensor | None]
 TRACED_MATRICES = 4
 """Tensors of the size of the distances that a compiled program holds at its peak."""
 
+TRACED_BYTES_ON_CPU = 1 << 24
+"""Beyond so many bytes of distances, strips in the cache of a CPU are faster than what a compiler makes."""
+
 
 def euclidean_distance(q: Tensor, k: Tensor) -> Tensor:
     """Return Euclidean distances (B, Nq, Nk), in float32 precision or better."""
-    distances: Tensor = Distance.apply(q, k)[0]
+    distances: Tensor = Distance.apply(*_distinct([q, k]))[0]
     return distances
 
 
@@ -72,7 +75,8 @@ def path(size: int, device: torch.device, is_compiling: bool) -> str:
         `"recomputed"`, strips that compute them in every pass.
     """
     # A compiled program multiplies with the precision of the moment it runs: no guard reaches into it.
-    if is_compiling and not is_tf32_allowed(device) and fits(TRACED_MATRICES * size, device):
+    may_trace = size <= TRACED_BYTES_ON_CPU if device.type == "cpu" else not is_tf32_allowed(device)
+    if is_compiling and may_trace and fits(TRACED_MATRICES * size, device):
         return "traced"
     return "kept" if fits(size, device) else "recomputed"
 
@@ -99,12 +103,17 @@ def _grid_importance(
         scope: Where the extremal distances are taken.
         masks: Padding of the rows (B, R, N) and of the columns (B, K, M), or None for both.
     """
-    images = padded([image for pair in zip(rows, columns, strict=True) for image in pair])
+    images = padded(_distinct([image for pair in zip(rows, columns, strict=True) for image in pair]))
     elements = len(rows) * len(columns) * rows[0].shape[0] * rows[0].shape[1] * columns[0].shape[1]
     size = elements * torch.promote_types(rows[0].dtype, torch.float32).itemsize
     how = path(size, rows[0].device, torch.compiler.is_compiling())
     row_importance, column_importance, *_ = GridImportance.apply(kinds, scope, how, *masks, *images)
     return row_importance, column_importance
+
+
+def _distinct(images: Sequence[Tensor]) -> list[Tensor]:
+    """Return the images, views of those that occur again: compilers trace no function of one tensor given twice."""
+    return [x.view_as(x) if any(x is other for other in images[:n]) else x for n, x in enumerate(images)]
 
 
 def _stacked(
