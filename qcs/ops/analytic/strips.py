@@ -140,7 +140,7 @@ def _importance_backward(
         here, extrema_here = padding.part(*strip.rows), extrema.part(*strip.columns)
         aligned = aligned_matrices(strip.signed, extrema_here, here)
         grad = per_row[strip.rows].unsqueeze(4) * grad_columns[strip.columns].unsqueeze(2)
-        grad.addcmul_(grad_rows[strip.rows].unsqueeze(4), per_column[strip.columns].unsqueeze(2))
+        grad += grad_rows[strip.rows].unsqueeze(4) * per_column[strip.columns].unsqueeze(2)
         if _holds_extremum(aligned, extrema_here):
             share = shares.part(*strip.columns).least[:, :, None, :, None]
             grad.addcmul_(ties(aligned, extrema_here, here), share, value=-1)
