@@ -110,13 +110,13 @@ class _Gradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_gradients: Tensor) -> Any:
         def gradients(*tensors: Tensor) -> tuple[Tensor, ...]:
-            results, pull = _vjp(ctx.outputs, *tensors[: ctx.count])
+            results, vector_product = _vjp(ctx.outputs, *tensors[: ctx.count])
             upstream = zip(tensors[ctx.count :], results, strict=True)
-            pulled: tuple[Tensor, ...] = pull(tuple(u.to(y.dtype) for u, y in upstream))
-            return pulled
+            product: tuple[Tensor, ...] = vector_product(tuple(u.to(y.dtype) for u, y in upstream))
+            return product
 
         known = ctx.saved_tensors
         with outside_autocast(known[0]):
-            values, pull = _vjp(gradients, *known)
-            derivatives = pull(tuple(g.to(v.dtype) for g, v in zip(grad_gradients, values, strict=True)))
+            values, vector_product = _vjp(gradients, *known)
+            derivatives = vector_product(tuple(g.to(v.dtype) for g, v in zip(grad_gradients, values, strict=True)))
         return None, None, *[None] * ctx.count, *derivatives

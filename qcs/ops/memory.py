@@ -14,8 +14,8 @@ from qcs.errors import InputError
 SMALL = 64 * 2**20
 """Bytes that are kept without asking how much memory is free."""
 
-FREE_SHARE = 0.25
-"""Share of the free memory that is kept without a stated budget."""
+FREE_FRACTION = 0.25
+"""Fraction of the free memory that is kept without a stated budget."""
 
 _stated: int | None = None
 
@@ -54,7 +54,7 @@ def fits(size: int, device: torch.device) -> bool:
     """Return whether so many bytes are within the budget."""
     if _stated is not None:
         return size <= _stated
-    return size <= SMALL or size <= FREE_SHARE * free_memory(device.type, device.index)
+    return size <= SMALL or size <= FREE_FRACTION * free_memory(device.type, device.index)
 
 
 @torch.compiler.assume_constant_result  # a compiled program keeps what was decided when it was compiled

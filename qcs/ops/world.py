@@ -52,9 +52,9 @@ def extremum(local: Tensor, count: Tensor, largest: bool) -> Tensor:
     values, counts = gathered(local), gathered(count.to(local.dtype))
     value = values.amax(0) if largest else values.amin(0)
     attained = torch.where(values == value, counts, 0).sum(0).clamp_min(1)
-    share = torch.where(local == value, count / attained, 0).detach()
-    change = torch.where(share > 0, local - local.detach(), 0)  # has the gradient of the extremum, and is 0
-    return value + total(share * change)
+    fraction = torch.where(local == value, count / attained, 0).detach()
+    change = torch.where(fraction > 0, local - local.detach(), 0)  # has the gradient of the extremum, and is 0
+    return value + total(fraction * change)
 
 
 class _Total(torch.autograd.Function):

@@ -24,11 +24,11 @@ class Padding(NamedTuple):
     rows: Tensor | None
     columns: Tensor | None
 
-    def of_rows(self) -> Tensor | None:
+    def row_mask(self) -> Tensor | None:
         """Return the mask for vectors over rows (B, R, N, K)."""
         return None if self.rows is None else self.rows.unsqueeze(3)
 
-    def of_columns(self) -> Tensor | None:
+    def column_mask(self) -> Tensor | None:
         """Return the mask for vectors over columns (B, R, K, M)."""
         return None if self.columns is None else self.columns.unsqueeze(1)
 
@@ -93,10 +93,10 @@ def importance_of(signed: Tensor, extrema: Extrema, padding: Padding) -> tuple[T
     """Return importance and reciprocal norms, each of rows (B, R, N, K) and of columns (B, R, K, M)."""
     aligned = aligned_matrices(signed, extrema, padding)
     squares = aligned.square()
-    per_row = reciprocal_norms(squares.sum(4), padding.of_rows())
-    per_column = reciprocal_norms(squares.sum(2), padding.of_columns())
-    of_rows = torch.mul(aligned, per_column.unsqueeze(2)).sum(4)
-    return of_rows, aligned.mul_(per_row.unsqueeze(4)).sum(2), per_row, per_column
+    per_row = reciprocal_norms(squares.sum(4), padding.row_mask())
+    per_column = reciprocal_norms(squares.sum(2), padding.column_mask())
+    row_importance = torch.mul(aligned, per_column.unsqueeze(2)).sum(4)
+    return row_importance, aligned.mul_(per_row.unsqueeze(4)).sum(2), per_row, per_column
 
 
 def grad_signed_of(
@@ -111,11 +111,11 @@ def grad_signed_of(
 ) -> Tensor:
     """Return the gradient of ±D (B, R, N, K, M) from those of the importance of rows and columns."""
     aligned = aligned_matrices(signed, extrema, padding)
-    of_rows, of_columns = grad_rows.unsqueeze(4), grad_columns.unsqueeze(2)
-    alpha = over_cubes((aligned * of_columns).sum(4), per_row)
-    beta = over_cubes((aligned * of_rows).sum(2), per_column)
+    row_factors, column_factors = grad_rows.unsqueeze(4), grad_columns.unsqueeze(2)
+    alpha = over_cubes((aligned * column_factors).sum(4), per_row)
+    beta = over_cubes((aligned * row_factors).sum(2), per_column)
     # Outer products by multiplication: addcmul of broadcast factors is several times slower on a CPU.
-    grad = (per_row.unsqueeze(4) * of_columns).add_(of_rows * per_column.unsqueeze(2))
+    grad = (per_row.unsqueeze(4) * column_factors).add_(row_factors * per_column.unsqueeze(2))
     grad.addcmul_(aligned, alpha.unsqueeze(4) + beta.unsqueeze(2), value=-1)
     at_extremum = ties(aligned, extrema, padding)
     sums, tied = grad.sum((2, 4)), at_extremum.sum((2, 4))
@@ -147,8 +147,8 @@ def ties(aligned: Tensor, extrema: Extrema, padding: Padding) -> Tensor:
     finfo, extremum = torch.finfo(aligned.dtype), extrema.least.abs()
     rounding = (extrema.bound[:, None, None] / extremum).minimum(extremum / CANCELLATION).maximum(extremum)
     tolerance = (TIE_ULPS * finfo.eps * rounding).clamp_min(8 * finfo.tiny)
-    slope = (-4 / tolerance)[:, :, None, :, None]
-    return padding.fill((aligned * slope).add_(5).clamp_(0, 1), 0)
+    ramp = (-4 / tolerance)[:, :, None, :, None]
+    return padding.fill((aligned * ramp).add_(5).clamp_(0, 1), 0)
 
 
 def per_tie(scope: str, sums: Tensor, tied: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ def definition(
     rows: Sequence[Tensor], columns: Sequence[Tensor], padding: Padding, kinds: str, scope: str
 ) -> tuple[Tensor, Tensor]:
     """Return the importance of rows (B, R, N, K) and of columns (B, R, K, M) as the reference computes it."""
-    of_rows, of_columns = [], []
+    row_importance, column_importance = [], []
     for r, row in enumerate(rows):
         kinds_here = [kinds if len(rows) == 1 else "s" if r == k else "d" for k in range(len(columns))]
         masks = [
@@ -103,9 +103,9 @@ def definition(
             reference.pair_importance(row, column, kind, scope, *mask)
             for column, kind, mask in zip(columns, kinds_here, masks, strict=True)
         ]
-        of_rows.append(torch.stack([of_row for of_row, _ in found], 2))
-        of_columns.append(torch.stack([of_column for _, of_column in found], 1))
-    return torch.stack(of_rows, 1), torch.stack(of_columns, 1)
+        row_importance.append(torch.stack([rows for rows, _ in found], 2))
+        column_importance.append(torch.stack([columns for _, columns in found], 1))
+    return torch.stack(row_importance, 1), torch.stack(column_importance, 1)
 
 
 def present(first: Tensor, second: Tensor | None) -> list[Tensor]:

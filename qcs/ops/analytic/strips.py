@@ -68,10 +68,10 @@ def _importance(
         padding_here = padding.part(*strip.rows)
         aligned = aligned_matrices(strip.signed, extrema.part(*strip.columns), padding_here)
         squares = aligned.square()
-        per_row[strip.rows] = per_row_here = reciprocal_norms(squares.sum(4), padding_here.of_rows())
+        per_row[strip.rows] = per_row_here = reciprocal_norms(squares.sum(4), padding_here.row_mask())
         per_column[strip.columns] += squares.sum(2)
         column_importance[strip.columns] += torch.mul(aligned, per_row_here.unsqueeze(4), out=squares).sum(2)
-    reciprocal_norms(per_column, padding.of_columns())
+    reciprocal_norms(per_column, padding.column_mask())
     for strip in grid.strips():
         aligned = aligned_matrices(strip.signed, extrema.part(*strip.columns), padding.part(*strip.rows))
         row_importance[strip.rows] = aligned.mul_(per_column[strip.columns].unsqueeze(2)).sum(4)
@@ -134,7 +134,7 @@ def _importance_backward(
     # The sum of all gradients follows from vectors alone.
     sums = grad_columns.sum(3) * per_row.sum(2) + grad_rows.sum(2) * per_column.sum(3)
     sums -= (alpha * row_sums).sum(2) + (beta * column_sums).sum(3)
-    shares = Extrema(per_tie(scope, sums, tied), bound)
+    per_entry = Extrema(per_tie(scope, sums, tied), bound)
 
     for strip in grid.strips(with_tokens=True):
         here, extrema_here = padding.part(*strip.rows), extrema.part(*strip.columns)
@@ -142,8 +142,8 @@ def _importance_backward(
         grad = per_row[strip.rows].unsqueeze(4) * grad_columns[strip.columns].unsqueeze(2)
         grad += grad_rows[strip.rows].unsqueeze(4) * per_column[strip.columns].unsqueeze(2)
         if _holds_extremum(aligned, extrema_here):
-            share = shares.part(*strip.columns).least[:, :, None, :, None]
-            grad.addcmul_(ties(aligned, extrema_here, here), share, value=-1)
+            given_up = per_entry.part(*strip.columns).least[:, :, None, :, None]
+            grad.addcmul_(ties(aligned, extrema_here, here), given_up, value=-1)
         shifts = alpha[strip.rows].unsqueeze(4) + beta[strip.columns].unsqueeze(2)
         gradients.add(strip, grad.addcmul_(aligned, shifts, value=-1))
     return gradients
