@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from qcs import functional as QF
 from qcs.errors import InputError
@@ -155,6 +156,21 @@ def _products(case: Case) -> Run:
     return run
 
 
+def _dot_products(case: Case) -> Run:
+    """Return scaled-dot-product attention of the four pairs of images, another yardstick: not the same result."""
+    tokens = images(case)
+    a, p, n, n2 = tokens
+    pairs = ((a, p), (n, n2), (a, n), (p, n2))
+    generator = torch.Generator().manual_seed(1)
+    upstream = torch.randn(case.batch, case.tokens, case.channels, generator=generator).to(case.device)
+
+    def run() -> object:
+        attended = [F.scaled_dot_product_attention(q, k, k) for pair in pairs for q, k in (pair, pair[::-1])]
+        return torch.autograd.grad(attended, tokens, [upstream] * len(attended)) if case.backward else attended
+
+    return run
+
+
 def _no_triton(case: Case) -> str | None:
     if not case.device.startswith("cuda"):
         return "needs an NVIDIA GPU"
@@ -180,5 +196,6 @@ CONTENDERS: dict[str, Contender] = {
     "keops": Contender(pass_of(quadruplet(reductions(_keops_distance))), matrices=0, missing=_no_keops),
     "analytic": Contender(pass_of(_analytic), matrices=0),
     "analytic, compiled": Contender(_compiled(_analytic), matrices=0, compiled=True),
+    "dot products": Contender(_dot_products, matrices=0),
     "triton": Contender(pass_of(_backend("triton")), matrices=0, missing=_no_triton),
 }

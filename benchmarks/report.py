@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 Result = dict[str, Any]
 """The `extra_info` of one benchmark."""
 
-COLORS = dict(zip(("analytic", "reference", "triton", "cdist", "keops"), PALETTE, strict=False), products="#999999")
+COLORS = dict(
+    zip(("analytic", "reference", "triton", "cdist", "keops"), PALETTE, strict=False),
+    **{"products": "#999999", "dot products": "#cccccc"},
+)
 HEADER = (
     "tokens (B, N, C)",
     "pass",

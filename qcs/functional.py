@@ -6,7 +6,9 @@ own positions. Letters: a anchor, p positive (same class), n negative (another c
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -14,21 +16,28 @@ from torch import Tensor
 from qcs import ops
 from qcs.errors import InputError, check_choice
 from qcs.ops import reference
+from qcs.ops.output import Output, without_padding
 
 __all__ = [
     "Backend",
+    "LocalScope",
+    "Masks",
     "Matrices",
     "Scope",
     "bilinear_pooling",
     "cross_similarity",
+    "distance_attention",
     "euclidean_distance",
     "exemplar_similarity",
     "quadruplet_cross_similarity",
     "scaled_dot_product_maps",
 ]
 
-Scope = Literal["batch", "sample"]
-"""Where extremal distances are taken: over the whole batch, as published, or within each sample."""
+Scope = Literal["batch", "sample", "world"]
+"""Where extremal distances are taken: over the whole batch, as published, within each sample, or over all processes."""
+
+LocalScope = Literal["batch", "sample"]
+"""Where extremal distances are taken, within one process."""
 
 Matrices = Literal["s", "d", "sd"]
 """Matrices of a quadruplet: similarity, dissimilarity, or both."""
@@ -36,7 +45,12 @@ Matrices = Literal["s", "d", "sd"]
 Backend = Literal["reference", "analytic", "triton"]
 """Implementation of an operator: the definition, its closed form in PyTorch, or its closed form as GPU kernels."""
 
-_SCOPES: tuple[str, ...] = get_args(Scope)
+Masks: TypeAlias = Sequence[Tensor | None]
+"""One padding mask (B, N) per image, true where a token is padding, or None for an image without any."""
+
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+"""Every `Scope`."""
+
 _MATRICES: tuple[str, ...] = get_args(Matrices)
 
 
@@ -68,7 +82,15 @@ def euclidean_distance(q: Tensor, k: Tensor, *, backend: Backend | None = None) 
 
 
 def cross_similarity(
-    qk_a: Tensor, qk_p: Tensor, *, scope: Scope = "batch", backend: Backend | None = None
+    qk_a: Tensor,
+    qk_p: Tensor,
+    *,
+    scope: Scope = "batch",
+    key_padding_mask: Masks | None = None,
+    logits: bool = False,
+    dtype: torch.dtype | None = None,
+    memory_budget: int | None = None,
+    backend: Backend | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return attention weights of two images of one class, from the similarity of their tokens (paper Eq. 2-6).
 
@@ -80,7 +102,15 @@ def cross_similarity(
         qk_a: Projected tokens of the anchor (B, Na, C).
         qk_p: Projected tokens of the positive (B, Np, C).
         scope: Where the largest distance is taken: over the whole `"batch"`, as published, so that an image's weights
-            depend on the other images of the batch, or within each `"sample"`.
+            depend on the other images of the batch, within each `"sample"`, or over the batches of all processes
+            together, the `"world"`.
+        key_padding_mask: A mask (B, N) per image, in the order of the images, true where a token is padding, or None
+            for an image without padding. The result is the one without these tokens: they have weight 0, logit -inf and
+            no gradient. An image that is all padding has weights 0.
+        logits: Return logits (B, N) instead of weights; the weights are their softmax.
+        dtype: Of the result; None for that of the tokens, for logits float32 or better.
+        memory_budget: Bytes of distances that may be kept for the backward pass, see `qcs.ops.memory_budget`; None for
+            the budget of the context, which by default follows the free memory.
         backend: Implementation; None chooses.
 
     Returns:
@@ -97,8 +127,11 @@ def cross_similarity(
         (torch.Size([2, 49]), True)
     """
     check_tokens(qk_a=qk_a, qk_p=qk_p)
-    check_choice("scope", scope, _SCOPES)
-    weights: tuple[Tensor, Tensor] = ops.choose(backend, qk_a).cross_similarity(qk_a, qk_p, scope)
+    check_choice("scope", scope, SCOPES)
+    images, output = _prepared((qk_a, qk_p), key_padding_mask, logits, dtype)
+    chosen = ops.choose(backend, qk_a, output, scope)
+    with _budget(memory_budget):
+        weights: tuple[Tensor, Tensor] = chosen.cross_similarity(*images, scope, output)
     return weights
 
 
@@ -111,6 +144,10 @@ def quadruplet_cross_similarity(
     *,
     matrices: Matrices = "sd",
     scope: Scope = "batch",
+    key_padding_mask: Masks | None = None,
+    logits: bool = False,
+    dtype: torch.dtype | None = None,
+    memory_budget: int | None = None,
     backend: Backend | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return attention weights of four images: similar within a class, dissimilar across classes (paper Eq. 7-9).
@@ -125,7 +162,14 @@ def quadruplet_cross_similarity(
         qk_n2: Projected tokens of the second negative (B, Nn2, C).
         gain: Weight g of the dissimilarity importance, a number or a 0-d tensor; used with `matrices="sd"` only.
         matrices: `"sd"`, or for ablations `"s"` (similarity only) or `"d"` (dissimilarity only, weight 1).
-        scope: Where largest and smallest distances are taken, `"batch"` (as published) or `"sample"`.
+        scope: Where largest and smallest distances are taken, `"batch"` (as published), `"sample"` or `"world"`.
+        key_padding_mask: A mask (B, N) per image, in the order of the images, true where a token is padding, or None
+            for an image without padding. The result is the one without these tokens: they have weight 0, logit -inf and
+            no gradient. An image that is all padding has weights 0.
+        logits: Return logits (B, N) instead of weights; the weights are their softmax.
+        dtype: Of the result; None for that of the tokens, for logits float32 or better.
+        memory_budget: Bytes of distances that may be kept for the backward pass, see `qcs.ops.memory_budget`; None for
+            the budget of the context, which by default follows the free memory.
         backend: Implementation; None chooses.
 
     Returns:
@@ -143,12 +187,15 @@ def quadruplet_cross_similarity(
     """
     check_tokens(qk_a=qk_a, qk_p=qk_p, qk_n=qk_n, qk_n2=qk_n2)
     check_choice("matrices", matrices, _MATRICES)
-    check_choice("scope", scope, _SCOPES)
+    check_choice("scope", scope, SCOPES)
     if isinstance(gain, Tensor) and gain.ndim != 0:
         raise InputError(f"gain must be a number or a 0-d tensor, got shape {tuple(gain.shape)}")
-    weights: tuple[Tensor, Tensor, Tensor, Tensor] = ops.choose(backend, qk_a).quadruplet_cross_similarity(
-        qk_a, qk_p, qk_n, qk_n2, gain, matrices, scope
-    )
+    images, output = _prepared((qk_a, qk_p, qk_n, qk_n2), key_padding_mask, logits, dtype)
+    chosen = ops.choose(backend, qk_a, output, scope)
+    with _budget(memory_budget):
+        weights: tuple[Tensor, Tensor, Tensor, Tensor] = chosen.quadruplet_cross_similarity(
+            *images, gain, matrices, scope, output
+        )
     return weights
 
 
@@ -157,7 +204,10 @@ def exemplar_similarity(
     exemplars: Tensor,
     own: Tensor | None = None,
     *,
-    scope: Scope = "batch",
+    scope: LocalScope = "batch",
+    key_padding_mask: Masks | None = None,
+    logits: bool = False,
+    dtype: torch.dtype | None = None,
     backend: Backend | None = None,
 ) -> Tensor:
     """Return attention weights of images from the similarity of their tokens to those of K exemplars.
@@ -173,6 +223,10 @@ def exemplar_similarity(
         own: Comparisons to leave out (B, K), true where an exemplar is the image itself; None for no such exemplar.
         scope: Where the largest distance is taken: over all comparisons of the `"batch"`, or within each comparison of
             one image with one exemplar (`"sample"`), so that the weights do not depend on the other images.
+        key_padding_mask: Masks of the images (B, N) and of the exemplars (K, M), true where a token is padding, either
+            of them None if there is no padding.
+        logits: Return logits (B, N) instead of weights; the weights are their softmax.
+        dtype: Of the result; None for that of the tokens, for logits float32 or better.
         backend: Implementation of the distances; None chooses.
 
     Returns:
@@ -190,24 +244,31 @@ def exemplar_similarity(
         torch.Size([6, 49])
     """
     check_exemplars(qk, exemplars, own)
-    check_choice("scope", scope, _SCOPES)
+    check_choice("scope", scope, get_args(LocalScope))
+    (qk, exemplars), output = _prepared((qk, exemplars), key_padding_mask, logits, dtype)
+    mask, exemplar_mask, *_ = output.masks
     chosen = ops.choose(backend, qk)
     # One matrix of all tokens: the expanded tokens of all B * K comparisons are never formed.
     distance: Tensor = chosen.euclidean_distance(exemplars.flatten(0, 1)[None], qk.flatten(0, 1)[None])
     by_pair = distance.view(*exemplars.shape[:2], *qk.shape[:2]).permute(2, 0, 1, 3)
-    return reference.attention(reference.exemplar_importance(by_pair, own, scope), qk)
+    importance = reference.exemplar_importance(by_pair, own, scope, mask, exemplar_mask)
+    return output.of([importance], [qk])[0]
 
 
-def scaled_dot_product_maps(qk_a: Tensor, qk_p: Tensor) -> tuple[Tensor, Tensor]:
+def scaled_dot_product_maps(
+    qk_a: Tensor, qk_p: Tensor, *, key_padding_mask: Masks | None = None
+) -> tuple[Tensor, Tensor]:
     """Return scaled-dot-product cross attention of two images, the paper's ablation of cross similarity.
 
     Args:
         qk_a: Projected tokens of the anchor (B, Na, C).
         qk_p: Projected tokens of the positive (B, Np, C).
+        key_padding_mask: A mask (B, N) for each of the two images, true where a token is padding, or None for an image
+            without padding. No token takes anything from padding.
 
     Returns:
         Map (B, Na, Np) from the values of p to the anchor, and map (B, Np, Na) from the values of a to the positive;
-        each row sums to 1.
+        each row sums to 1, to 0 where the other image is all padding.
 
     Raises:
         InputError: If shapes, dtypes or devices do not match.
@@ -220,8 +281,64 @@ def scaled_dot_product_maps(qk_a: Tensor, qk_p: Tensor) -> tuple[Tensor, Tensor]
         (torch.Size([2, 4, 5]), torch.Size([2, 5, 4]))
     """
     check_tokens(qk_a=qk_a, qk_p=qk_p)
+    (qk_a, qk_p), output = _prepared((qk_a, qk_p), key_padding_mask, False, None)
+    mask_a, mask_p, *_ = output.masks
     scores = qk_p @ qk_a.mT * qk_a.shape[-1] ** -0.5
-    return scores.softmax(1).mT, scores.softmax(2)
+    return _map(scores.mT, mask_p), _map(scores, mask_a)
+
+
+def distance_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    temperature: Tensor | float | None = None,
+    key_padding_mask: Tensor | None = None,
+    backend: Backend | None = None,
+) -> Tensor:
+    """Return attention by squared Euclidean distances: the softmax of -|q - k|² / temperature over k, times v.
+
+    Unlike dot products, distances do not grow without bound with the tokens where q and k agree: with one projection
+    for q and k the attention is Lipschitz (Kim, Papamakarios and Mnih, ICML 2021), see `qcs.layers.DistanceAttention`.
+    Not a part of the paper; it uses the distance operator of this library, which is exact for close tokens.
+
+    Args:
+        q: Queries (B, Nq, C).
+        k: Keys (B, Nk, C).
+        v: Values (B, Nk, Cv).
+        temperature: Positive number or 0-d tensor that divides squared distances; None for the square root of C.
+        key_padding_mask: Mask (B, Nk), true where a key is padding; None for none.
+        backend: Implementation of the distances; None chooses.
+
+    Returns:
+        Attended values (B, Nq, Cv) in the dtype of v; 0 where all keys are padding.
+
+    Raises:
+        InputError: If shapes, dtypes or devices do not match, or the backend cannot run.
+
+    Example:
+        >>> import torch
+        >>> from qcs import functional as QF
+        >>> q, k, v = torch.randn(3, 2, 49, 8).unbind()
+        >>> QF.distance_attention(q, k, v).shape
+        torch.Size([2, 49, 8])
+    """
+    check_tokens(q=q, k=k)
+    check_tokens(v=v)
+    if v.shape[:2] != k.shape[:2] or v.dtype != k.dtype or v.device != k.device:
+        raise InputError(
+            f"k and v must agree in batch size, tokens, dtype and device, "
+            f"got {tuple(k.shape)} {k.dtype} on {k.device} and {tuple(v.shape)} {v.dtype} on {v.device}"
+        )
+    if not isinstance(temperature, Tensor) and temperature is not None and not temperature > 0:
+        raise InputError(f"temperature must be positive, got {temperature}")
+    (_, k), _ = _prepared((q, k), (None, key_padding_mask), False, None)
+    if key_padding_mask is not None:
+        v = v.masked_fill(key_padding_mask.unsqueeze(2), 0)
+    distances: Tensor = ops.choose(backend, q).euclidean_distance(q, k)
+    logits = -distances.square() / (q.shape[-1] ** 0.5 if temperature is None else temperature)
+    weights = _map(logits, key_padding_mask)
+    return (weights @ v.to(weights.dtype)).to(v.dtype)
 
 
 def bilinear_pooling(x: Tensor, y: Tensor, *, backend: Backend | None = None) -> Tensor:
@@ -252,6 +369,44 @@ def bilinear_pooling(x: Tensor, y: Tensor, *, backend: Backend | None = None) ->
         raise InputError(f"x and y must have the same number of tokens, got {x.shape[1]} and {y.shape[1]}")
     pooled: Tensor = ops.choose(backend, x).bilinear_pooling(x, y)
     return pooled
+
+
+def _budget(size: int | None) -> AbstractContextManager[None]:
+    """Return a context with a memory budget, or the one around it for None."""
+    return nullcontext() if size is None else ops.memory_budget(size)
+
+
+def _map(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the softmax of scores (B, N, M) over the M tokens that are not padding (B, M)."""
+    if mask is None:
+        return scores.softmax(2)
+    keys = mask.unsqueeze(1)
+    return scores.masked_fill(keys, torch.finfo(scores.dtype).min).softmax(2).masked_fill(keys, 0)
+
+
+def _prepared(
+    images: tuple[Tensor, ...], masks: Masks | None, logits: bool, dtype: torch.dtype | None
+) -> tuple[tuple[Tensor, ...], Output]:
+    """Return the images with harmless padding, and the form of the result.
+
+    Raises:
+        InputError: If the masks do not fit the images, or the dtype is not a floating-point one.
+    """
+    if dtype is not None and not dtype.is_floating_point:
+        raise InputError(f"dtype must be a floating-point dtype, got {dtype}")
+    if masks is None:
+        return images, Output(logits, dtype)
+    if isinstance(masks, Tensor) or len(masks) != len(images):
+        given = "one tensor" if isinstance(masks, Tensor) else len(masks)
+        raise InputError(f"key_padding_mask must have a mask or None for each of {len(images)} images, got {given}")
+    for number, (x, mask) in enumerate(zip(images, masks, strict=True)):
+        if mask is not None and (mask.dtype != torch.bool or mask.shape != x.shape[:2] or mask.device != x.device):
+            raise InputError(
+                f"key_padding_mask[{number}] must be a mask {tuple(x.shape[:2])} of booleans on {x.device}, "
+                f"got {mask.dtype} of shape {tuple(mask.shape)} on {mask.device}"
+            )
+    filled = tuple(without_padding(x, mask) for x, mask in zip(images, masks, strict=True))
+    return filled, Output(logits, dtype, tuple(masks))
 
 
 def check_tokens(**tokens: Tensor) -> None:

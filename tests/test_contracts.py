@@ -97,6 +97,7 @@ CASES = {
         lambda *maps: (list(maps),),
     ),
     "TokenTransformer": Case(lambda: layers.TokenTransformer(8, 4, 3, num_heads=2), TOKENS[:1]),
+    "DistanceAttention": Case(lambda: layers.DistanceAttention(6, num_heads=2), PAIR[:1]),
     "CrossSimilarityAttention": Case(lambda: layers.CrossSimilarityAttention(6), PAIR),
     "QuadrupletCrossSimilarityAttention": Case(lambda: layers.QuadrupletCrossSimilarityAttention(6), QUADRUPLET),
     "ScaledDotProductCrossAttention": Case(lambda: layers.ScaledDotProductCrossAttention(6), PAIR),
@@ -138,6 +139,7 @@ CASES = {
     "quadruplet_cross_similarity": Case(lambda: QF.quadruplet_cross_similarity, QUADRUPLET),
     "exemplar_similarity": Case(lambda: QF.exemplar_similarity, EXEMPLARS),
     "exemplar_similarity in batch": Case(lambda: QF.exemplar_similarity, EXEMPLARS[:1], in_batch),
+    "distance_attention": Case(lambda: QF.distance_attention, ((2, 5, 6), (2, 4, 6), (2, 4, 3))),
     "scaled_dot_product_maps": Case(lambda: QF.scaled_dot_product_maps, PAIR),
     "bilinear_pooling": Case(lambda: QF.bilinear_pooling, TOKENS),
 }

@@ -361,10 +361,13 @@ def test_bad_tokens_are_refused_by_name(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scope": "image"}, "scope must be one of batch, sample; got 'image'"),
+        ({"scope": "image"}, "scope must be one of batch, sample, world; got 'image'"),
         ({"matrices": "ds"}, "matrices must be one of s, d, sd; got 'ds'"),
         ({"gain": torch.ones(1)}, r"gain must be a number or a 0-d tensor, got shape \(1,\)"),
-        ({"backend": "cuda"}, "unknown backend 'cuda'; expected None or one of 'reference', 'analytic', 'triton'"),
+        (
+            {"backend": "cuda"},
+            "unknown backend 'cuda'; expected None or one of 'reference', 'analytic', 'compiled', 'triton'",
+        ),
         ({"backend": "triton"}, "backend 'triton' cannot run: it .* not torch.float64; use backend=None, 'analytic'"),
     ],
     ids=str,
@@ -385,3 +388,92 @@ def test_bad_options_are_refused(options: dict[str, Any], message: str) -> None:
 def test_bilinear_pooling_refuses_maps_of_different_length() -> None:
     with pytest.raises(InputError, match="x and y must have the same number of tokens, got 3 and 5"):
         QF.bilinear_pooling(*draw((3, 5)))
+
+
+# --------------------------------------------------------------------------------------------------------- padding
+
+
+def padded_images(lengths: Sequence[int]) -> tuple[list[Tensor], list[Tensor]]:
+    """Images whose padding is NaN, and masks that pad half of the tokens at the same places in every sample."""
+    images, masks = draw(lengths), [torch.arange(n).expand(3, n) % 2 == 1 for n in lengths]
+    return [x.masked_fill(mask.unsqueeze(2), math.nan) for x, mask in zip(images, masks, strict=True)], masks
+
+
+@each_scope
+@pytest.mark.parametrize("backend", ["reference", "analytic"])
+@each_lengths
+def test_padding_of_any_value_gives_what_remains_without_it(lengths: tuple[int, ...], backend: Any, scope: Any) -> None:
+    images, masks = padded_images(lengths)
+    leaves = [x.requires_grad_() for x in images]
+    options: dict[str, Any] = {"scope": scope, "backend": backend}
+    found = QF.quadruplet_cross_similarity(*leaves, 0.7, key_padding_mask=masks, **options)
+    short = [x[:, ::2].detach().requires_grad_() for x in images]
+    expected = QF.quadruplet_cross_similarity(*short, 0.7, **options)
+    for weights, wanted in zip(found, expected, strict=True):
+        assert_close(weights[:, ::2], wanted)
+        assert not weights[:, 1::2].any()
+    upstream = [torch.randn_like(w) for w in found]
+    gradients = torch.autograd.grad(found, leaves, upstream)
+    wanted_gradients = torch.autograd.grad(expected, short, [u[:, ::2] for u in upstream])
+    for gradient, wanted in zip(gradients, wanted_gradients, strict=True):
+        assert_close(gradient[:, ::2], wanted)
+        assert not gradient[:, 1::2].any()
+
+
+@pytest.mark.parametrize("backend", ["reference", "analytic"])
+def test_images_may_be_padding_from_end_to_end(backend: Any) -> None:
+    images = [x.requires_grad_() for x in draw()]
+    mask = torch.zeros(3, 5, dtype=torch.bool)
+    mask[1] = True
+    w_a, w_p = QF.cross_similarity(*images[:2], key_padding_mask=(mask, None), backend=backend)
+    assert not w_a[1].any() and bool((w_a[0] > 0).all())
+    assert_close(w_p[1], torch.full_like(w_p[1], 1 / 5))  # compared with nothing
+    assert all(bool(g.isfinite().all()) for g in torch.autograd.grad((w_a.square() + w_p.square()).sum(), images[:2]))
+
+
+@pytest.mark.parametrize("backend", ["reference", "analytic"])
+def test_logits_and_weights_in_the_dtype_that_is_asked_for(backend: Any) -> None:
+    images, mask = draw(dtype=torch.bfloat16), torch.zeros(3, 5, dtype=torch.bool)
+    mask[:, 2] = True
+    options: dict[str, Any] = {"key_padding_mask": (mask, None, None, None), "backend": backend}
+    precise = QF.quadruplet_cross_similarity(*images, dtype=torch.float32, **options)
+    logits = QF.quadruplet_cross_similarity(*images, logits=True, **options)
+    for weights, of_logits, rounded in zip(
+        precise, logits, QF.quadruplet_cross_similarity(*images, **options), strict=True
+    ):
+        assert (weights.dtype, of_logits.dtype, rounded.dtype) == (torch.float32, torch.float32, torch.bfloat16)
+        assert_close(of_logits.softmax(-1), weights)
+        assert_close(rounded, weights.bfloat16())
+    assert bool((logits[0][:, 2] == -math.inf).all())
+    assert QF.cross_similarity(*images[:2], logits=True, dtype=torch.float64)[0].dtype == torch.float64
+
+
+@each_scope
+def test_padding_of_exemplars_and_of_images_they_are_compared_with(scope: Any) -> None:
+    (x, exemplars), (mask, exemplar_mask) = padded_images((5, 4))
+    found = QF.exemplar_similarity(x, exemplars[:2], scope=scope, key_padding_mask=(mask, exemplar_mask[:2]))
+    assert_close(found[:, ::2], QF.exemplar_similarity(x[:, ::2], exemplars[:2, ::2], scope=scope))
+    assert not found[:, 1::2].any()
+
+
+def test_padding_takes_no_part_in_dot_product_attention() -> None:
+    (a, p), masks = padded_images((5, 4))
+    map_a, map_p = QF.scaled_dot_product_maps(a, p, key_padding_mask=masks)
+    wanted_a, wanted_p = QF.scaled_dot_product_maps(a[:, ::2], p[:, ::2])
+    assert_close((map_a[:, ::2, ::2], map_p[:, ::2, ::2]), (wanted_a, wanted_p))
+    assert not map_a[:, :, 1::2].any() and not map_p[:, :, 1::2].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"key_padding_mask": torch.zeros(3, 5) > 0}, "a mask or None for each of 2 images, got one tensor"),
+        ({"key_padding_mask": (None,)}, "a mask or None for each of 2 images, got 1"),
+        ({"key_padding_mask": (None, torch.zeros(3, 5))}, r"key_padding_mask\[1\] must be a mask \(3, 5\) of booleans"),
+        ({"key_padding_mask": (None, torch.zeros(3, 4) > 0)}, r"got torch.bool of shape \(3, 4\) on cpu"),
+        ({"dtype": torch.int64}, "dtype must be a floating-point dtype, got torch.int64"),
+    ],
+)
+def test_masks_and_dtypes_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        QF.cross_similarity(*draw()[:2], **options)

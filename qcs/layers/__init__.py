@@ -9,6 +9,7 @@ from qcs.layers.cross_module import QuadrupletCrossModule as QuadrupletCrossModu
 from qcs.layers.cross_similarity import CrossSimilarityAttention as CrossSimilarityAttention
 from qcs.layers.cross_similarity import QuadrupletCrossSimilarityAttention as QuadrupletCrossSimilarityAttention
 from qcs.layers.cross_similarity import ScaledDotProductCrossAttention as ScaledDotProductCrossAttention
+from qcs.layers.distance_attention import DistanceAttention as DistanceAttention
 from qcs.layers.exemplar_cross_module import ExemplarCrossModule as ExemplarCrossModule
 from qcs.layers.level_tokens import LevelTokens as LevelTokens
 from qcs.layers.residual_distillation import ContrastiveResidualDistillation as ContrastiveResidualDistillation

@@ -12,7 +12,7 @@ from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
 from qcs.errors import InputError
-from qcs.layers.processes import mean_over_processes, several_processes
+from qcs.ops.world import mean_over_processes, several_processes
 from qcs.typed_call import same_signature
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from qcs.branches import Pair, Quadruplet, for_each_branch
 from qcs.errors import check_choice
-from qcs.functional import Backend, Matrices
+from qcs.functional import Backend, Masks, Matrices, Scope
 from qcs.layers.cross_similarity import (
     CrossSimilarityAttention,
     ProjectedAttention,
@@ -18,7 +18,6 @@ from qcs.layers.cross_similarity import (
     ScaledDotProductCrossAttention,
     check_width,
 )
-from qcs.layers.processes import LayerScope
 from qcs.ops import choose
 from qcs.typed_call import same_signature
 
@@ -42,11 +41,11 @@ class CrossModule(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, hidden_features=int(dim * mlp_ratio))
 
-    def _compare(self, *tokens: Tensor) -> tuple[list[Tensor], Sequence[Tensor]]:
+    def _compare(self, *tokens: Tensor, masks: Masks | None) -> tuple[list[Tensor], Sequence[Tensor]]:
         """Return refined tokens (B, N, C) and attention of every image."""
         check_width(self.attention.dim, tokens)
         normed = for_each_branch(self.norm1, tokens)
-        attended, weights = self.attention(*normed, return_attention=True)
+        attended, weights = self.attention(*normed, key_padding_mask=masks, return_attention=True)
         stream = normed if self.residual == "normalized" else tokens
         mixed = [x + y for x, y in zip(stream, attended, strict=True)]
         return for_each_branch(self._feed_forward, mixed), weights
@@ -88,7 +87,7 @@ class DualCrossModule(CrossModule):
         *,
         attention: Attention = "csa",
         residual: Residual = "normalized",
-        scope: LayerScope = "batch",
+        scope: Scope = "batch",
         mlp_ratio: float = 4.0,
         backend: Backend | None = None,
     ) -> None:
@@ -102,27 +101,42 @@ class DualCrossModule(CrossModule):
         super().__init__(dim, layer, mlp_ratio, residual)
 
     @overload
-    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: Literal[False] = False) -> Pair: ...
+    def forward(
+        self,
+        x_a: Tensor,
+        x_p: Tensor,
+        *,
+        key_padding_mask: Masks | None = None,
+        return_attention: Literal[False] = False,
+    ) -> Pair: ...
 
     @overload
-    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: Literal[True]) -> tuple[Pair, Pair]: ...
+    def forward(
+        self, x_a: Tensor, x_p: Tensor, *, key_padding_mask: Masks | None = None, return_attention: Literal[True]
+    ) -> tuple[Pair, Pair]: ...
 
     @overload
-    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: bool) -> Pair | tuple[Pair, Pair]: ...
+    def forward(
+        self, x_a: Tensor, x_p: Tensor, *, key_padding_mask: Masks | None = None, return_attention: bool
+    ) -> Pair | tuple[Pair, Pair]: ...
 
-    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: bool = False) -> Pair | tuple[Pair, Pair]:
+    def forward(
+        self, x_a: Tensor, x_p: Tensor, *, key_padding_mask: Masks | None = None, return_attention: bool = False
+    ) -> Pair | tuple[Pair, Pair]:
         """Return the refined tokens of anchor and positive.
 
         Args:
             x_a: Anchor tokens (B, Na, C).
             x_p: Positive tokens (B, Np, C).
+            key_padding_mask: A mask (B, N) per image, true where a token is padding, or None for an image without
+                padding. Padding has weight 0 and takes part in no comparison.
             return_attention: Also return the attention.
 
         Returns:
             `(z_a, z_p)`, each (B, N, C); with `return_attention`, `((z_a, z_p), attention)`: weights (B, N) for "csa",
             maps (B, Na, Np) and (B, Np, Na) over the other image's tokens for "sdpa".
         """
-        (z_a, z_p), (w_a, w_p) = self._compare(x_a, x_p)
+        (z_a, z_p), (w_a, w_p) = self._compare(x_a, x_p, masks=key_padding_mask)
         return ((z_a, z_p), (w_a, w_p)) if return_attention else (z_a, z_p)
 
     if TYPE_CHECKING:
@@ -162,7 +176,7 @@ class QuadrupletCrossModule(CrossModule):
         *,
         matrices: Matrices = "sd",
         residual: Residual = "normalized",
-        scope: LayerScope = "batch",
+        scope: Scope = "batch",
         mlp_ratio: float = 4.0,
         backend: Backend | None = None,
     ) -> None:
@@ -171,21 +185,49 @@ class QuadrupletCrossModule(CrossModule):
 
     @overload
     def forward(
-        self, x_a: Tensor, x_p: Tensor, x_n: Tensor, x_n2: Tensor, *, return_attention: Literal[False] = False
+        self,
+        x_a: Tensor,
+        x_p: Tensor,
+        x_n: Tensor,
+        x_n2: Tensor,
+        *,
+        key_padding_mask: Masks | None = None,
+        return_attention: Literal[False] = False,
     ) -> Quadruplet: ...
 
     @overload
     def forward(
-        self, x_a: Tensor, x_p: Tensor, x_n: Tensor, x_n2: Tensor, *, return_attention: Literal[True]
+        self,
+        x_a: Tensor,
+        x_p: Tensor,
+        x_n: Tensor,
+        x_n2: Tensor,
+        *,
+        key_padding_mask: Masks | None = None,
+        return_attention: Literal[True],
     ) -> tuple[Quadruplet, Quadruplet]: ...
 
     @overload
     def forward(
-        self, x_a: Tensor, x_p: Tensor, x_n: Tensor, x_n2: Tensor, *, return_attention: bool
+        self,
+        x_a: Tensor,
+        x_p: Tensor,
+        x_n: Tensor,
+        x_n2: Tensor,
+        *,
+        key_padding_mask: Masks | None = None,
+        return_attention: bool,
     ) -> Quadruplet | tuple[Quadruplet, Quadruplet]: ...
 
     def forward(
-        self, x_a: Tensor, x_p: Tensor, x_n: Tensor, x_n2: Tensor, *, return_attention: bool = False
+        self,
+        x_a: Tensor,
+        x_p: Tensor,
+        x_n: Tensor,
+        x_n2: Tensor,
+        *,
+        key_padding_mask: Masks | None = None,
+        return_attention: bool = False,
     ) -> Quadruplet | tuple[Quadruplet, Quadruplet]:
         """Return the refined tokens of anchor, positive and the two negatives.
 
@@ -194,12 +236,14 @@ class QuadrupletCrossModule(CrossModule):
             x_p: Positive tokens (B, Np, C).
             x_n: Negative tokens (B, Nn, C).
             x_n2: Second negative's tokens (B, Nn2, C).
+            key_padding_mask: A mask (B, N) per image, true where a token is padding, or None for an image without
+                padding. Padding has weight 0 and takes part in no comparison.
             return_attention: Also return the attention weights.
 
         Returns:
             Four tensors (B, N, C); with `return_attention`, a pair of those four and of the four weights (B, N).
         """
-        (z_a, z_p, z_n, z_n2), (w_a, w_p, w_n, w_n2) = self._compare(x_a, x_p, x_n, x_n2)
+        (z_a, z_p, z_n, z_n2), (w_a, w_p, w_n, w_n2) = self._compare(x_a, x_p, x_n, x_n2, masks=key_padding_mask)
         refined = z_a, z_p, z_n, z_n2
         return (refined, (w_a, w_p, w_n, w_n2)) if return_attention else refined
 

@@ -6,7 +6,6 @@ No norm, residual or MLP: those belong to the cross modules built on these layer
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Literal, overload
 
 import torch
@@ -15,8 +14,7 @@ from torch import Tensor, nn
 from qcs import functional as QF
 from qcs.branches import Pair, Quadruplet, for_each_branch
 from qcs.errors import InputError, check_choice
-from qcs.functional import Backend, Matrices
-from qcs.layers.processes import SCOPES, LayerScope, compare
+from qcs.functional import Backend, Masks, Matrices, Scope
 from qcs.ops import choose
 from qcs.typed_call import same_signature
 
@@ -65,35 +63,50 @@ class CrossSimilarityAttention(ProjectedAttention):
 
     branches = 2
 
-    def __init__(self, dim: int, *, scope: LayerScope = "batch", backend: Backend | None = None) -> None:
+    def __init__(self, dim: int, *, scope: Scope = "batch", backend: Backend | None = None) -> None:
         super().__init__(dim)
-        check_choice("scope", scope, SCOPES)
+        check_choice("scope", scope, QF.SCOPES)
         choose(backend)  # refuse a backend that cannot run here, not in the first training step
-        self.scope: LayerScope = scope
+        self.scope: Scope = scope
         self.backend: Backend | None = backend
 
     @overload
-    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: Literal[False] = False) -> Pair: ...
+    def forward(
+        self,
+        x_a: Tensor,
+        x_p: Tensor,
+        *,
+        key_padding_mask: Masks | None = None,
+        return_attention: Literal[False] = False,
+    ) -> Pair: ...
 
     @overload
-    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: Literal[True]) -> tuple[Pair, Pair]: ...
+    def forward(
+        self, x_a: Tensor, x_p: Tensor, *, key_padding_mask: Masks | None = None, return_attention: Literal[True]
+    ) -> tuple[Pair, Pair]: ...
 
     @overload
-    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: bool) -> Pair | tuple[Pair, Pair]: ...
+    def forward(
+        self, x_a: Tensor, x_p: Tensor, *, key_padding_mask: Masks | None = None, return_attention: bool
+    ) -> Pair | tuple[Pair, Pair]: ...
 
-    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: bool = False) -> Pair | tuple[Pair, Pair]:
+    def forward(
+        self, x_a: Tensor, x_p: Tensor, *, key_padding_mask: Masks | None = None, return_attention: bool = False
+    ) -> Pair | tuple[Pair, Pair]:
         """Return the attended values of anchor and positive.
 
         Args:
             x_a: Anchor tokens (B, Na, C).
             x_p: Positive tokens (B, Np, C).
+            key_padding_mask: A mask (B, N) per image, true where a token is padding, or None for an image without
+                padding. Padding has weight 0 and takes part in no comparison.
             return_attention: Also return the weights.
 
         Returns:
             `(y_a, y_p)`, each (B, N, C); with `return_attention`, `((y_a, y_p), (w_a, w_p))`, weights (B, N).
         """
         qk, values = self.project(x_a, x_p)
-        w_a, w_p = compare(partial(QF.cross_similarity, backend=self.backend), qk, self.scope)
+        w_a, w_p = QF.cross_similarity(*qk, scope=self.scope, key_padding_mask=key_padding_mask, backend=self.backend)
         attended = _weight(w_a, values[0]), _weight(w_p, values[1])
         return (attended, (w_a, w_p)) if return_attention else attended
 
@@ -132,14 +145,14 @@ class QuadrupletCrossSimilarityAttention(ProjectedAttention):
     branches = 4
 
     def __init__(
-        self, dim: int, *, matrices: Matrices = "sd", scope: LayerScope = "batch", backend: Backend | None = None
+        self, dim: int, *, matrices: Matrices = "sd", scope: Scope = "batch", backend: Backend | None = None
     ) -> None:
         super().__init__(dim)
         check_choice("matrices", matrices, ("s", "d", "sd"))
-        check_choice("scope", scope, SCOPES)
+        check_choice("scope", scope, QF.SCOPES)
         choose(backend)
         self.matrices: Matrices = matrices
-        self.scope: LayerScope = scope
+        self.scope: Scope = scope
         self.backend: Backend | None = backend
         self.theta = nn.Parameter(torch.zeros(())) if matrices == "sd" else None
 
@@ -150,21 +163,49 @@ class QuadrupletCrossSimilarityAttention(ProjectedAttention):
 
     @overload
     def forward(
-        self, x_a: Tensor, x_p: Tensor, x_n: Tensor, x_n2: Tensor, *, return_attention: Literal[False] = False
+        self,
+        x_a: Tensor,
+        x_p: Tensor,
+        x_n: Tensor,
+        x_n2: Tensor,
+        *,
+        key_padding_mask: Masks | None = None,
+        return_attention: Literal[False] = False,
     ) -> Quadruplet: ...
 
     @overload
     def forward(
-        self, x_a: Tensor, x_p: Tensor, x_n: Tensor, x_n2: Tensor, *, return_attention: Literal[True]
+        self,
+        x_a: Tensor,
+        x_p: Tensor,
+        x_n: Tensor,
+        x_n2: Tensor,
+        *,
+        key_padding_mask: Masks | None = None,
+        return_attention: Literal[True],
     ) -> tuple[Quadruplet, Quadruplet]: ...
 
     @overload
     def forward(
-        self, x_a: Tensor, x_p: Tensor, x_n: Tensor, x_n2: Tensor, *, return_attention: bool
+        self,
+        x_a: Tensor,
+        x_p: Tensor,
+        x_n: Tensor,
+        x_n2: Tensor,
+        *,
+        key_padding_mask: Masks | None = None,
+        return_attention: bool,
     ) -> Quadruplet | tuple[Quadruplet, Quadruplet]: ...
 
     def forward(
-        self, x_a: Tensor, x_p: Tensor, x_n: Tensor, x_n2: Tensor, *, return_attention: bool = False
+        self,
+        x_a: Tensor,
+        x_p: Tensor,
+        x_n: Tensor,
+        x_n2: Tensor,
+        *,
+        key_padding_mask: Masks | None = None,
+        return_attention: bool = False,
     ) -> Quadruplet | tuple[Quadruplet, Quadruplet]:
         """Return the attended values of anchor, positive and the two negatives.
 
@@ -173,14 +214,25 @@ class QuadrupletCrossSimilarityAttention(ProjectedAttention):
             x_p: Positive tokens (B, Np, C).
             x_n: Negative tokens (B, Nn, C).
             x_n2: Second negative's tokens (B, Nn2, C).
+            key_padding_mask: A mask (B, N) per image, true where a token is padding, or None for an image without
+                padding. Padding has weight 0 and takes part in no comparison.
             return_attention: Also return the weights.
 
         Returns:
             Four tensors (B, N, C); with `return_attention`, a pair of those four and of the four weights (B, N).
         """
-        qk, values = self.project(x_a, x_p, x_n, x_n2)
-        among = partial(QF.quadruplet_cross_similarity, gain=self.gain, matrices=self.matrices, backend=self.backend)
-        w_a, w_p, w_n, w_n2 = compare(among, qk, self.scope)
+        (qk_a, qk_p, qk_n, qk_n2), values = self.project(x_a, x_p, x_n, x_n2)
+        w_a, w_p, w_n, w_n2 = QF.quadruplet_cross_similarity(
+            qk_a,
+            qk_p,
+            qk_n,
+            qk_n2,
+            self.gain,
+            matrices=self.matrices,
+            scope=self.scope,
+            key_padding_mask=key_padding_mask,
+            backend=self.backend,
+        )
         v_a, v_p, v_n, v_n2 = values
         attended = _weight(w_a, v_a), _weight(w_p, v_p), _weight(w_n, v_n), _weight(w_n2, v_n2)
         return (attended, (w_a, w_p, w_n, w_n2)) if return_attention else attended
@@ -216,20 +268,35 @@ class ScaledDotProductCrossAttention(ProjectedAttention):
     branches = 2
 
     @overload
-    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: Literal[False] = False) -> Pair: ...
+    def forward(
+        self,
+        x_a: Tensor,
+        x_p: Tensor,
+        *,
+        key_padding_mask: Masks | None = None,
+        return_attention: Literal[False] = False,
+    ) -> Pair: ...
 
     @overload
-    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: Literal[True]) -> tuple[Pair, Pair]: ...
+    def forward(
+        self, x_a: Tensor, x_p: Tensor, *, key_padding_mask: Masks | None = None, return_attention: Literal[True]
+    ) -> tuple[Pair, Pair]: ...
 
     @overload
-    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: bool) -> Pair | tuple[Pair, Pair]: ...
+    def forward(
+        self, x_a: Tensor, x_p: Tensor, *, key_padding_mask: Masks | None = None, return_attention: bool
+    ) -> Pair | tuple[Pair, Pair]: ...
 
-    def forward(self, x_a: Tensor, x_p: Tensor, *, return_attention: bool = False) -> Pair | tuple[Pair, Pair]:
+    def forward(
+        self, x_a: Tensor, x_p: Tensor, *, key_padding_mask: Masks | None = None, return_attention: bool = False
+    ) -> Pair | tuple[Pair, Pair]:
         """Return the attended values of anchor and positive.
 
         Args:
             x_a: Anchor tokens (B, Na, C).
             x_p: Positive tokens (B, Np, C).
+            key_padding_mask: A mask (B, N) per image, true where a token is padding, or None for an image without
+                padding. Padding has weight 0 and takes part in no comparison.
             return_attention: Also return the maps.
 
         Returns:
@@ -237,7 +304,7 @@ class ScaledDotProductCrossAttention(ProjectedAttention):
             (B, Np, Na) whose rows sum to 1.
         """
         (qk_a, qk_p), (v_a, v_p) = self.project(x_a, x_p)
-        map_a, map_p = QF.scaled_dot_product_maps(qk_a, qk_p)
+        map_a, map_p = QF.scaled_dot_product_maps(qk_a, qk_p, key_padding_mask=key_padding_mask)
         attended = (map_a @ v_p, map_p @ v_a)
         return (attended, (map_a, map_p)) if return_attention else attended
 

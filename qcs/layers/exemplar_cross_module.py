@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from qcs import functional as QF
 from qcs.errors import InputError, check_choice
-from qcs.functional import Backend, Scope
+from qcs.functional import Backend, LocalScope
 from qcs.layers.cross_module import CrossModule, Residual
 from qcs.layers.cross_similarity import ProjectedAttention
 from qcs.ops import choose
@@ -33,12 +33,12 @@ class ExemplarAttention(ProjectedAttention):
         dim: int,
         *,
         attention: ExemplarAttentionKind = "csa",
-        scope: Scope = "batch",
+        scope: LocalScope = "batch",
         backend: Backend | None = None,
     ) -> None:
         super().__init__(dim)
         self.kind = check_choice("attention", attention, ("csa", "uniform"))
-        self.scope: Scope = check_choice("scope", scope, ("batch", "sample"))
+        self.scope: LocalScope = check_choice("scope", scope, ("batch", "sample"))
         choose(backend)  # refuse a backend that cannot run here, not in the first training step
         self.backend: Backend | None = backend
 
@@ -101,7 +101,7 @@ class ExemplarCrossModule(CrossModule):
         *,
         attention: ExemplarAttentionKind = "csa",
         residual: Residual = "normalized",
-        scope: Scope = "batch",
+        scope: LocalScope = "batch",
         mlp_ratio: float = 4.0,
         backend: Backend | None = None,
     ) -> None:

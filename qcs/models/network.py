@@ -16,12 +16,11 @@ from torch import Tensor, nn
 
 from qcs.branches import BRANCHES, BranchLogits
 from qcs.errors import InputError, check_choice
-from qcs.functional import Backend, Matrices
+from qcs.functional import SCOPES, Backend, Matrices, Scope
 from qcs.layers import ContrastiveResidualDistillation, DualCrossModule, QuadrupletCrossModule, TokenTransformer
 from qcs.layers.branch_norm import branches_at_once, convert_branch_batch_norm, separates_branches
 from qcs.layers.cross_module import Attention, Residual
 from qcs.layers.level_tokens import LevelTokens
-from qcs.layers.processes import SCOPES, LayerScope
 from qcs.layers.residual_distillation import Connection
 from qcs.layers.resize import square_side
 from qcs.models.backbone import (
@@ -114,7 +113,7 @@ class CrossSimilarityNetwork(NamedClasses, nn.Module):
         attention: Attention = "csa",
         matrices: Matrices = "sd",
         residual: Residual = "normalized",
-        scope: LayerScope = "batch",
+        scope: Scope = "batch",
         batch_norm: BatchNorm = "branch",
         connection: Connection = "vit",
         backbone_args: Mapping[str, Any] | None = None,

@@ -1,15 +1,20 @@
-"""Shared rules of the closed-form operators: autocast, `vmap` by a loop, and a backward pass that cannot be derived."""
+"""Shared rules of the closed-form operators: autocast, `vmap` by a loop, and second derivatives by recomputation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+
+_vjp: Any = torch.func.vjp  # typed as if it always had auxiliary outputs
+
+Definition: TypeAlias = Callable[..., tuple[Tensor, ...]]
+"""Differentiable function of some inputs of an autograd function to its differentiable outputs."""
 
 
 def outside_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
@@ -37,42 +42,81 @@ def batch_by_loop(operator: Callable[..., Any]) -> Callable[..., Any]:
     return rule
 
 
-def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate the backward of an autograd function so that differentiating it again raises a clear error.
+def twice_differentiable(
+    definition: Callable[[Any, Sequence[Any]], tuple[Definition, list[int], list[Tensor]]],
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate the backward of an autograd function so that its gradient has derivatives of any order.
 
-    Without it, gradients of gradients would silently be cut off, or fail with a message about the autograd engine.
-    `backward(ctx, saved, *grad_outputs)` receives the saved tensors, which checkpointing allows to unpack only once.
+    Only if a gradient is differentiated, the function is computed again from its definition, with the time and memory
+    that the definition takes.
+
+    Args:
+        definition: From ctx and saved tensors to the definition of the operator, the places of its arguments among the
+            inputs of the autograd function, and these arguments. The outputs are the first ones of the function.
+
+    Returns:
+        A decorator of `backward(ctx, saved, *grad_outputs)`, which receives the saved tensors, because checkpointing
+        allows to unpack them only once.
     """
 
-    @wraps(backward)
-    def guarded(ctx: Any, *grad_outputs: Tensor | None) -> Any:
-        saved = ctx.saved_tensors
-        with torch.no_grad(), outside_autocast(next(t for t in saved if t is not None)):
-            gradients = backward(ctx, saved, *grad_outputs)
-        if not torch.is_grad_enabled():
-            return gradients
-        sources = [*(t for t in grad_outputs if t is not None), *(t for t in saved if t is not None)]
-        present = [g for g in gradients if g is not None]
-        guarded_gradients = iter(_DifferentiatedOnce.apply(len(present), *present, *sources))
-        return tuple(None if g is None else next(guarded_gradients) for g in gradients)
+    def decorate(backward: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(backward)
+        def guarded(ctx: Any, *grad_outputs: Tensor | None) -> Any:
+            saved = ctx.saved_tensors
+            with torch.no_grad(), outside_autocast(next(t for t in saved if t is not None)):
+                gradients = backward(ctx, saved, *grad_outputs)
+            given = [place for place, grad in enumerate(grad_outputs) if grad is not None]
+            if not torch.is_grad_enabled() or not given:
+                return gradients
+            defined, places, arguments = definition(ctx, saved)
+            chosen = [(place, x) for place, x in zip(places, arguments, strict=True) if gradients[place] is not None]
+            others = {n: x for n, x in enumerate(arguments) if gradients[places[n]] is None}
 
-    return guarded
+            def outputs(*inputs: Tensor) -> tuple[Tensor, ...]:
+                rest = iter(inputs)
+                complete = [others[n] if n in others else next(rest) for n in range(len(arguments))]
+                results = defined(*complete)
+                return tuple(results[place] for place in given)
+
+            attached = _Gradient.apply(
+                outputs,
+                len(chosen),
+                *(gradients[place] for place, _ in chosen),
+                *(x for _, x in chosen),
+                *(grad_outputs[place] for place in given),
+            )
+            found = dict(zip((place for place, _ in chosen), attached, strict=True))
+            return tuple(found.get(place) for place in range(len(gradients)))
+
+        return guarded
+
+    return decorate
 
 
-class _DifferentiatedOnce(torch.autograd.Function):
+class _Gradient(torch.autograd.Function):
+    """Gradients that are known already, as a function of the inputs and upstream gradients they belong to."""
+
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(outputs: Definition, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         return tuple(gradient.clone() for gradient in tensors[:count])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        pass
+        ctx.outputs, ctx.count, *tensors = inputs
+        ctx.save_for_backward(*tensors[ctx.count :])
 
     @staticmethod
-    def backward(ctx: Any, *_: Tensor) -> Any:
-        raise NotImplementedError(
-            "cross similarity has a second derivative only with backend='reference'; "
-            "pass that backend to the layer or function, or do not differentiate its gradient"
-        )
+    def backward(ctx: Any, *grad_gradients: Tensor) -> Any:
+        def gradients(*tensors: Tensor) -> tuple[Tensor, ...]:
+            results, vector_product = _vjp(ctx.outputs, *tensors[: ctx.count])
+            upstream = zip(tensors[ctx.count :], results, strict=True)
+            product: tuple[Tensor, ...] = vector_product(tuple(u.to(y.dtype) for u, y in upstream))
+            return product
+
+        known = ctx.saved_tensors
+        with outside_autocast(known[0]):
+            values, vector_product = _vjp(gradients, *known)
+            derivatives = vector_product(tuple(g.to(v.dtype) for g, v in zip(grad_gradients, values, strict=True)))
+        return None, None, *[None] * ctx.count, *derivatives

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import contenders, dispatches, measure, memory, report
+from benchmarks import budget, contenders, dispatches, gpu, measure, memory, report
 from benchmarks.contenders import Case, run_of
 from qcs.errors import InputError
 
@@ -189,3 +189,40 @@ def test_a_file_that_is_no_result_is_refused(tmp_path: Path, content: str) -> No
     path.write_text(content)
     with pytest.raises(InputError, match=r"other\.json is not a result of these benchmarks.*make one with"):
         report.read(path)
+
+
+@pytest.mark.skipif(not memory.CLEAR.exists(), reason="peak memory is read from /proc")
+def test_a_pass_beyond_its_budget_is_measured_beside_the_products() -> None:
+    case = Case(1, 200, 4, True, "cpu")
+    found = budget.measure(case, budget=0)
+    assert (found["path"], found["distances_bytes"]) == ("recomputed", 4 * 4 * 200**2)
+    assert found["cpu_seconds"] > found["products_cpu_seconds"] > 0
+    assert budget.measure(case, budget=2**30)["path"] == "kept"
+
+
+def test_the_page_of_a_gpu_has_checks_and_measurements() -> None:
+    found = list(gpu.checks(DEVICE, cases=[gpu.HARD_CASES[0]], dtypes=[torch.float32], lengths=[9]))
+    assert all(check.passes and check.share > 0 for check in found)
+    text = gpu.page(found, "| the table |")
+    assert f"All {len(found)} cases pass" in text and "| analytic | float32 | near duplicates | 9 |" in text
+    assert "| the table |" in text
+
+
+@pytest.mark.parametrize("share", [1.01, float("nan")])
+def test_a_check_that_breaks_the_rule_is_shown_and_nothing_is_timed(share: float) -> None:
+    broken = gpu.Check("triton", "float32", "large", 49, share)
+    text = gpu.page([broken, broken._replace(share=0.5)], "| the table |")
+    assert "1 of 2 cases break the rule" in text and "the table" not in text
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_without_a_gpu_one_line_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpu", "--json", str(tmp_path / "a.json"), "--output", str(tmp_path / "a.md")])
+    with pytest.raises(SystemExit, match="error: no GPU that PyTorch can use was found"):
+        gpu.main()
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_dot_products_attend_in_both_directions_of_four_pairs(backward: bool) -> None:
+    run: Any = ready("dot products", Case(2, 5, 3, backward, "cpu"))
+    assert [tuple(x.shape) for x in run()] == [(2, 5, 3)] * (4 if backward else 8)

@@ -126,3 +126,13 @@ def test_tokens_that_do_not_fit_are_refused(module_class: type[Any], options: di
         module(*draw((5,) * (module.branches - 1)), torch.zeros(2, 5, DIM))
     with pytest.raises(InputError, match=r"expected tokens \(B, N, 8\), got shape \(2, 5, 9\)"):
         module(*torch.zeros(module.branches, 2, 5, 9))
+
+
+@pytest.mark.parametrize(
+    "module", [QuadrupletCrossModule(8), DualCrossModule(8), DualCrossModule(8, attention="sdpa")], ids=str
+)
+def test_padding_changes_no_other_token(module: Any) -> None:
+    tokens = torch.randn(module.branches, 3, 6, 8)
+    masks = [torch.arange(6).expand(3, 6) >= 4] * module.branches
+    for padded, short in zip(module(*tokens, key_padding_mask=masks), module(*tokens[:, :, :4]), strict=True):
+        torch.testing.assert_close(padded[:, :4], short)

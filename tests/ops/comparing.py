@@ -9,18 +9,19 @@ import torch
 from torch import Tensor
 
 from qcs.ops import reference
+from qcs.ops.output import WEIGHTS, Output
 
 Operator = Callable[[Any, list[Tensor], Tensor], list[Tensor]]
 """A backend's operator on tokens and gain."""
 
 
-def weights(matrices: str, scope: str) -> Operator:
+def weights(matrices: str, scope: str, output: Output = WEIGHTS) -> Operator:
     """The attention operator with its options; matrices "dual" for the two-image form."""
 
     def run(backend: Any, tokens: list[Tensor], gain: Tensor) -> list[Tensor]:
         if matrices == "dual":
-            return list(backend.cross_similarity(*tokens[:2], scope))
-        return list(backend.quadruplet_cross_similarity(*tokens, gain, matrices, scope))
+            return list(backend.cross_similarity(*tokens[:2], scope, output))
+        return list(backend.quadruplet_cross_similarity(*tokens, gain, matrices, scope, output))
 
     return run
 
@@ -33,10 +34,11 @@ def distances(backend: Any, tokens: list[Tensor], gain: Tensor) -> list[Tensor]:
 def values_and_gradients(backend: Any, operator: Operator, tokens: list[Tensor], gain: float = 0.7) -> list[Tensor]:
     """Outputs, then gradients of all inputs that have one, for random upstream gradients (the same for any dtype)."""
     tokens = [x.detach().requires_grad_() for x in tokens]
-    parameter = torch.tensor(gain, dtype=torch.promote_types(tokens[0].dtype, torch.float32), requires_grad=True)
+    precise = torch.promote_types(tokens[0].dtype, torch.float32)
+    parameter = torch.tensor(gain, dtype=precise, device=tokens[0].device, requires_grad=True)
     outputs = operator(backend, tokens, parameter)
     generator = torch.Generator().manual_seed(1)
-    upstream = [torch.randn(y.shape, generator=generator).bfloat16().to(y.dtype) for y in outputs]
+    upstream = [torch.randn(y.shape, generator=generator).bfloat16().to(y) for y in outputs]
     inputs = [*tokens, parameter]
     gradients = torch.autograd.grad(outputs, inputs, upstream, allow_unused=True)
     return [y.detach() for y in outputs] + [g for g in gradients if g is not None]

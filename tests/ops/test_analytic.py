@@ -1,10 +1,9 @@
-"""The closed form against the definition in float64: values and gradients, dense, traced and by strips."""
+"""The closed form against the definition in float64: values and gradients on every path, second derivatives."""
 
 # ruff: noqa: N803
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,26 +13,26 @@ from ops.hard_cases import HARD_CASES
 from torch import Tensor
 from torch.testing import assert_close
 
-from qcs.ops import analytic, reference
-from qcs.ops.analytic import distance, strips, tiled, traced
+from qcs import functional as QF
+from qcs.ops import analytic, compiled, memory_budget, reference
+from qcs.ops.analytic import distance, grid, traced
+from qcs.ops.analytic.closed_form import Padding
+from qcs.ops.analytic.grid import Centered
+from qcs.ops.output import Output
 
 FORMS = [(m, s) for m in ("dual", "s", "d", "sd") for s in ("batch", "sample")]
-COMPILED = SimpleNamespace(
-    quadruplet_cross_similarity=torch.compile(analytic.quadruplet_cross_similarity, dynamic=False, fullgraph=True)
-)
-PATHS = ["dense", "as a compiler traces it", "strips, distances kept", "strips, distances recomputed"]
+PATHS = ["one strip", "as a compiler traces it", "strips, distances kept", "strips, distances recomputed"]
 
 
 @pytest.fixture(params=PATHS)
-def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Path through the operator, with the sizes that switch between paths made small."""
     if "compiler" in request.param:
         monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    elif request.param != "dense":
-        monkeypatch.setattr(analytic, "DENSE_ELEMENTS", 0)
-        monkeypatch.setattr(strips, "_ELEMENTS", 150)
-        monkeypatch.setattr(tiled, "KEPT_ELEMENTS", 1 << 24 if "kept" in request.param else 0)
-    return str(request.param)
+    elif "strips" in request.param:
+        monkeypatch.setattr(grid, "STRIP_ELEMENTS", 150)
+    with memory_budget(0 if "recomputed" in request.param else None):
+        yield request.param
 
 
 @pytest.fixture
@@ -159,12 +158,21 @@ def test_two_runs_agree_bit_by_bit(path: str) -> None:
             assert_close(first, second, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("matrices", "scope"), FORMS)
-def test_gradients_equal_finite_differences(path: str, matrices: str, scope: str) -> None:
+def of_all(matrices: str, scope: str) -> tuple[Any, list[Tensor]]:
+    """The operator as a function of gain and tokens, and arguments for finite differences."""
     tokens = [torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True) for _ in range(4)]
     gain = torch.tensor(0.7, dtype=torch.float64, requires_grad=matrices == "sd")
-    run = weights(matrices, scope)
-    assert torch.autograd.gradcheck(lambda gain, *x: tuple(run(analytic, list(x), gain)), (gain, *tokens))
+    return lambda gain, *x: tuple(weights(matrices, scope)(analytic, list(x), gain)), [gain, *tokens]
+
+
+@pytest.mark.parametrize(("matrices", "scope"), FORMS)
+def test_gradients_equal_finite_differences(path: str, matrices: str, scope: str) -> None:
+    assert torch.autograd.gradcheck(*of_all(matrices, scope), fast_mode=True)
+
+
+@pytest.mark.parametrize(("matrices", "scope"), FORMS)
+def test_second_derivatives_equal_finite_differences(matrices: str, scope: str) -> None:
+    assert torch.autograd.gradgradcheck(*of_all(matrices, scope), fast_mode=True)
 
 
 def test_gain_as_a_number_weighs_like_a_tensor(path: str) -> None:
@@ -174,13 +182,30 @@ def test_gain_as_a_number_weighs_like_a_tensor(path: str) -> None:
     assert not torch.equal(of_number[0], analytic.quadruplet_cross_similarity(*tokens, 0.6, "sd", "sample")[0])
 
 
-def test_nothing_as_large_as_the_matrices_is_kept_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiled, "KEPT_ELEMENTS", 4 * 30 * 30 - 1)
-    for N, kept in ((29, 4 * 29 * 29), (30, 0)):
-        x = [torch.randn(1, N, 3) for _ in range(4)]
-        state = tiled.tiled_importance(x[:2], x[2:], "sd", "batch")
-        assert state[-1].numel() == kept
-        assert max(t.numel() for t in state[:-1]) <= 4 * N
+@pytest.mark.parametrize("budget", [4 * 4 * 30 * 30 - 1, 4 * 4 * 30 * 30])
+def test_nothing_as_large_as_the_matrices_is_kept_beyond_the_budget(budget: int) -> None:
+    tokens = [x.requires_grad_() for x in images(1, (30,) * 4, 3)]
+    with memory_budget(budget), torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.numel()), int):
+        sizes: list[int] = []
+        analytic.quadruplet_cross_similarity(*tokens, 0.7, "sd", "batch")
+    assert (max(sizes) == 4 * 30 * 30) is (budget == 4 * 4 * 30 * 30)
+
+
+def test_the_budget_may_be_an_argument() -> None:
+    tokens = [x.requires_grad_() for x in images(1, (30,) * 4, 3)]
+    for budget, kept in ((0, False), (None, True)):
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, into=sizes: into.append(x.numel()), int):
+            QF.quadruplet_cross_similarity(*tokens, memory_budget=budget)
+        assert (max(sizes) == 4 * 30 * 30) is kept
+
+
+def test_results_do_not_depend_on_the_memory_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid, "STRIP_ELEMENTS", 400)
+    tokens = images(2, (20,) * 4, 6)
+    with memory_budget(0):
+        recomputed = values_and_gradients(analytic, weights("sd", "batch"), tokens)
+    assert_close(values_and_gradients(analytic, weights("sd", "batch"), tokens), recomputed, rtol=0, atol=0)
 
 
 def test_few_canceled_entries_cost_no_matrix_of_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,26 +218,55 @@ def test_few_canceled_entries_cost_no_matrix_of_gradients(monkeypatch: pytest.Mo
 def test_a_wide_range_of_norms_raises_no_false_alarm() -> None:
     """The smallest distance of one sample is compared with the norms of that sample, not of the largest."""
     sizes = torch.tensor([1.0, 1e4]).view(2, 1, 1)
-    rows, columns = ([sizes * torch.randn(2, 12, 16)] for _ in range(2))
-    assert not distance.distance_grid(rows, columns)[3]
-    columns[0][1, 2] = rows[0][1, 4]
-    assert distance.distance_grid(rows, columns)[3]
+    rows, columns = (sizes * torch.randn(2, 12, 16) for _ in range(2))
+    assert not distance.distance(rows, columns)[-1]
+    columns[1, 2] = rows[1, 4]
+    assert distance.distance(rows, columns)[-1]
 
 
 def test_an_entry_at_the_threshold_keeps_its_gradient_where_rounding_disagrees_on_it() -> None:
     rows, columns = images(1, (4,), 8), images(1, (5,), 8)
-    distances, x_norms, y_norms, _ = distance.distance_grid(rows, columns)
-    far = distance.Distances(distances, x_norms, y_norms, torch.tensor(False))
-    threshold = float((distances.square() / (x_norms.unsqueeze(2) + y_norms.unsqueeze(1))).amin())
-    upstream = torch.randn_like(distances)
-    expected = traced.traced_grid_backward(upstream, far, rows, columns)
+    state = traced.importance(rows, columns, Padding(None, None), "d", "batch")[2:]
+    assert not state[-1]
+    signed, tokens = state[4].flatten(3).flatten(1, 2), Centered(*state[5:9])
+    bounds = tokens.x_norms.unsqueeze(2) + tokens.y_norms.unsqueeze(1)
+    threshold = float((signed.square() / bounds).amin())
+    upstream = torch.randn(1, 1, 4, 1), torch.randn(1, 1, 1, 5)
+    arguments = *upstream, state, rows, columns, Padding(None, None), "batch"
+    expected = traced.importance_backward(*arguments)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distance, "CANCELLATION", 1.01 * threshold)
-        assert distance.canceled_entries(far).sum() == 1
-        assert_close(traced.traced_grid_backward(upstream, far, rows, columns), expected)
+        patch.setattr(traced, "CANCELLATION", 1.01 * threshold)
+        assert traced._canceled(signed, tokens).sum() == 1
+        assert_close(traced.importance_backward(*arguments), expected)
+
+
+def masks(lengths: tuple[int, ...], batch: int = 3) -> tuple[Tensor, ...]:
+    """Random padding; the first sample has none, and the last image of the last sample is all padding."""
+    padding = [torch.rand(batch, n) < 0.3 for n in lengths]
+    for mask in padding:
+        mask[0], mask[:, 0] = False, False
+    padding[-1][-1] = True
+    return tuple(padding)
+
+
+@pytest.mark.parametrize(("matrices", "scope"), FORMS)
+@pytest.mark.parametrize("lengths", [(7, 7, 7, 7), (12, 5, 3, 6)])
+@pytest.mark.usefixtures("nan_filled")
+def test_padding_on_every_path(path: str, matrices: str, scope: str, lengths: tuple[int, ...]) -> None:
+    tokens = images(3, lengths, 19)
+    for logits in (False, True):
+        operator = weights(matrices, scope, Output(padding=masks(lengths)))
+        if logits:  # without the infinite ones of padding, of which no difference can be formed
+            operator = finite(weights(matrices, scope, Output(logits=True, padding=masks(lengths))))
+        assert_as_exact(analytic, operator, tokens)
+        assert_equals_definition(operator, [x.double() for x in tokens])
+
+
+def finite(operator: Any) -> Any:
+    return lambda *arguments: [y.masked_fill(y.isinf(), 0) for y in operator(*arguments)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", HARD_CASES)
 def test_compiled_hard_tokens_lose_no_more_than_in_the_definition(case: Callable[[int], list[Tensor]]) -> None:
-    assert_as_exact(COMPILED, weights("sd", "batch"), case(20))
+    assert_as_exact(compiled, weights("sd", "batch"), case(20))

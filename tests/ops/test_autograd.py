@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,17 +14,21 @@ from torch.utils.checkpoint import checkpoint
 
 from qcs import functional as QF
 from qcs.ops import analytic, reference
-from qcs.ops.analytic.distance import distance_grid, distance_grid_backward
-from qcs.ops.analytic.tiled import tiled_importance, tiled_importance_backward
+from qcs.ops.analytic import grid
+from qcs.ops.analytic.distance import distance, distance_backward
+from qcs.ops.analytic.strips import importance, importance_backward
 from qcs.ops.analytic.traced import add_canceled, replace_canceled
+from qcs.ops.memory import memory_budget
 
 PLAIN = weights("sd", "batch")
 
 
-@pytest.fixture(params=["dense", "strips"])
-def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["one strip", "strips"])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if request.param == "strips":
-        monkeypatch.setattr(analytic, "DENSE_ELEMENTS", 0)
+        monkeypatch.setattr(grid, "STRIP_ELEMENTS", 30)
+    with memory_budget(0 if request.param == "strips" else None):
+        yield
 
 
 def images(count: int = 4, **options: Any) -> list[Tensor]:
@@ -31,27 +36,31 @@ def images(count: int = 4, **options: Any) -> list[Tensor]:
 
 
 def test_distances_pass_pytorch_s_own_checks() -> None:
-    rows, columns = images(2), images(2)
-    torch.library.opcheck(distance_grid, (rows, columns))
-    grid = distance_grid(rows, columns)
-    torch.library.opcheck(distance_grid_backward, (torch.randn_like(grid[0]), *grid, rows, columns))
+    tokens = images(2)
+    torch.library.opcheck(distance, tokens)
+    distances, *state = distance(*tokens)
+    torch.library.opcheck(distance_backward, (torch.randn_like(distances), distances, state, *tokens))
 
 
 def test_corrections_of_traced_distances_pass_pytorch_s_own_checks() -> None:
     rows, columns = images(2), images(2)
     columns[0][1, 2] = rows[1][1, 3]
-    distances, *state = distance_grid(rows, columns)
-    torch.library.opcheck(replace_canceled, (distances, *state, rows, columns))
-    gradients = torch.randn(2, 14, 5), torch.randn(2, 14, 5), torch.randn_like(distances)
-    torch.library.opcheck(add_canceled, (*gradients, distances, *state, rows, columns))
+    *_, signed, _, _, x_norms, y_norms, any_canceled = importance(rows, columns, None, None, "sd", "batch", True)
+    state = signed.abs().view(2, 14, 14), x_norms, y_norms, any_canceled, rows, columns
+    assert any_canceled
+    torch.library.opcheck(replace_canceled, state)
+    torch.library.opcheck(add_canceled, (*torch.randn(2, 2, 14, 5), torch.randn(2, 14, 14), *state))
 
 
-def test_strips_pass_pytorch_s_own_checks() -> None:
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("scope", ["batch", "sample"])
+def test_importance_passes_pytorch_s_own_checks(scope: str, padded: bool) -> None:
     rows, columns = images(2), images(2)
-    torch.library.opcheck(tiled_importance, (rows, columns, "sd", "batch"))
-    of_rows, of_columns, *state = tiled_importance(rows, columns, "sd", "batch")
-    arguments = (torch.randn_like(of_rows), torch.randn_like(of_columns), *state, rows, columns, "sd", "batch")
-    torch.library.opcheck(tiled_importance_backward, arguments)
+    padding = list(torch.rand(2, 2, 2, 7) < 0.3) if padded else [None, None]
+    torch.library.opcheck(importance, (rows, columns, *padding, "sd", scope, False))
+    of_rows, of_columns, *state = importance(rows, columns, *padding, "sd", scope, True)
+    upstream = torch.randn_like(of_rows), torch.randn_like(of_columns)
+    torch.library.opcheck(importance_backward, (*upstream, state, rows, columns, *padding, "sd", scope))
 
 
 @pytest.mark.usefixtures("path")
@@ -156,16 +165,34 @@ def test_the_public_function_compiles_to_one_graph(backend: Any) -> None:
 
 @pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("operator", [PLAIN, distances])
-def test_second_derivatives_are_refused_in_words(operator: Any) -> None:
-    tokens = [x.requires_grad_() for x in images()]
-    first, *_ = operator(analytic, tokens, torch.tensor(0.7, requires_grad=True))
-    (gradient,) = torch.autograd.grad(first.square().sum(), tokens[0], create_graph=True)
-    with pytest.raises(NotImplementedError, match="second derivative only with backend='reference'; pass that backend"):
-        torch.autograd.grad(gradient.sum(), tokens[1])
+def test_second_derivatives_equal_those_of_the_definition(operator: Any) -> None:
+    def penalty(backend: Any) -> tuple[Tensor, ...]:
+        tokens = [x.detach().requires_grad_() for x in given]
+        gain = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+        first, *_ = operator(backend, tokens, gain)
+        gradients = torch.autograd.grad(first.square().sum(), tokens[:2], create_graph=True)
+        norms = torch.stack([gradient.square().sum() for gradient in gradients])
+        third = torch.autograd.grad(norms.sum(), tokens[0], create_graph=True)[0].square().sum()
+        return torch.autograd.grad(norms.sum() + third, tokens[:2])
+
+    given = images(dtype=torch.float64)
+    assert_close(penalty(analytic), penalty(reference), rtol=1e-7, atol=1e-10)
 
 
-def test_the_definition_has_the_second_derivative_that_the_message_promises() -> None:
+def test_second_derivatives_of_composed_transformations() -> None:
+    fixed = images(dtype=torch.float64)
+
+    def of_first(backend: Any, x: Tensor) -> Tensor:
+        return PLAIN(backend, [x, *fixed[1:]], torch.tensor(0.7))[0].square().sum()
+
+    x, v = images(2, dtype=torch.float64)
+    gradient = torch.func.grad(lambda x: (torch.func.grad(lambda x: of_first(analytic, x))(x) * v).sum())(x)
+    expected = torch.autograd.functional.vhp(lambda x: of_first(reference, x), x, v)[1]
+    assert_close(gradient, expected)
+
+
+def test_the_definition_has_a_second_derivative() -> None:
     tokens = [x.requires_grad_() for x in images(dtype=torch.float64)]
     assert torch.autograd.gradgradcheck(
-        lambda *x: reference.quadruplet_cross_similarity(*x, 0.7, "sd", "batch"), tokens
+        lambda *x: reference.quadruplet_cross_similarity(*x, 0.7, "sd", "batch"), tokens, fast_mode=True
     )

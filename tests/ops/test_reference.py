@@ -9,6 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from qcs.ops import reference
+from qcs.ops.output import WEIGHTS
 
 D = torch.tensor([[[1.0, 4.0], [3.0, 4.0]], [[2.0, 6.0], [6.0, 5.0]]])
 
@@ -62,5 +63,5 @@ def test_importance_of_nothing_is_nothing() -> None:
 
 
 def test_attention_is_a_softmax_in_the_dtype_of_its_tokens() -> None:
-    weights = reference.attention(torch.tensor([[0.0, math.log(3)]]), torch.empty(1, 2, 4, dtype=torch.bfloat16))
+    (weights,) = WEIGHTS.of([torch.tensor([[0.0, math.log(3)]])], [torch.empty(1, 2, 4, dtype=torch.bfloat16)])
     assert_close(weights, torch.tensor([[0.25, 0.75]], dtype=torch.bfloat16))

@@ -1,145 +1,206 @@
-"""Process a grid of distances in strips: some tokens of one row image against all tokens of the column images."""
+"""Importance of rows and columns from strips of a grid of distances, as operators that run without a compiler.
+
+Every operation works on a strip that stays in the cache. Distances are kept for later passes if the caller has memory
+for them; without, state grows with the number of tokens, not of pairs, and every pass computes them again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from qcs.ops._numerics import CANCELLATION
-from qcs.ops.analytic.attention import signs
-from qcs.ops.analytic.distance import (
-    CENTER_STRIDE,
-    add_gradients_by_differences,
-    replace_by_differences,
-    squared_norms,
+from qcs.ops._autograd import batch_by_loop
+from qcs.ops.analytic.closed_form import (
+    Extrema,
+    Padding,
+    aligned_matrices,
+    grad_signed_of,
+    importance_of,
+    over_cubes,
+    per_tie,
+    reciprocal_norms,
+    ties,
 )
-
-_ELEMENTS = 400_000  # distances of a strip that stay in the cache of a core
-_ELEMENTS_ON_DEVICES = 1 << 25
-
-
-class Strip(NamedTuple):
-    """Distances (n, K, M) of some tokens of row image r, sample b, to all tokens of the K column images."""
-
-    r: int
-    b: int
-    tokens: slice
-    distances: Tensor
-
-    @property
-    def place(self) -> tuple[int, int, int]:
-        return self.r, self.b, self.tokens.start
-
-    @property
-    def rows(self) -> tuple[Any, ...]:
-        """Index of its rows in a tensor (R, K, B, N), selecting (K, n)."""
-        return self.r, slice(None), self.b, self.tokens
-
-    @property
-    def columns(self) -> tuple[Any, ...]:
-        """Index of sums over its rows in a tensor (R, K, B, ...), selecting (K, ...)."""
-        return self.r, slice(None), self.b
+from qcs.ops.analytic.grid import Centered, Grid, TokenGradients
+from qcs.ops.precision import float32_products, is_capturing
 
 
-class Grid:
-    """R row images (B, N, C) against K column images (B, M, C).
+@torch.library.custom_op("qcs::importance", mutates_args=())
+def importance(
+    rows: Sequence[Tensor],
+    columns: Sequence[Tensor],
+    row_padding: Tensor | None,
+    column_padding: Tensor | None,
+    kinds: str,
+    scope: str,
+    keep: bool,
+) -> list[Tensor]:
+    """Return the importance of rows (B, R, N, K) and of columns (B, R, K, M) in each matrix of a grid, and state.
 
-    The first pass writes the distances to `kept` (B, R, N, K, M), later passes read them; if `kept` is empty, every
-    pass computes them.
+    The state for the backward pass: reciprocal norms of rows and columns, `Extrema`, kept distances (B, R, N, K, M),
+    empty if they are not kept, `Centered` tokens, and whether products canceled anywhere.
     """
-
-    def __init__(self, rows: Sequence[Tensor], columns: Sequence[Tensor], kinds: str, kept: Tensor) -> None:
-        self.rows, self.columns, self.kept = rows, columns, kept
-        self.K, self.M = len(columns), columns[0].shape[1]
-        dtype = torch.promote_types(rows[0].dtype, torch.float32)
-        center = columns[0][:, ::CENTER_STRIDE].mean(1, keepdim=True, dtype=dtype)
-        self.x = [image - center for image in rows]  # (B, N, C) each
-        self.y = torch.cat([image - center for image in columns], 1)  # (B, K*M, C)
-        self.x_norms = [squared_norms(x) for x in self.x]
-        self.y_norms = squared_norms(self.y)
-        self.bounds = torch.cat(self.x_norms, 1).amax(1) + self.y_norms.amax(1)  # on sums of two squared norms, (B)
-        self.signs = signs(kinds, self.y).unsqueeze(-1)  # (R, K, 1)
-
-    def first_pass(self) -> Iterator[Strip]:
-        """Yield all strips with their distances computed, and kept if there is memory for them."""
-        for r, b, tokens in self._places():
-            out = self.kept[b, r, tokens].flatten(1) if self.kept.numel() else None
-            yield Strip(r, b, tokens, self._distances(r, b, tokens, out))
-
-    def strips(self) -> Iterator[Strip]:
-        """Yield all strips after the first pass."""
-        for r, b, tokens in self._places():
-            kept = self.kept.numel() > 0
-            yield Strip(r, b, tokens, self.kept[b, r, tokens] if kept else self._distances(r, b, tokens, None))
-
-    def aligned(self, strip: Strip, least: Tensor) -> Tensor:
-        """Return A = ±D - min(±D) of a strip, (n, K, M), given the minima (R, K, B)."""
-        return (strip.distances * self.signs[strip.r]).sub_(least[strip.columns].unsqueeze(1))
-
-    def canceled(self, r: int, b: int, tokens: slice, distances: Tensor) -> Tensor | None:
-        """Return where the product form canceled (n, K, M), or None. NaN, from a square below 0, is cancellation."""
-        x_norms, y_norms = self.x_norms[r][b, tokens], self.y_norms[b]
-        if distances.amin().square() > CANCELLATION * (x_norms.amax() + y_norms.amax()):
-            return None
-        canceled = ~(distances.square() > CANCELLATION * (x_norms[:, None, None] + y_norms.view(self.K, self.M)))
-        return canceled if canceled.any() else None
-
-    def images(self, r: int, b: int, tokens: slice) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the tokens of a strip (1, n, C) and of the column images (1, M, C), not centered."""
-        return [self.rows[r][b, None, tokens]], [column[b, None] for column in self.columns]
-
-    def _places(self) -> Iterator[tuple[int, int, slice]]:
-        B, N = self.x_norms[0].shape
-        elements = _ELEMENTS if self.y.device.type == "cpu" else _ELEMENTS_ON_DEVICES
-        length = max(1, elements // (self.K * self.M))
-        for b in range(B):
-            for r in range(len(self.x)):
-                for start in range(0, N, length):
-                    yield r, b, slice(start, min(start + length, N))
-
-    def _distances(self, r: int, b: int, tokens: slice, out: Tensor | None) -> Tensor:
-        out = torch.add(self.x_norms[r][b, tokens].unsqueeze(1), self.y_norms[b], out=out)
-        torch.addmm(out, self.x[r][b, tokens], self.y[b].T, alpha=-2, out=out)
-        distances = out.sqrt_().view(-1, self.K, self.M)
-        canceled = self.canceled(r, b, tokens, distances)
-        if canceled is not None:
-            replace_by_differences(out[None], canceled.flatten(1)[None], *self.images(r, b, tokens))
-        return distances
+    with float32_products(rows[0].device):
+        return _importance(rows, columns, Padding(row_padding, column_padding), kinds, scope, keep)
 
 
-class TokenGradients:
-    """Gradients of the tokens of a grid, accumulated strip by strip."""
+def _importance(
+    rows: Sequence[Tensor], columns: Sequence[Tensor], padding: Padding, kinds: str, scope: str, keep: bool
+) -> list[Tensor]:
+    result = _empty(rows, columns, scope, keep)
+    row_importance, column_importance, per_row, per_column, least, bound, kept, *tokens, any_canceled = result
+    grid = Grid(rows, columns, kinds, Centered(*tokens), kept, any_canceled)
+    lowest = column_importance.new_full((grid.B, grid.R, grid.K), torch.inf)
+    for strip in grid.first_pass():
+        here = padding.part(*strip.rows).fill(strip.signed, torch.inf).amin((2, 4))
+        lowest[strip.columns] = torch.minimum(lowest[strip.columns], here)
+    extrema = Extrema.over(scope, lowest, grid.tokens.bounds())
+    if kept.numel() and grid.is_one_strip:
+        return [*importance_of(kept, extrema, padding), *extrema, *result[6:]]
 
-    def __init__(self, grid: Grid) -> None:
-        self.grid = grid
-        B, N, C = grid.x[0].shape
-        self.grad_rows = grid.y.new_empty(B, len(grid.x) * N, C)
-        self.grad_columns = torch.zeros_like(grid.y)
-        self.column_ratio_sums = grid.y.new_zeros(grid.y.shape[:2])
+    least.copy_(extrema.least)
+    bound.copy_(extrema.bound)
+    column_importance.zero_()
+    per_column.zero_()
+    for strip in grid.strips():
+        padding_here = padding.part(*strip.rows)
+        aligned = aligned_matrices(strip.signed, extrema.part(*strip.columns), padding_here)
+        squares = aligned.square()
+        per_row[strip.rows] = per_row_here = reciprocal_norms(squares.sum(4), padding_here.row_mask())
+        per_column[strip.columns] += squares.sum(2)
+        column_importance[strip.columns] += torch.mul(aligned, per_row_here.unsqueeze(4), out=squares).sum(2)
+    reciprocal_norms(per_column, padding.column_mask())
+    for strip in grid.strips():
+        aligned = aligned_matrices(strip.signed, extrema.part(*strip.columns), padding.part(*strip.rows))
+        row_importance[strip.rows] = aligned.mul_(per_column[strip.columns].unsqueeze(2)).sum(4)
+    return result
 
-    def add(self, strip: Strip, grad_distances: Tensor) -> None:
-        """Add a strip's terms, given the gradient of its distances (n, K, M)."""
-        r, b, tokens, distances = strip
-        x, y = self.grid.x[r][b, tokens], self.grid.y[b]
-        grad_x = self.grad_rows[b].chunk(len(self.grid.x))[r][tokens]
-        canceled = self.grid.canceled(r, b, tokens, distances)
-        ratios = grad_distances / distances
-        if canceled is not None:
-            ratios.masked_fill_(canceled, 0)
-        w = ratios.flatten(1)
-        torch.mul(x, w.sum(1, keepdim=True), out=grad_x)
-        torch.addmm(grad_x, w, y, alpha=-1, out=grad_x)
-        self.grad_columns[b].addmm_(w.T, x, alpha=-1)
-        self.column_ratio_sums[b] += w.sum(0)
-        if canceled is not None:
-            here, g, d = (t.flatten(1)[None] for t in (canceled, grad_distances, distances))
-            images = self.grid.images(r, b, tokens)
-            add_gradients_by_differences(grad_x[None], self.grad_columns[b, None], here, g, d, *images)
 
-    def gradients(self) -> tuple[Tensor, Tensor]:
-        """Return those of the row tokens (B, R*N, C) and of the column tokens (B, K*M, C), after all strips."""
-        self.grad_columns.addcmul_(self.grid.y, self.column_ratio_sums.unsqueeze(2))
-        return self.grad_rows, self.grad_columns
+@torch.library.custom_op("qcs::importance_backward", mutates_args=())
+def importance_backward(
+    grad_rows: Tensor,
+    grad_columns: Tensor,
+    state: Sequence[Tensor],
+    rows: Sequence[Tensor],
+    columns: Sequence[Tensor],
+    row_padding: Tensor | None,
+    column_padding: Tensor | None,
+    kinds: str,
+    scope: str,
+) -> tuple[Tensor, Tensor]:
+    """Return gradients of the row tokens (B, R*N, C) and of the column tokens (B, K*M, C), image after image."""
+    padding = Padding(row_padding, column_padding)
+    with float32_products(rows[0].device):
+        gradients = _importance_backward(grad_rows, grad_columns, state, rows, columns, padding, kinds, scope)
+    return gradients.rows.to(rows[0].dtype), gradients.columns.to(rows[0].dtype)
+
+
+def _importance_backward(
+    grad_rows: Tensor,
+    grad_columns: Tensor,
+    state: Sequence[Tensor],
+    rows: Sequence[Tensor],
+    columns: Sequence[Tensor],
+    padding: Padding,
+    kinds: str,
+    scope: str,
+) -> TokenGradients:
+    per_row, per_column, least, bound, kept, *tokens, any_canceled = state
+    extrema = Extrema(least, bound)
+    grid = Grid(rows, columns, kinds, Centered(*tokens), kept, any_canceled)
+    gradients = TokenGradients(grid)
+    if kept.numel() and grid.is_one_strip:
+        grad = grad_signed_of(kept, extrema, padding, scope, per_row, per_column, grad_rows, grad_columns)
+        for strip in grid.strips(with_tokens=True):
+            gradients.add(strip, grad[strip.rows])
+        return gradients
+
+    alpha, row_sums = torch.empty_like(per_row), torch.empty_like(per_row)
+    beta, column_sums = torch.zeros_like(per_column), torch.zeros_like(per_column)
+    tied = per_row.new_zeros(grid.B, grid.R, grid.K)
+    for strip in grid.strips():
+        here, extrema_here = padding.part(*strip.rows), extrema.part(*strip.columns)
+        aligned = aligned_matrices(strip.signed, extrema_here, here)
+        if _holds_extremum(aligned, extrema_here):
+            tied[strip.columns] += ties(aligned, extrema_here, here).sum((2, 4))
+        row_sums[strip.rows] = aligned.sum(4)
+        column_sums[strip.columns] += aligned.sum(2)
+        products = aligned * grad_columns[strip.columns].unsqueeze(2)
+        alpha[strip.rows] = products.sum(4)
+        beta[strip.columns] += torch.mul(aligned, grad_rows[strip.rows].unsqueeze(4), out=products).sum(2)
+    alpha, beta = over_cubes(alpha, per_row), over_cubes(beta, per_column)
+    # The sum of all gradients follows from vectors alone.
+    sums = grad_columns.sum(3) * per_row.sum(2) + grad_rows.sum(2) * per_column.sum(3)
+    sums -= (alpha * row_sums).sum(2) + (beta * column_sums).sum(3)
+    per_entry = Extrema(per_tie(scope, sums, tied), bound)
+
+    for strip in grid.strips(with_tokens=True):
+        here, extrema_here = padding.part(*strip.rows), extrema.part(*strip.columns)
+        aligned = aligned_matrices(strip.signed, extrema_here, here)
+        grad = per_row[strip.rows].unsqueeze(4) * grad_columns[strip.columns].unsqueeze(2)
+        grad += grad_rows[strip.rows].unsqueeze(4) * per_column[strip.columns].unsqueeze(2)
+        if _holds_extremum(aligned, extrema_here):
+            given_up = per_entry.part(*strip.columns).least[:, :, None, :, None]
+            grad.addcmul_(ties(aligned, extrema_here, here), given_up, value=-1)
+        shifts = alpha[strip.rows].unsqueeze(4) + beta[strip.columns].unsqueeze(2)
+        gradients.add(strip, grad.addcmul_(aligned, shifts, value=-1))
+    return gradients
+
+
+@importance.register_fake
+def _(
+    rows: Sequence[Tensor],
+    columns: Sequence[Tensor],
+    row_padding: Tensor | None,
+    column_padding: Tensor | None,
+    kinds: str,
+    scope: str,
+    keep: bool,
+) -> list[Tensor]:
+    return _empty(rows, columns, scope, keep)
+
+
+@importance_backward.register_fake
+def _(
+    grad_rows: Tensor,
+    grad_columns: Tensor,
+    state: Sequence[Tensor],
+    rows: Sequence[Tensor],
+    columns: Sequence[Tensor],
+    row_padding: Tensor | None,
+    column_padding: Tensor | None,
+    kinds: str,
+    scope: str,
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(torch.cat(list(rows), 1)), torch.empty_like(torch.cat(list(columns), 1))
+
+
+importance.register_vmap(batch_by_loop(importance))
+importance_backward.register_vmap(batch_by_loop(importance_backward))
+
+
+def _holds_extremum(aligned: Tensor, extrema: Extrema) -> bool:
+    """Return whether an extremum may lie in a strip: most strips of many need no search for ties."""
+    return is_capturing(aligned.device) or not bool((aligned.amin((2, 4)) > 1e-3 * extrema.least.abs()).all())
+
+
+def _empty(rows: Sequence[Tensor], columns: Sequence[Tensor], scope: str, keep: bool) -> list[Tensor]:
+    R, K, extrema = len(rows), len(columns), len(rows[0]) if scope == "sample" else 1
+    (B, N, C), M = rows[0].shape, columns[0].shape[1]
+    like = rows[0].new_empty((), dtype=torch.promote_types(rows[0].dtype, torch.float32))
+    return [
+        like.new_empty(B, R, N, K),
+        like.new_empty(B, R, K, M),
+        like.new_empty(B, R, N, K),
+        like.new_empty(B, R, K, M),
+        like.new_empty(extrema, R, K),
+        like.new_empty(extrema),
+        like.new_empty((B, R, N, K, M) if keep else 0),
+        like.new_empty(B, R * N, C),
+        like.new_empty(B, K * M, C),
+        like.new_empty(B, R * N),
+        like.new_empty(B, K * M),
+        like.new_empty((), dtype=torch.bool),
+    ]

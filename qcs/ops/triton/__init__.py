@@ -10,6 +10,7 @@ import os
 import torch
 from torch import Tensor
 
+from qcs.ops.output import WEIGHTS, Output
 from qcs.ops.reference import (
     bilinear_pooling as bilinear_pooling,
 )  # one product and element-wise passes: nothing to fuse by hand
@@ -19,8 +20,14 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # as set when the kerne
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def reason(tokens: Tensor) -> str | None:
-    """Return why this backend cannot run on these tokens (B, N, C), or None if it can."""
+def reason(tokens: Tensor, output: Output = WEIGHTS, scope: str = "batch") -> str | None:
+    """Return why this backend cannot run on these tokens (B, N, C) for this form of the result, or None if it can."""
+    if output.masks != (None,) * 4:
+        return "it takes no key_padding_mask"
+    if output.logits or output.dtype not in (None, tokens.dtype):
+        return "it returns weights in the dtype of the tokens only"
+    if scope == "world":
+        return "it does not compare across processes"
     if tokens.dtype not in DTYPES:
         return f"it takes float32, bfloat16 or float16 tokens, not {tokens.dtype}"
     if INTERPRETED:
@@ -38,15 +45,22 @@ def euclidean_distance(q: Tensor, k: Tensor) -> Tensor:
     return distances
 
 
-def cross_similarity(qk_a: Tensor, qk_p: Tensor, scope: str) -> tuple[Tensor, Tensor]:
+def cross_similarity(qk_a: Tensor, qk_p: Tensor, scope: str, output: Output = WEIGHTS) -> tuple[Tensor, ...]:
     """Return attention weights (B, N) of anchor and positive."""
     w_a, w_p, *_ = Weights.apply(None, 1.0, "s", scope, qk_a, qk_p, None, None)
     return w_a, w_p
 
 
 def quadruplet_cross_similarity(
-    qk_a: Tensor, qk_p: Tensor, qk_n: Tensor, qk_n2: Tensor, gain: Tensor | float, matrices: str, scope: str
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    qk_a: Tensor,
+    qk_p: Tensor,
+    qk_n: Tensor,
+    qk_n2: Tensor,
+    gain: Tensor | float,
+    matrices: str,
+    scope: str,
+    output: Output = WEIGHTS,
+) -> tuple[Tensor, ...]:
     """Return attention weights (B, N) of the four images."""
     parameter, factor = None, 1.0
     if matrices == "sd":

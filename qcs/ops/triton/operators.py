@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qcs.ops._autograd import batch_by_loop, differentiable_once
+from qcs.ops import reference
+from qcs.ops._autograd import batch_by_loop, twice_differentiable
 from qcs.ops.triton import distance, small, tiled
 from qcs.ops.triton.tile import Form
 
@@ -123,6 +124,25 @@ for _operator in (triton_distance, triton_distance_backward, triton_weights, tri
     _operator.register_vmap(batch_by_loop(_operator))
 
 
+def _weights_definition(ctx: Any, saved: Sequence[Any]) -> Any:
+    images, gain = list(saved[: ctx.images]), saved[ctx.images]
+    factor, matrices, scope = ctx.options
+
+    def defined(*arguments: Tensor) -> tuple[Tensor, ...]:
+        learned, tokens = (arguments[0], arguments[1:]) if gain is not None else (factor, arguments)
+        if ctx.images == 2:
+            return reference.cross_similarity(tokens[0], tokens[1], scope)
+        a, p, n, n2 = tokens
+        return reference.quadruplet_cross_similarity(a, p, n, n2, learned, matrices, scope)
+
+    places = list(range(4, 4 + ctx.images))
+    return (defined, places, images) if gain is None else (defined, [0, *places], [gain, *images])
+
+
+def _distance_definition(ctx: Any, saved: Sequence[Tensor]) -> Any:
+    return lambda q, k: (reference.euclidean_distance(q, k),), [0, 1], list(saved)
+
+
 class Weights(torch.autograd.Function):
     """Attention weights (B, N) of two or four images (the others None), then tensors kept for the backward pass."""
 
@@ -151,7 +171,7 @@ class Weights(torch.autograd.Function):
         ctx.save_for_backward(*tokens, gain, *output[len(tokens) :])
 
     @staticmethod
-    @differentiable_once
+    @twice_differentiable(_weights_definition)
     def backward(ctx: Any, saved: Sequence[Any], *grad_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
         tokens, (gain, *kept) = list(saved[: ctx.images]), saved[ctx.images :]
         grad_weights = [
@@ -177,7 +197,7 @@ class Distance(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    @differentiable_once
+    @twice_differentiable(_distance_definition)
     def backward(ctx: Any, saved: Sequence[Tensor], grad_distances: Tensor) -> tuple[Tensor, Tensor]:
         q, k = saved
         grad_q, grad_k = triton_distance_backward(grad_distances, q, k)

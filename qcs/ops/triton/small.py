@@ -211,7 +211,8 @@ def tokens_bwd_kernel(
         index = block_index(image, slot) - 2 * FIRST_SLOT
         low = scope_lowest(lows + index * B, b, B, WHOLE_BATCH)
         grad_sum = scope_sum(sums + index * B, b, B, WHOLE_BATCH)
-        grad_per_tie = grad_sum / scope_sum(sums + (blocks + index) * B, b, B, WHOLE_BATCH)
+        # At least 1: kernels whose last bits differ must not find an extremum that no entry attains.
+        grad_per_tie = grad_sum / tl.maximum(scope_sum(sums + (blocks + index) * B, b, B, WHOLE_BATCH), 1.0)
         for start in range(0, other_length, STEP):
             columns = start + tl.arange(0, STEP)
             place = (b * blocks + index) * BLOCK * BLOCK + own_first(image, slot, columns, BLOCK)

@@ -90,7 +90,7 @@ def backward(
     # Σ dA of a block from its vectors: Σ ū · Σ 1/r - Σ α·(A 1), and the same with the sides swapped.
     one_side = grad_importance.sum(-1) * _of_partner(norms.reciprocal().sum(-1), form) - (alphas * totals).sum(-1)
     grad_sum = _over_scope(one_side + _of_partner(one_side, form), form, torch.sum)
-    grad_per_tie = grad_sum / _over_scope(ties.sum(-1), form, torch.sum)
+    grad_per_tie = grad_sum / _over_scope(ties.sum(-1), form, torch.sum).clamp_min(1)
     tokens_bwd_kernel[(grid[0], len(tokens) * grid[2], tile.steps(images.channels, tile.CHUNK))](
         *images, minima, norms, grad_importance, alphas, grad_per_tie, four(gradients), **part,
         BLOCK_C=tile.BLOCK_C, STOP_SLOT=form.stop_slot, CHUNK=tile.CHUNK, num_stages=1,

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from qcs import functional as QF
+from qcs.ops import reference
+from qcs.ops.output import Output
 
 SIZES = [9, 66]
 pytestmark = pytest.mark.usefixtures("wide_tiles")
@@ -69,14 +71,17 @@ def test_vmap_maps_values_and_gradients(interpreted: Any, N: int) -> None:
     assert_close(torch.vmap(torch.func.grad(loss))(mapped.detach()), expected)
 
 
-@pytest.mark.parametrize("N", SIZES)
-@pytest.mark.parametrize("operator", [weights("sd", "batch"), distances])
-def test_second_derivatives_are_refused_in_words(interpreted: Any, operator: Any, N: int) -> None:
-    tokens = [x.requires_grad_() for x in images(N)]
-    outputs = operator(interpreted, tokens, torch.tensor(1.0, requires_grad=True))
-    gradient = torch.autograd.grad(outputs[0].square().sum(), tokens[0], create_graph=True)[0]
-    with pytest.raises(NotImplementedError, match="second derivative only with backend='reference'"):
-        torch.autograd.grad(gradient.sum(), tokens[1])
+@pytest.mark.parametrize("operator", [weights("sd", "batch"), weights("dual", "sample"), distances])
+def test_second_derivatives_are_those_of_the_definition(interpreted: Any, operator: Any) -> None:
+    given = images(9)
+
+    def penalty(backend: Any) -> tuple[Tensor, ...]:
+        tokens = [x.clone().requires_grad_() for x in given]
+        first, *_ = operator(backend, tokens, torch.tensor(0.7, requires_grad=True))
+        gradient = torch.autograd.grad(first.square().sum(), tokens[0], create_graph=True)[0]
+        return torch.autograd.grad(gradient.square().sum(), tokens[:2])
+
+    assert_close(penalty(interpreted), penalty(reference), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("N", SIZES)
@@ -114,3 +119,6 @@ def test_reason_names_the_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "NVIDIA GPU, not on cpu" in triton.reason(torch.empty(1))
     monkeypatch.setattr(triton, "INTERPRETED", True)
     assert triton.reason(torch.empty(1, dtype=torch.bfloat16)) is None
+    assert "no key_padding_mask" in triton.reason(torch.empty(1), Output(padding=(torch.zeros(1, 1) > 0, None)))
+    assert "weights in the dtype of the tokens" in triton.reason(torch.empty(1), Output(logits=True))
+    assert "across processes" in triton.reason(torch.empty(1), scope="world")
