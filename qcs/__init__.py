@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from qcs import faces as faces
     from qcs import functional as functional
     from qcs import layers as layers
+    from qcs import live as live
     from qcs import losses as losses
     from qcs import models as models
     from qcs import ops as ops
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from qcs.models import load_checkpoint as load_checkpoint
     from qcs.models import load_model as load_model
 else:
-    parts = ("data", "engine", "errors", "export", "faces", "functional", "layers", "losses", "models", "ops")
+    parts = ("data", "engine", "errors", "export", "faces", "functional", "layers", "live", "losses", "models", "ops")
     parts += ("publish", "report", "samplers", "serve", "visualize")
     of_models = ("create_model", "list_models", "load_checkpoint", "load_model")
     homes = {**{name: name for name in parts}, **dict.fromkeys(of_models, "models")}
