@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qcs import faces as faces
     from qcs import functional as functional
     from qcs import layers as layers
+    from qcs import live as live
     from qcs import losses as losses
     from qcs import models as models
     from qcs import ops as ops
@@ -42,6 +43,7 @@ else:
         "faces",
         "functional",
         "layers",
+        "live",
         "losses",
         "models",
         "ops",

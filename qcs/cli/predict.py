@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from qcs.faces.picture import Picture
     from qcs.faces.recorded import Recorded
     from qcs.faces.result_file import ResultFile
+    from qcs.live import Watch
 
 WEIGHTS = "qcs_small"  # in the package
 
 
 def predict(
     images: Annotated[
-        list[str], typer.Argument(help="Photographs, folders, videos, or camera (camera:1 is the second camera).")
+        list[str],
+        typer.Argument(help="Photographs, folders, videos, camera (camera:1 is the second), or - (standard input)."),
     ],
     weights: Annotated[
         str | None,
@@ -40,6 +42,15 @@ def predict(
     min_face: MinFace = None,
     every: Annotated[int, typer.Option(help="Take every n-th frame of a video or camera.")] = 1,
     tta: Tta = False,
+    track: Annotated[bool, typer.Option(help="Follow the faces of a video or camera from frame to frame.")] = True,
+    detect_every: Annotated[
+        int, typer.Option(help="With --track, detect faces in every n-th frame of the video, and follow them between.")
+    ] = 5,
+    delay: Annotated[
+        float,
+        typer.Option(help="With --track, half-life in seconds of the filter of each person's probabilities; 0: none."),
+    ] = 0.3,
+    window: Annotated[bool, typer.Option("--window", help="Show the frames of a video or camera in a window.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on after the results in the output of an interrupted run.")
     ] = False,
@@ -48,8 +59,8 @@ def predict(
     weights, images = _split(weights, images)
     if resume and output is None:
         raise InputError("--resume goes on after the results in a file; name it with --output")
-    if annotate and not detect:
-        raise InputError("--no-detect finds no faces to mark; leave out --annotate")
+    if (annotate or window) and not detect:
+        raise InputError("--no-detect finds no faces to mark; leave out --annotate and --window")
     try:
         if detect:
             errors = predict_pictures(
@@ -61,6 +72,10 @@ def predict(
                 min_face=min_face,
                 every=every,
                 tta=tta,
+                track=track,
+                detect_every=detect_every,
+                delay=delay,
+                window=window,
                 resume=resume,
             )
         else:
@@ -126,6 +141,10 @@ def predict_pictures(
     min_face: int | None = None,
     every: int = 1,
     tta: bool = False,
+    track: bool = True,
+    detect_every: int = 5,
+    delay: float = 0.3,
+    window: bool = False,
     resume: bool = False,
 ) -> list[Exception]:
     """Detect and predict the faces in photographs, folders, videos and cameras; print and write each result at once.
@@ -143,11 +162,12 @@ def predict_pictures(
     """
     from qcs import engine, faces
     from qcs.engine.face_crop import crop_to_predict
-    from qcs.engine.prediction import default_device
+    from qcs.engine.prediction import crop_classifier, default_device, face_side
     from qcs.faces.alignment import DEFAULT
     from qcs.faces.annotated import AnnotatedPictures
-    from qcs.faces.media import camera_number
+    from qcs.faces.media import camera_number, is_video
     from qcs.faces.result_file import check_output
+    from qcs.live import Watch, Window
     from qcs.models import load_model
     from qcs.models.weights import find_weights
 
@@ -156,35 +176,77 @@ def predict_pictures(
     faces.template(crop or DEFAULT)  # an unknown crop is an error before anything is loaded
     detector = _detector(min_face)
     errors = _Errors()
-    stream = faces.pictures(sources, every, errors.add)
     live = any(camera_number(source) is not None for source in sources)
-    if live and resume:
-        raise InputError("a camera has no earlier frames to go on after; leave out --resume")
+    if resume and (live or "-" in sources):
+        raise InputError("a camera or the standard input has no earlier frames to go on after; leave out --resume")
+    kinds = [(kind, list(group)) for kind, group in groupby(sources, lambda each: track and is_video(each))]
+    streams = [(kind, faces.pictures(group, every, errors.add)) for kind, group in kinds]
     file = find_weights(weights)
     model, crop = load_model(file), crop_to_predict(file, crop)
     copies = AnnotatedPictures(annotated, sources) if annotated else None
     together, device = 1 if live else 8, default_device()
     before = _recorded(output, model.class_names) if resume else None
+    screen = Window() if window else None
 
     def predicted(pictures: Iterator[Picture]) -> Iterator[Faces]:
         return engine.predict_faces(model, pictures, device, detector=detector, crop=crop, together=together, tta=tta)
 
+    def followed(frames: Iterator[Picture]) -> Watch:
+        classify, *_ = crop_classifier(model, crop, tta=tta)
+        return Watch(
+            frames,
+            classify,
+            None if min_face is None else detector,
+            crop=crop,
+            side=face_side(model),
+            detect_every=detect_every,
+            delay=delay,
+            newest=live,
+            recorded=None if before is None else before.of,
+        )
+
     with ExitStack() as stack:
         results = stack.enter_context(_results(output, model.class_names, before, live=live))
-        bar = stack.enter_context(_Bar(getattr(stream, "files", None)))
+        counts = [getattr(stream, "files", None) for _, stream in streams]
+        bar = stack.enter_context(_Bar(None if None in counts else sum(count or 0 for count in counts)))
         if copies is not None:
             stack.callback(_finish, copies, errors.add)
-        for number, (found, known) in enumerate(_known_or_new(stream, before, predicted), 1):
-            if not known:
-                results.add(found)
-                say(_line(found))
-            if copies is not None:
-                _mark(copies, found, known, errors.add)
-            bar.show(number, getattr(stream, "done", 0))
-            del found  # or its pixels stay while the next picture is read
+        number = 0
+        for kind, stream in streams:
+            watch = followed(stream) if kind else None
+            known_or_new = _known_or_new(stream, before, predicted) if watch is None else _watched(watch)
+            for found, known in known_or_new:
+                number += 1
+                if not known:
+                    results.add(found)
+                    say(_line(found))
+                if copies is not None:
+                    _mark(copies, found, known, errors.add)
+                if screen is not None:
+                    screen.show(found)
+                bar.show(number, sum(getattr(each, "done", 0) for _, each in streams), watch)
+                del found  # or its pixels stay while the next picture is read
+                if screen is not None and screen.closed:
+                    break
+            if watch is not None:
+                watch.close()
+                say(_speed(watch))
     if copies is not None and copies.paths:
         say(f"wrote {_counted(len(copies.paths), 'picture')} to {annotated}")
     return errors
+
+
+def _watched(watch: Watch) -> Iterator[tuple[Faces, bool]]:
+    """Yield the faces of each frame, and whether an earlier run has found them."""
+    for found in watch:
+        yield found, watch.was_recorded
+        del found
+
+
+def _speed(watch: Watch) -> str:
+    """Describe rate and delays of a video or camera."""
+    filtered = f"probabilities filtered with a half-life of {watch.delay:g} s" if watch.delay else "no filter"
+    return f"{_counted(watch.speed.frames, 'frame')} at {watch.speed}; {filtered}"
 
 
 def _known_or_new(
@@ -287,10 +349,11 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def show(self, pictures: int, files: float) -> None:
+    def show(self, pictures: int, files: float, watch: Watch | None = None) -> None:
         """Show the pictures that have an answer and the files that are read, fractions for a video."""
         elapsed = self._bar.tasks[0].elapsed
         rate = f", {pictures / elapsed:.1f}/s" if elapsed else ""
+        rate += f", {1000 * watch.speed.latency:.0f} ms late" if watch is not None else ""
         self._bar.update(self._task, completed=files, count=f"{_counted(pictures, 'picture')}{rate}")
 
 

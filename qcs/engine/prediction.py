@@ -19,11 +19,13 @@ from torch import Tensor
 from qcs.data import ImageLike, as_image, eval_transform
 from qcs.data.images import open_image
 from qcs.engine.evaluation import WEIGHTS_TOO_LARGE
+from qcs.engine.face_crop import crop_to_predict
 from qcs.engine.tta import FlipTTA
 from qcs.errors import InputError
 from qcs.faces import MTCNN, FaceDetector, Faces, Picture, align, template
 from qcs.faces.alignment import DEFAULT
-from qcs.models import Classifier
+from qcs.models import Classifier, load_model
+from qcs.models.weights import find_weights
 
 BATCH = 64
 
@@ -155,6 +157,28 @@ def classify(
     """
     classifier = _Classifier(model, device, tta)
     return classifier([classifier.prepare(as_image(face, channels)) for face in several(faces)])
+
+
+def crop_classifier(
+    weights: str | Path | Classifier, crop: str | None = None, *, tta: bool = False
+) -> tuple[Callable[[Sequence[Image.Image]], Faces], str, int]:
+    """Return a function that classifies aligned faces, and the crop and the side in pixels that it wants.
+
+    Args:
+        weights: A network, or anything that `qcs.load_model` takes.
+        crop: Crop template; None is that of the weights.
+        tta: As for `predict`.
+
+    Raises:
+        InputError: If weights cannot be read.
+    """
+    if isinstance(weights, torch.nn.Module):
+        model, crop = weights, crop or DEFAULT
+    else:
+        file = find_weights(weights)
+        model, crop = load_model(file), crop_to_predict(file, crop)
+    classifier = _Classifier(model, default_device(), tta)
+    return lambda crops: classifier([classifier.prepare(each) for each in crops]), crop, face_side(model)
 
 
 def several(pictures: Any) -> Iterable[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ _COMMON = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 
 COUNTED = frozenset({".avi", ".m4v", ".mov", ".mp4"})  # store the number of their frames
+STDIN = "stdin"
+"""Path of pictures from the standard input."""
+
 MOST_CORRUPT = 1000  # frames in a row that cannot be decoded, after which a video is not read on
 
 Unreadable = Callable[[InputError], None]
@@ -32,7 +36,8 @@ def pictures(
 
     Args:
         sources: One source or several: image files; folders, searched for image files at any depth; video files;
-            "camera" for the first camera, "camera:1" for the second, and so on. A camera has no end.
+            "camera" for the first camera, "camera:1" for the second, and so on, which has no end; "-" for a video or
+            an image on the standard input.
         every: Read every n-th frame of a video or camera, starting with the first.
         on_unreadable: Called with the error of an unreadable file or frame, which is then skipped; None raises the
             error, for a frame after all frames of the video that can be read.
@@ -78,7 +83,9 @@ class PictureReader(Iterator[Picture]):
                 yield from self._frames(camera, path, place)
                 continue
             try:
-                if place.suffix.lower() in VIDEO_SUFFIXES:
+                if path == STDIN:
+                    yield from self._frames("pipe:0", path, place)
+                elif place.suffix.lower() in VIDEO_SUFFIXES:
                     yield from self._frames(path, path, place)
                 else:
                     picture = Picture(path, open_image(path), place)
@@ -98,6 +105,7 @@ class PictureReader(Iterator[Picture]):
         with _silenced(cv2), _opened(cv2, source, path) as capture:
             video = isinstance(source, str)
             stated = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) if video else 0
+            opened = time.monotonic()
             rate = capture.get(cv2.CAP_PROP_FPS) / self._every if video else None
             frame = last = 0  # `last`: after the last frame that could be decoded
             corrupt: list[int] = []
@@ -115,7 +123,7 @@ class PictureReader(Iterator[Picture]):
                 else:
                     last = frame + 1
                     if pixels is not True:
-                        seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if video else None
+                        seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if video else time.monotonic() - opened
                         image = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
                         name = place.with_name(f"{place.stem}-{frame:06}.png")
                         self.done = before + min(1.0, frame / stated) if stated else before
@@ -193,6 +201,19 @@ def camera_number(source: str) -> int | None:
     return int(number or 0)
 
 
+def is_video(source: str | Path) -> bool:
+    """Return whether a source has frames: a video, a camera or the standard input.
+
+    Example:
+        >>> is_video("camera:1"), is_video("clip.MP4"), is_video("-"), is_video("photos")
+        (True, True, True, False)
+    """
+    name = os.fspath(source)
+    if name == "-" or camera_number(name) is not None:
+        return True
+    return Path(name).suffix.lower() in VIDEO_SUFFIXES and not Path(name).is_dir()
+
+
 def missing(source: str) -> InputError:
     """Return the error for a source that does not exist."""
     if is_url(source):
@@ -211,6 +232,8 @@ def _entries(source: str) -> list[tuple[str, Path]]:
     number = camera_number(source)
     if number is not None:
         return [(f"camera:{number}", Path(f"camera-{number}.png"))]
+    if source == "-":
+        return [(STDIN, Path(f"{STDIN}.png"))]
     path = Path(source)
     if path.is_dir():
         return [(str(file), file.relative_to(path)) for file in image_files(path)]

@@ -558,3 +558,104 @@ def test_face_images_are_resumed_too(run: Run, tmp_path: Path, trained: Path) ->
         }
         for record in rows_of(tmp_path / "whole.jsonl")
     ]
+
+
+# Videos, in which faces are followed
+
+
+def moving(path: Path, frames: int = 8) -> Path:
+    """A video of two squares that `ColorDetector` finds."""
+    import cv2
+    from live.clips import frame
+
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (240, 120))
+    for number in range(frames):
+        writer.write(np.asarray(frame((10 + 3 * number, 20), (170 - 3 * number, 40)))[..., ::-1])
+    writer.release()
+    return path
+
+
+@needs_extra
+def test_faces_of_a_video_are_followed_and_keep_their_numbers_when_it_is_resumed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from live.clips import ColorDetector
+
+    detectors: list[ColorDetector] = []
+    monkeypatch.setattr("qcs.faces.MTCNN", lambda min_face: detectors.append(ColorDetector()) or detectors[-1])
+    moving(tmp_path / "clip.avi")
+    done = run("predict", "clip.avi", "--output", "whole.jsonl", "--detect-every", 4)
+    assert (done.status, done.err) == (0, "")
+    assert re.search(
+        r"\n8 frames at [\d.]+ frames/s; milliseconds per run: .*; probabilities .* half-life of 0\.3 s", done.out
+    )
+    assert sum(each.calls for each in detectors) - 1 == 2  # one call warms up; then frames 0 and 4
+    whole = rows_of(tmp_path / "whole.jsonl")
+    assert [[face["track"] for face in record["faces"]] for record in whole] == [[1, 2]] * 8
+    lines = (tmp_path / "whole.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "out.jsonl").write_text("".join(lines[:6]) + lines[6][:30])
+    assert run("predict", "clip.avi", "--output", "out.jsonl", "--detect-every", 4, "--resume").status == 0
+    again = rows_of(tmp_path / "out.jsonl")
+    assert again[:6] == whole[:6]
+    for a, b in zip(again[6:], whole[6:], strict=True):
+        assert [face["track"] for face in a["faces"]] == [1, 2]
+        for one, other in zip(a["faces"], b["faces"], strict=True):
+            assert one["box"] == pytest.approx(other["box"], abs=1.5)
+            assert one["probabilities"] == pytest.approx(other["probabilities"], abs=0.05)
+
+
+@needs_extra
+@pytest.mark.usefixtures("detector")
+def test_a_video_may_come_from_the_standard_input(run: Run, tmp_path: Path) -> None:
+    moving(tmp_path / "clip.avi", 3)
+    before, clip = os.dup(0), os.open(tmp_path / "clip.avi", os.O_RDONLY)
+    try:
+        os.dup2(clip, 0)
+        done = run("predict", "-", "--output", "out.jsonl", "--annotate", "drawn", "--no-track")
+    finally:
+        os.dup2(before, 0)
+        os.close(clip)
+        os.close(before)
+    assert (done.status, done.err) == (0, "")
+    assert [(row["path"], row["frame"]) for row in rows_of(tmp_path / "out.jsonl")] == [("stdin", n) for n in range(3)]
+    assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["stdin.mp4"]
+    fails(run("predict", "-", "--output", "out.jsonl", "--resume"), "a camera or the standard input has no earlier .*")
+
+
+@needs_extra
+@pytest.mark.usefixtures("detector")
+def test_a_window_shows_each_frame_until_it_is_closed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Screen:
+        def __init__(self) -> None:
+            self.shown: list[int | None] = []
+
+        @property
+        def closed(self) -> bool:
+            return len(self.shown) == 2
+
+        def show(self, faces: Any) -> None:
+            self.shown.append(faces.frame)
+
+    screen = Screen()
+    monkeypatch.setattr("qcs.live.Window", lambda: screen)
+    moving(tmp_path / "clip.avi", 4)
+    assert run("predict", "clip.avi", "--window").status == 0
+    assert screen.shown == [0, 1]
+
+
+@needs_extra
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--detect-every", 0), "detect_every is 0; expected at least 1, which detects in each frame"),
+        (("--delay", -1), r"delay is -1\.0; expected seconds, 0 for no filter"),
+    ],
+)
+@pytest.mark.usefixtures("detector")
+def test_settings_of_the_tracker_out_of_range_are_refused(
+    run: Run, tmp_path: Path, options: tuple[Any, ...], message: str
+) -> None:
+    moving(tmp_path / "clip.avi", 1)
+    fails(run("predict", "clip.avi", *options), message)
