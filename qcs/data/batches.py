@@ -6,6 +6,8 @@ images as without the interruption.
 
 from __future__ import annotations
 
+import contextlib
+import random
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from qcs.data.batched_augmentation import BatchedAugmentation
 from qcs.data.dataset import LabeledImages
 from qcs.data.loader_signals import leave_signals_to_main_process
+from qcs.data.published_augmentation import PublishedAugmentation
 from qcs.data.transforms import Augmentation, train_transform
 from qcs.samplers.branch_sampler import BranchSampler
 
@@ -63,15 +66,19 @@ class TrainingImages(Dataset[Any]):
         self,
         images: LabeledImages,
         data_config: Mapping[str, Any],
-        augmentation: Augmentation,
+        augmentation: Augmentation | PublishedAugmentation,
         soft_labels: bool = False,
     ) -> None:
         self.images = images
         self.labels = torch.from_numpy(images.soft if soft_labels and images.soft is not None else images.labels)
         shapes = {None if isinstance(image, str) else image.shape for image in images.images}
         stackable = len(shapes) == 1 and None not in shapes and images.boxes is None
-        self.at_once = BatchedAugmentation(data_config, augmentation) if stackable else None
-        self.one_by_one = train_transform(data_config, augmentation)
+        self.at_once: BatchedAugmentation | None = None
+        if isinstance(augmentation, PublishedAugmentation):
+            self.one_by_one = augmentation.transform(data_config)
+        else:
+            self.one_by_one = train_transform(data_config, augmentation)
+            self.at_once = BatchedAugmentation(data_config, augmentation) if stackable else None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -82,16 +89,30 @@ class TrainingImages(Dataset[Any]):
         if self.at_once is not None:
             pixels = np.stack([self.images.images[index] for index in batch.indices])
             return self.at_once(pixels, torch.Generator().manual_seed(batch.seed)), labels
-        with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator of the CPU
-            torch.default_generator.manual_seed(batch.seed)
+        with _seeded(batch.seed):
             return torch.stack([self.one_by_one(self.images.image(index)) for index in batch.indices]), labels
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators for a batch: torchvision draws from that of torch, timm from the other two."""
+    own, shared = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(own)
+            np.random.set_state(shared)
 
 
 def training_batches(
     images: LabeledImages,
     sampler: BranchSampler,
     data_config: Mapping[str, Any],
-    augmentation: Augmentation,
+    augmentation: Augmentation | PublishedAugmentation,
     *,
     seed: int,
     soft_labels: bool = False,

@@ -62,8 +62,20 @@ def test_every_option_of_train_reaches_its_setting(run: Run, monkeypatch: pytest
         "compile": True,
         "pretrained_backbone": False,
     }
-    assert expected.keys() == {each.name for each in settings_of(TrainConfig)}
+    alone = {"augmentation"}  # takes the place of others
+    assert expected.keys() | alone == {each.name for each in settings_of(TrainConfig)}
     assert configs == [TrainConfig.from_recipe("scratch", **expected)]
+
+
+def test_a_recipe_of_another_method_and_its_augmentation_reach_the_settings(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs: list[TrainConfig] = []
+    monkeypatch.setattr("qcs.engine.training.train", lambda config, progress: configs.append(config))
+    chosen = ("--recipe", "ada_df-sfew", "--augmentation", "resize", "--objective-arg", "beta=2")
+    assert run("train", "--data", "x.npz", *chosen).status == 0
+    assert configs[0].augmentation == "resize" and configs[0].model == "ada_df_resnet18"
+    assert configs[0].objective_args == {"threshold": 0.5, "beta": 2}
 
 
 def test_help_names_units_and_choices(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

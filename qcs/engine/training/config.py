@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from qcs.data.published_augmentation import PUBLISHED
 from qcs.data.votes import RULES
 from qcs.engine.training import settings
 from qcs.engine.training.recipes import FINETUNE, SCRATCH, recipe
@@ -192,6 +193,12 @@ class TrainConfig:
         "accuracy", help="Validation measure by which the weights of the best epoch are kept."
     )
 
+    augmentation: str | None = _augmentation(
+        None,
+        help="Published augmentation of another method, in place of the other settings of this group.",
+        choices=tuple(PUBLISHED),
+        unset="those settings",
+    )
     resize: int | None = _augmentation(
         None,
         help="Side in pixels that images are resized to before a random crop to the input size.",
@@ -265,6 +272,14 @@ class TrainConfig:
         settings.check(self)
         if self.init and self.pretrained_backbone:
             raise InputError("init fills the backbone too: leave out pretrained_backbone")
+        if self.augmentation is not None and (replaced := self._replaced_by_augmentation()):
+            names = ", ".join(replaced)
+            raise InputError(f"augmentation={self.augmentation} takes the place of {names}: give one or other")
+
+    def _replaced_by_augmentation(self) -> list[str]:
+        group = [each for each in settings_of(type(self)) if each.group == "Augmentation"]
+        others = [each for each in group if each.name != "augmentation"]
+        return [each.name for each in others if getattr(self, each.name) != each.default]
 
     @classmethod
     def from_recipe(cls, name: str | None = None, **overrides: Any) -> TrainConfig:
@@ -295,6 +310,9 @@ class TrainConfig:
         values = recipe(name or recipe_for(overrides))
         if overrides.get("backbone") or overrides.get("model") in ANY_BACKBONE:
             values.pop("resize", None)
+        for name in ("model_args", "objective_args"):  # those of the recipe hold unless given by name
+            if name in values and name in overrides:
+                overrides[name] = {**values[name], **overrides[name]}
         values = {**values, **settings.from_json(overrides)}
         return cls(**(_with_implied(values) if values.get("init") else values))
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from qcs.data import Augmentation, hold_out, read
 from qcs.data.batches import training_batches
 from qcs.data.dataset import LabeledImages
+from qcs.data.published_augmentation import PublishedAugmentation, published_augmentation
 from qcs.data.votes import DEFAULT
 from qcs.engine.eval_data import BATCH_SIZE, evaluation_batches
 from qcs.engine.face_crop import crop_of_images
@@ -141,7 +142,7 @@ def batches_to_train(
     accelerator: Accelerator,
 ) -> Batches:
     """Return batches of augmented images in the order of the sampler."""
-    augmentation = Augmentation(
+    augmentation: Augmentation | PublishedAugmentation = Augmentation(
         resize=config.resize,
         rotation=config.rotation,
         scale=config.scale,
@@ -152,6 +153,8 @@ def batches_to_train(
         erasing=config.erasing,
         color_jitter=config.color_jitter,
     )
+    if config.augmentation is not None:
+        augmentation = published_augmentation(config.augmentation)
     return training_batches(
         images,
         sampler,

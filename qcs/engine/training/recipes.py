@@ -1,4 +1,4 @@
-"""Recipes: the settings of the published trainings (paper, Sec. 4), and two for small networks on a CPU.
+"""Recipes: the settings of the published trainings (paper, Sec. 4), those of other methods, and two for a CPU.
 
 Where the paper and the original code differ, a recipe has the value of the code. The published trainings start from a
 backbone trained for face recognition, the fine-tuning ones from weights for AffectNet-8: give such weights with `init`.
@@ -8,8 +8,10 @@ With random weights, their learning rates are far too small. `finetune` trains f
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
+from qcs.engine.training.peer_recipes import PEER_RECIPES
 from qcs.errors import InputError
 
 _PUBLISHED: dict[str, Any] = dict(schedule="exponential", sam_rho=0.05, rotation=0.0, erasing=(0.02, 0.1))
@@ -61,8 +63,9 @@ RECIPES: dict[str, dict[str, Any]] = {
         color_jitter=(0.2, 0.2, 0.0, 0.0),
         precision="auto",
     ),
+    **PEER_RECIPES,
 }
-"""Settings by recipe: those of the published trainings, and `finetune` and `scratch` for small networks on a CPU."""
+"""Settings by recipe: the published trainings of QCS and DCS, `finetune` and `scratch`, and those of other methods."""
 
 FINETUNE, SCRATCH = "finetune", "scratch"
 """The recipes where none is named: with and without weights to start from."""
@@ -80,5 +83,9 @@ def recipe(name: str) -> dict[str, Any]:
         4e-06
     """
     if name not in RECIPES:
-        raise InputError(f"unknown recipe {name!r}; expected one of {', '.join(RECIPES)}")
+        own = ", ".join(each for each in RECIPES if each not in PEER_RECIPES)
+        close = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(close)}? All are" if close else "all are"
+        methods = ", ".join(dict.fromkeys(each.partition("-")[0] for each in PEER_RECIPES))
+        raise InputError(f"unknown recipe {name!r}; {hint} {own}, and METHOD-DATA or METHOD-DATA-crossval of {methods}")
     return dict(RECIPES[name])

@@ -37,6 +37,7 @@ from qcs.errors import InputError
         ({"warm_up": 1.0}, r"warm_up must be at least 0 and below 1, got 1\.0"),
         ({"lr_floor": -0.1}, r"lr_floor must be from 0 to 1, got -0\.1"),
         ({"half_period": 0}, "half_period must be at least 1, got 0"),
+        ({"augmentation": "poster", "rotation": 5.0}, "augmentation=poster takes the place of rotation"),
         ({"patience_on": "loss"}, "patience_on is loss, but it needs patience; give both or neither"),
         ({"balance": "both"}, "balance must be one of none, class, square-root; got 'both'"),
         ({"negatives": "hard"}, "negatives must be one of image, class; got 'hard'"),

@@ -9,6 +9,7 @@ import torch
 
 import qcs
 from qcs.engine.training import RECIPES, TrainConfig, recipe
+from qcs.engine.training.peer_recipes import PEER_RECIPES
 from qcs.errors import InputError
 
 # Learning rate, batch, epochs, dropout of base and cross classifier, anchors, share of the set per epoch, class of
@@ -59,13 +60,16 @@ def test_what_all_published_trainings_share(name: str) -> None:
 
 
 def test_every_recipe_builds_a_configuration_and_there_is_one_more_for_small_networks() -> None:
-    assert RECIPES.keys() - PUBLISHED.keys() == {"finetune", "scratch"}
+    assert RECIPES.keys() - PUBLISHED.keys() - PEER_RECIPES.keys() == {"finetune", "scratch"}
     for name in RECIPES:
         assert TrainConfig.from_recipe(name, data="faces.npz").model.split(".")[0] in qcs.list_models()
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"unknown recipe 'raf-db'; expected one of dcs-raf_db, .*, scratch"):
+    with pytest.raises(
+        InputError,
+        match=r"unknown recipe 'raf-db'; did you mean .*raf_db.*All are dcs-raf_db, .*, scratch, and METHOD-DATA ",
+    ):
         recipe("raf-db")
 
 
