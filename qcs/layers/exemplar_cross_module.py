@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, overload
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from qcs import functional as QF
 from qcs.errors import InputError, check_choice
@@ -43,13 +44,19 @@ class ExemplarAttention(ProjectedAttention):
 
     def forward(self, x: Tensor, exemplars: Tensor, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return attended values (B, N, C) and weights (B, N) of images (B, N, C)."""
-        (qk,), (values,) = self.project(x)
         if self.kind == "uniform":
-            weights = qk.new_full(qk.shape[:2], 1 / qk.shape[1])
+            values = self._half(x, 1)
+            weights = values.new_full(values.shape[:2], 1 / values.shape[1])
         else:
-            (references,), _ = self.project(exemplars)
+            (qk,), (values,) = self.project(x)
+            references = self._half(exemplars, 0)  # their values are not attended to
             weights = QF.exemplar_similarity(qk, references, own, scope=self.scope, backend=self.backend)
         return weights.unsqueeze(-1) * values, weights
+
+    def _half(self, x: Tensor, which: int) -> Tensor:
+        """Return the query-keys (0) or the values (1) of tokens (B, N, C), without computing the others."""
+        weight, bias = self.proj.weight.chunk(2)[which], self.proj.bias.chunk(2)[which]
+        return F.linear(x, weight, bias)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, attention={self.kind!r}, scope={self.scope!r}"

@@ -6,8 +6,6 @@ class of network.
 
 from __future__ import annotations
 
-import re
-import zipfile
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,21 +18,18 @@ from torch import Tensor, nn
 from qcs.errors import InputError, brief
 from qcs.models.original import from_original, is_original
 from qcs.models.peer_layouts import layout_of
+from qcs.models.pickles import load_pickle
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+WRAPPERS = ("state_dict", "model_state_dict", "state_dict_model", "state_dict_backbone", "model", "net")
+OPTIMIZER = ({"state", "param_groups"}, {"state", "param_groups", "base_optimizer_state"})  # all that its state holds
 BACKBONE = "backbone."
 IR_BACKBONE = "backbone.model."  # where a network holds an `ir50`
 IR_TRUNK = ("stem.", "stages.")  # of an `ir50`, by itself or as the trunk of a peer
+PEER_TRUNKS = (IR_TRUNK, ("landmarks.",))  # what peers start from: each from a file of its own
+COUNTER = "num_batches_tracked"  # of a batch norm; files from before PyTorch 0.4.1 have none
 CROSS_PREFIXES = ("cross_modules.", "distillation.")
 BASE_HEAD, BASE_TOKEN = "base.head.weight", "base.cls_token"
 Part = Literal["backbone", "base"]
-# Nothing that a checkpoint needs comes from here: a file that names it is an attack. Files that name what is missing
-# from this list run no code either, as no name in a file is ever looked up; they only load without a message.
-# (`commands` is what pickles of the protocol that PyTorch uses call `subprocess`.)
-RUNS_CODE = re.compile(
-    r"(os|posix|nt|sys|subprocess|commands|pty|importlib|runpy|code|codeop|ctypes|shutil|socket|timeit|torch\.hub)\."
-    r"|_?io\.open$|builtins\.(eval|exec|compile|open|__import__|breakpoint|input)$"
-)
 
 
 @dataclass(frozen=True)
@@ -100,8 +95,8 @@ def fill(model: nn.Module, entries: Entries, part: Part | None = None) -> Loaded
     Args:
         model: The network to fill; it keeps its dtype and device.
         entries: The entries.
-        part: `"backbone"` fills only the backbone of a network, `"base"` all of it but the cross part, both as
-            strictly; None fills everything.
+        part: `"backbone"` fills only the backbone of a network, or one of the trunks that a peer starts from, `"base"`
+            all of it but the cross part, both as strictly; None fills everything.
 
     Raises:
         MisfitError: If the entries do not fit the model; their names are given.
@@ -109,12 +104,13 @@ def fill(model: nn.Module, entries: Entries, part: Part | None = None) -> Loaded
     """
     chosen, what = _choose(model, entries, part)
     own = model.state_dict()
-    wanted = {key: value for key, value in own.items() if _is_in(part, key)}
+    wanted = _wanted(own, chosen, part)
     _check_fit(model, wanted, chosen, entries)
-    model.load_state_dict(chosen, strict=part is None)
+    model.load_state_dict(chosen, strict=len(wanted) == len(own))
+    copied: int = model.trunk_loaded() if part == "backbone" and hasattr(model, "trunk_loaded") else 0  # type: ignore[operator]
     left_out = len(entries.state) - len(chosen)
     dropped = {**entries.dropped, what: left_out} if left_out else entries.dropped
-    return Loaded(len(chosen), dropped, fresh=len(own) - len(wanted))
+    return Loaded(len(chosen), dropped, fresh=len(own) - len(wanted) - copied)
 
 
 def fitting_state(
@@ -204,7 +200,8 @@ def num_classes_in(state: Mapping[str, Tensor], where: str | Path) -> int:
 
 def is_backbone(state: Mapping[str, Tensor]) -> bool:
     """Return whether a state dict in our layout is that of a backbone alone."""
-    return all(key.startswith(BACKBONE) for key in state) or _is_bare_ir(state)
+    trunks = (BACKBONE, *(prefix for prefixes in PEER_TRUNKS for prefix in prefixes))
+    return all(key.startswith(trunks) for key in state) or _is_bare_ir(state)
 
 
 def has_cross_part(state: Mapping[str, Tensor]) -> bool:
@@ -244,40 +241,16 @@ def _read(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def load_pickle(path: Path) -> object:
-    """Read a PyTorch file; objects of classes that PyTorch does not consider safe come out inert.
-
-    Raises:
-        InputError: If the file names what runs programs or code.
-        Exception: Of any kind, if it is corrupt or cannot be read without running what it names.
-    """
-    zipped = zipfile.is_zipfile(path)  # files from before PyTorch 1.6 are not, and cannot be searched
-    unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipped else []
-    if runners := sorted(filter(RUNS_CODE.match, unknown)):
-        raise InputError(
-            f"{path} runs code when it is unpickled ({', '.join(runners)}): refused, and nothing was run; "
-            "such a file is not a checkpoint but an attack"
-        )
-    stand_ins: list[Any] = [(type(name.rpartition(".")[2], (_Inert,), {}), name) for name in unknown]
-    with torch.serialization.safe_globals(stand_ins):
-        return torch.load(path, map_location="cpu", weights_only=True)
-
-
-class _Inert:
-    """Placeholder for an object of an unknown class in a pickled file: takes anything, does nothing."""
-
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        pass
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-
 def _unwrap(content: Mapping[str, Any], where: str) -> dict[str, Tensor]:
     for wrapper in WRAPPERS:
         if isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
             break
+    if set(content) in OPTIMIZER:
+        raise InputError(
+            f"{where} holds the state of an optimizer and no weights, as POSTER++ writes its *_best.pth: take the "
+            "checkpoint of an epoch"
+        )
     if not content or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
         raise InputError(
             f"{where} holds no state dict: expected tensors by name, or such a dict under "
@@ -295,6 +268,8 @@ def _choose(model: nn.Module, entries: Entries, part: Part | None) -> tuple[dict
     if part is not None:
         if part not in get_args(Part):
             raise InputError(f"part must be 'backbone', 'base' or None, got {part!r}")
+        if part == "backbone" and _is_peer(own):
+            return _trunks(state, own), "outside the backbone"
         if not _is_network(own):
             raise InputError(f"part={part!r} is for networks around a backbone, not for {_name(model)}")
         bare = {IR_BACKBONE + key: value for key, value in state.items()} if _is_bare_ir(state) else state
@@ -305,7 +280,7 @@ def _choose(model: nn.Module, entries: Entries, part: Part | None) -> tuple[dict
         return {key.removeprefix(IR_BACKBONE): value for key, value in inside.items()}, "outside the backbone"
     if _is_bare_ir(own) and _holds_ir(state) and not _is_bare_ir(state):
         return {key: value for key, value in state.items() if key.startswith(IR_TRUNK)}, "outside the backbone"
-    if _is_network(own) and is_backbone(state):
+    if is_backbone(state) and (_is_network(own) or _is_peer(own)):
         raise InputError(
             f"{entries.where} holds a backbone alone: load it into {_name(model)} with part='backbone', which leaves "
             "everything else fresh"
@@ -314,6 +289,34 @@ def _choose(model: nn.Module, entries: Entries, part: Part | None) -> tuple[dict
         base = {key: value for key, value in state.items() if not key.startswith(CROSS_PREFIXES)}
         return base, "cross part, not in a base network"
     return state, "nothing"
+
+
+def _is_peer(own: Mapping[str, Tensor]) -> bool:
+    """Return whether a network is one with a trunk of its own, and more."""
+    return any(key.startswith(IR_TRUNK) for key in own) and not is_backbone(own)
+
+
+def _trunks(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the entries of the trunks that a peer has, under its names."""
+    prefixes = tuple(prefix for trunk in PEER_TRUNKS for prefix in trunk if any(key.startswith(prefix) for key in own))
+    bare = {key.removeprefix(IR_BACKBONE): value for key, value in state.items()}
+    return {key: value for key, value in bare.items() if key.startswith(prefixes)}
+
+
+def _wanted(own: Mapping[str, Tensor], chosen: Mapping[str, Tensor], part: Part | None) -> dict[str, Tensor]:
+    """Return the entries of a model that are to be filled, those of the part.
+
+    Counters of batch norms may be missing in all: no value depends on them.
+    """
+    if part == "backbone" and not _is_network(own):
+        found = [trunk for trunk in PEER_TRUNKS if any(key.startswith(trunk) for key in chosen)] or [IR_TRUNK]
+        prefixes = tuple(prefix for trunk in found for prefix in trunk)
+        wanted = {key: value for key, value in own.items() if key.startswith(prefixes)}
+    else:
+        wanted = {key: value for key, value in own.items() if _is_in(part, key)}
+    if any(key.endswith(COUNTER) for key in chosen) or not chosen:
+        return wanted
+    return {key: value for key, value in wanted.items() if not key.endswith(COUNTER)}
 
 
 def _is_in(part: Part | None, key: str) -> bool:

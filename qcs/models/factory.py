@@ -238,9 +238,17 @@ def fitting_names(entries: Entries) -> list[str]:
             tags = list_models(f"{architecture}.*", tags=True)
             fitting = [tag for tag in tags if get_pretrained_cfg_value(tag, "num_classes") == classes]
             names += fitting if len(tags) > 1 and fitting else [architecture]
+    if not names and head is None:
+        names = _fitting_trunks(entries.state)
     if BILINEAR in entries.dropped:
         names = [name for name in names if name.endswith(".affectnet8")]
     return names
+
+
+def _fitting_trunks(state: Mapping[str, Tensor]) -> list[str]:
+    """Return the peers with a trunk of these shapes."""
+    shapes = {key.removeprefix(IR_BACKBONE): value.shape for key, value in state.items()}
+    return [name for name in peers.CLASSES if shapes.items() <= _shapes_of(name, 7).items()]
 
 
 def _fitting_peers(state: Mapping[str, Tensor]) -> list[str]:

@@ -273,7 +273,62 @@ _MFER = Layout(
     {},
 )
 
-LAYOUTS = (_DAN, _DDAMFN, _ADA_DF, _POSTER_V2, _POSTER, _LNSU, _GSDNET, _MFER)
+# The networks trained for face recognition, or for landmarks, that the peers start from.
+
+_FACE_HEAD = "head of the face-recognition network, unused"
+_FACE_RESNET = Layout(
+    "a face-recognition ResNet",
+    ("conv1.weight", "bn1.weight", "layer1.0.conv1.weight", "layer4.0.downsample.0.weight"),
+    (
+        (r"^conv1\.", "stem.conv."),
+        (r"^bn1\.", "stem.norm."),
+        _shifted(r"^layer(\d)\.", "stages.{}.", -1),
+    ),
+    {_FACE_HEAD: r"fc\."},
+)
+
+_MOBILE_FACE_NET = Layout(
+    "MobileFaceNet",
+    ("conv2_dw.conv.weight", "conv_23.conv_dw.conv.weight", "output_layer.linear.weight"),
+    ((r"^", "face_landback."), *_LANDMARKS),
+    {},
+)
+
+_MIXED_FEATURE_NET = Layout(
+    "MixedFeatureNet",
+    ("conv2_dw.conv.weight", "conv_23.conv_dw.mixed_depthwise_conv.0.weight"),
+    (
+        (r"^conv1\.", "features.0."),
+        (r"^conv2_dw\.", "features.1."),
+        (r"^conv_23\.", "features.2."),
+        (r"^conv_3\.", "features.3."),
+        (r"^conv_34\.", "features.4."),
+        (r"^conv_4\.", "features.5."),
+        (r"^conv_45\.", "features.6."),
+        (r"^conv_5\.", "features.7."),
+        (r"^conv_6_sep\.", "features.8."),
+        *_DDAMFN.renames,
+    ),
+    {
+        _FACE_HEAD: r"(conv_6_dw|linear|bn)\.",
+        "norms and activations after the mixed convolutions, never applied": r"conv_\d+\..*conv_dw\.(bn|prelu)\.",
+    },
+)
+
+_FACE_SWIN = Layout(
+    "a face-recognition Swin Transformer",
+    ("patch_embed.proj.weight", "layers.0.blocks.0.attn.qkv.weight", "feature.0.weight"),
+    ((r"^", "encoder."), *_LNSU.renames),
+    {
+        _FACE_HEAD: r"(norm|feature)\.",
+        "positions and masks of the windows, which the network computes": (
+            r"layers\..*\.(relative_position_index|attn_mask)$"
+        ),
+    },
+)
+
+TRUNKS = (_FACE_RESNET, _MOBILE_FACE_NET, _MIXED_FEATURE_NET, _FACE_SWIN)
+LAYOUTS = (_DAN, _DDAMFN, _ADA_DF, _POSTER_V2, _POSTER, _LNSU, _GSDNET, _MFER, *TRUNKS)
 
 
 def layout_of(keys: Iterable[str]) -> Layout | None:

@@ -75,6 +75,8 @@ class TimmClassifier(NamedClasses, nn.Module):
             raise InputError(f"cannot {what} {backbone}: {reason}") from error
         self.num_classes = num_classes
         self.num_features = self.head_hidden_size = int(self.model.num_features)
+        info = getattr(self.model, "feature_info", [])
+        self.feature_info = [{**level, "module": f"model.{level['module']}"} for level in info]
         self.pretrained_cfg: dict[str, Any] = {}  # timm's metadata: preprocessing, label names, origin
         self.model_args = dict(
             backbone=backbone,
@@ -99,6 +101,24 @@ class TimmClassifier(NamedClasses, nn.Module):
 
         @same_signature(forward)
         def __call__(self) -> object: ...
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return what the network computes before its head, for images (B, C, H, W)."""
+        out: Tensor = self.model.forward_features(x)
+        return out
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Return logits (B, classes) of the output of `forward_features`, or pooled features (B, C)."""
+        out: Tensor = self.model.forward_head(x, pre_logits=pre_logits)
+        return out
+
+    def forward_intermediates(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Return the feature maps of chosen stages, as the network of timm does."""
+        return self.model.forward_intermediates(x, *args, **kwargs)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute activations in the backward pass instead of storing them."""
+        self.model.set_grad_checkpointing(enable)
 
     def get_classifier(self) -> nn.Module:
         """Return the linear head."""

@@ -74,6 +74,24 @@ def test_the_ablation_ignores_the_exemplars() -> None:
     assert_close(module(x, exemplars), module(x, tokens(CLASSES)), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(("attention", "widths"), [("csa", [2 * DIM, DIM]), ("uniform", [DIM])])
+def test_what_the_attention_does_not_use_is_not_projected(
+    attention: Any, widths: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[int] = []
+    original = torch.nn.functional.linear
+
+    def linear(*args: Any) -> torch.Tensor:
+        out: torch.Tensor = original(*args)
+        computed.append(out.shape[-1])
+        return out
+
+    module, x, exemplars = build(attention=attention), tokens(), tokens(CLASSES)
+    monkeypatch.setattr(torch.nn.functional, "linear", linear)
+    module.attention(x, exemplars)
+    assert computed == widths
+
+
 def test_gradients_reach_images_exemplars_and_parameters() -> None:
     module, x, exemplars = build(), tokens().requires_grad_(), tokens(CLASSES).requires_grad_()
     (module(x, exemplars) * tokens()).sum().backward()

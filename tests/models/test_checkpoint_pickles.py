@@ -19,7 +19,7 @@ from torch import Tensor
 
 import qcs
 from qcs.errors import InputError
-from qcs.models.checkpoint import load_pickle
+from qcs.models.pickles import load_pickle
 
 
 class Bomb:
@@ -70,7 +70,7 @@ def test_a_file_that_wants_to_run_code_is_refused_and_nothing_runs(
     path, marker = tmp_path / "weights.pth", tmp_path / "exploded"
     content = PLACES[place](state, charge(function, marker))
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(InputError, match="runs code when" if zipped else "not a readable weights file") as no:
+    with pytest.raises(InputError, match="runs code when") as no:
         qcs.load_checkpoint(qcs.create_model("base_nano"), path)
     assert str(path) in str(no.value)
     assert not marker.exists()
@@ -82,7 +82,7 @@ def test_a_file_that_wants_to_run_code_is_refused_and_nothing_runs(
 def test_a_bare_pickle_runs_nothing(tmp_path: Path) -> None:
     path, marker = tmp_path / "weights.pkl", tmp_path / "exploded"
     path.write_bytes(pickle.dumps(charge(eval, marker), protocol=2))
-    with pytest.raises(InputError, match="not a readable weights file"):
+    with pytest.raises(InputError, match=r"runs code when it is unpickled \((__builtin__|builtins)\.eval"):
         qcs.load_checkpoint(qcs.create_model("base_nano"), path)
     assert not marker.exists()
     pickle.loads(path.read_bytes())

@@ -13,6 +13,7 @@ import torch
 from timm.models import generate_default_cfgs, register_model
 from torch import Tensor, nn
 
+from qcs.data.labels import CLASSES
 from qcs.losses.ada_df import AdaDFLoss, AdaDFOutput
 from qcs.models.peers.face_resnet import RESNET18_WIDTHS, resnet18_stage, resnet18_stem
 from qcs.models.peers.peer import PeerHead, PeerNetwork, create_peer, peer_cfg
@@ -109,6 +110,12 @@ class AdaDF(PeerNetwork):
             self.stem.requires_grad_(False)
             self.stages[0].requires_grad_(False)
 
+    def trunk_loaded(self) -> int:
+        """Copy the stages to the auxiliary branch, which starts equal; return the number of entries."""
+        state = self.stages[1:].state_dict()
+        self.auxiliary.stages.load_state_dict(state)
+        return len(state)
+
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Replace the classifiers of both branches by freshly initialized, equal ones; 0 removes them."""
         super().reset_classifier(num_classes, global_pool)
@@ -139,7 +146,13 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
     )
 
 
-default_cfgs = generate_default_cfgs({"ada_df_resnet18.untrained": _cfg()})
+default_cfgs = generate_default_cfgs(
+    {
+        "ada_df_resnet18.untrained": _cfg(),
+        "ada_df_resnet18.raf_db": _cfg(label_names=CLASSES["raf_db"]),
+        "ada_df_resnet18.affectnet7": _cfg(label_names=CLASSES["affectnet7"]),
+    }
+)
 
 
 @register_model

@@ -81,6 +81,10 @@ class PeerNetwork(NamedClasses, StagedNetwork):
         """Return the names of parameters to exclude from weight decay."""
         return {name for name, _ in self.named_parameters() if name.endswith(NO_WEIGHT_DECAY)}
 
+    def trunk_loaded(self) -> int:
+        """Set what starts equal to the trunk, after weights were loaded into that; return how many entries."""
+        return 0
+
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Replace the classifiers by freshly initialized ones.
 

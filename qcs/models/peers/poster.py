@@ -15,6 +15,7 @@ from timm.models import generate_default_cfgs, register_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from qcs.data.labels import CLASSES
 from qcs.layers.channel_gate import ChannelGate
 from qcs.layers.resize import NearestResize
 from qcs.losses.label_smoothing import ClassifierLoss
@@ -269,8 +270,8 @@ _BGR = dict(mean=IMAGENET_DEFAULT_MEAN[::-1], std=IMAGENET_DEFAULT_STD[::-1])
 default_cfgs = generate_default_cfgs(
     {
         "poster_ir50.untrained": _cfg(),
-        "poster_ir50.raf_db": _cfg(**_BGR),
-        "poster_ir50.affectnet7": _cfg(),
+        "poster_ir50.raf_db": _cfg(label_names=CLASSES["raf_db"], **_BGR),
+        "poster_ir50.affectnet7": _cfg(label_names=CLASSES["affectnet7"]),
         "poster_ir50_base.untrained": _cfg(),
         "poster_ir50_small.untrained": _cfg(),
     }
