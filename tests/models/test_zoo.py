@@ -80,9 +80,8 @@ def test_names_are_registered_with_timm() -> None:
         == qcs.list_models("qcs*")
         == ["qcs_any", "qcs_dlib", "qcs_ir50", "qcs_nano", "qcs_small"]
     )
-    assert qcs.list_models() == sorted(
-        [*ARCHITECTURES, *PEERS, "dlib_resnet29", "ir50", "ir_nano", "ir_small", "timm_any"]
-    )
+    others = ("dlib_resnet29", "ir50", "ir_nano", "ir_small", "timm_any")
+    assert qcs.list_models() == sorted([*ARCHITECTURES, *PEERS, *others])
     assert all(timm.is_model(name) for name in qcs.list_models())
     model = timm.create_model("dcs_nano", num_classes=5)
     assert model(*torch.randn(2, 2, 3, 48, 48)).cross.shape == (2, 2, 5)
