@@ -16,12 +16,16 @@ from benchmarks.ferplus.looks import look
 from benchmarks.ferplus.outputs import logits as kept_logits
 from qcs.data import read
 from qcs.engine.calibration import SHARES, fit
+from qcs.engine.conformal import label_sets, set_thresholds
+from qcs.engine.evaluation import wilson
+from qcs.engine.prediction_file import Predictions
 from qcs.engine.reliability import probability_scores
 from qcs.files import sha256, write_text
 from qcs.models import load_model
 from qcs.models.calibration import Calibration
 from qcs.models.weights import EMBEDDED
 
+COVERED = (0.8, 0.9, 0.95)
 FOLDER = "trust"  # of the record, in the folder of results
 
 
@@ -83,6 +87,7 @@ def measure(data: Data, cache: Path, results: Path, command: str = "benchmarks.f
             "calibration": answers.calibration.to_dict(),
             "images": {name: len(images) for name, images in answers.images.items()},
             "scores": scores(answers),
+            "coverage": coverage(answers),
         }
         seen.update(record["scores"]["test"]["label"])
     return write_text(results / FOLDER / f"{NAME}.json", json.dumps(record, indent=1) + "\n")
@@ -104,6 +109,51 @@ def scores(answers: Answers) -> dict[str, Any]:
             for kind, scaling in scalings.items()
         }
         for name in answers.images
+    }
+
+
+def coverage(answers: Answers) -> dict[str, Any]:
+    """Return how often sets hold the label, by set of images and stated coverage; `least` is of the worst class.
+
+    `lac` are the sets of the package; `aps` adaptive sets (Romano et al., arXiv 2006.02544), for comparison.
+    """
+    home = shown(answers, "validation")
+    adaptive = set_thresholds(1 - _cumulative(home.probabilities), home.labels, COVERED)
+    found: dict[str, Any] = {}
+    for name in answers.images:
+        each, found[name] = shown(answers, name), {}
+        for level, least_mass in zip(COVERED, adaptive, strict=True):
+            held = {
+                "lac": label_sets(each.probabilities, answers.calibration.least_probability(level)),
+                "aps": 1 - _cumulative(each.probabilities) >= least_mass,
+            }
+            found[name][f"{level:g}"] = {kind: _covered(of, each) for kind, of in held.items()}
+    return found
+
+
+def shown(answers: Answers, name: str) -> Predictions:
+    """Return the calibrated predictions for a set."""
+    return Predictions.of(answers.images[name], answers.calibration.label(answers.logits[name]))
+
+
+def _cumulative(probabilities: Any) -> Any:
+    """Return the sum of the probabilities of all classes that are more probable, (n, K)."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    ranked = np.take_along_axis(probabilities, order, 1)
+    before = np.empty_like(ranked)
+    np.put_along_axis(before, order, ranked.cumsum(1) - ranked, 1)
+    return before
+
+
+def _covered(held: Any, each: Predictions) -> dict[str, Any]:
+    right = held[np.arange(len(held)), each.labels]
+    by_class = {name: right[each.labels == at] for at, name in enumerate(each.classes) if (each.labels == at).any()}
+    worst = min(by_class, key=lambda name: float(by_class[name].mean()))
+    return {
+        "covered": [float(right.mean()), *wilson(int(right.sum()), len(right))],
+        "labels": float(held.sum(1).mean()),
+        "one label": float((held.sum(1) == 1).mean()),
+        "least": {"class": worst, "images": len(by_class[worst]), "covered": float(by_class[worst].mean())},
     }
 
 

@@ -22,7 +22,7 @@ the same kind, muxspace holds news photographs and film frames that were used fo
 
 def page(record: Record) -> str:
     """Return the page, as Markdown."""
-    return "\n\n".join([HEAD.rstrip(), calibration(record)]) + "\n"
+    return "\n\n".join([HEAD.rstrip(), calibration(record), coverage(record)]) + "\n"
 
 
 def source(record: Record) -> str:
@@ -54,6 +54,37 @@ def calibration(record: Record) -> str:
         + ". **Calibrate on labeled images of your own kind.** The votes ask for less certainty than the label of the "
         f"majority: at their temperature the ECE on test images is {scores['test']['votes']['ece']:.3f}.\n\n"
         + table(["images", "fitted to", "ECE", "Brier score", "NLL"], rows)
+    )
+
+
+def coverage(record: Record) -> str:
+    """Return the section on sets of labels."""
+    rows = []
+    for name, levels in record["coverage"].items():
+        for level, kinds in levels.items():
+            sets, adaptive = kinds["lac"], kinds["aps"]
+            middle, low, high = (100 * value for value in sets["covered"])
+            least = sets["least"]
+            rows.append(
+                [
+                    named(name),
+                    f"{100 * float(level):g}%",
+                    f"{middle:.1f}% ({low:.1f} to {high:.1f})",
+                    f"{sets['labels']:.2f}",
+                    f"{100 * sets['one label']:.1f}%",
+                    f"{least['class']} {100 * least['covered']:.1f}% of {least['images']:,}",
+                    f"{100 * adaptive['covered'][0]:.1f}%, {adaptive['labels']:.2f}",
+                ]
+            )
+    header = ["images", "stated", "covered", "labels in a set", "sets of one label", "worst class", "adaptive sets"]
+    return (
+        "## Sets of labels\n\n"
+        f"{source(record)} Brackets are 95% intervals.\n\n"
+        "`qcs predict --coverage` answers with a set of labels, of which one is right as often as stated for images "
+        "like those of the calibration. It promises this for all images together, not for each class: the last but one "
+        "column has the class whose label is in the set least often. **On other faces nothing is promised**, and the "
+        "rows of muxspace show how far off it can be. Adaptive sets, in the last column with their coverage and size, "
+        "are another way to make them, which the package does not use.\n\n" + table(header, rows)
     )
 
 

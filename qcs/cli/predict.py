@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,6 +40,20 @@ def predict(
     min_face: MinFace = None,
     every: Annotated[int, typer.Option(help="Take every n-th frame of a video or camera.")] = 1,
     tta: Tta = False,
+    coverage: Annotated[
+        float | None,
+        option("Answer with the labels of which one is right with this probability, 0.5 to 0.99.", "the likeliest"),
+    ] = None,
+    min_confidence: Annotated[
+        float | None, option('Answer "cannot tell" below this probability of the label, 0 to 1.', "none")
+    ] = None,
+    max_risk: Annotated[
+        float | None,
+        option('Answer "cannot tell" so often that at most this share of answers is wrong, 0.01 to 0.2.', "none"),
+    ] = None,
+    distribution: Annotated[
+        bool, typer.Option("--distribution", help="Also give the distribution of the votes of several annotators.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on after the results in the output of an interrupted run.")
     ] = False,
@@ -50,6 +64,12 @@ def predict(
         raise InputError("--resume goes on after the results in a file; name it with --output")
     if annotate and not detect:
         raise InputError("--no-detect finds no faces to mark; leave out --annotate")
+    asked = {
+        "coverage": coverage,
+        "min_confidence": min_confidence,
+        "max_risk": max_risk,
+        "distribution": distribution,
+    }
     try:
         if detect:
             errors = predict_pictures(
@@ -62,9 +82,10 @@ def predict(
                 every=every,
                 tta=tta,
                 resume=resume,
+                asked=asked,
             )
         else:
-            errors = predict_crops(images, output, weights=weights, tta=tta, resume=resume)
+            errors = predict_crops(images, output, weights=weights, tta=tta, resume=resume, asked=asked)
     except Interrupted as error:
         fail(str(error), 130)
     if errors:
@@ -78,8 +99,11 @@ def predict_crops(
     weights: str = WEIGHTS,
     tta: bool = False,
     resume: bool = False,
+    asked: Mapping[str, Any] | None = None,
 ) -> list[Exception]:
     """Predict image files and folders, each image one cropped face; print and write each result as it comes.
+
+    `asked` holds the arguments of `qcs.engine.answers.AnswerRules`.
 
     Returns:
         The errors of files that could not be read, each already printed.
@@ -93,6 +117,7 @@ def predict_crops(
     from pathlib import Path
 
     from qcs import engine, faces
+    from qcs.engine.answers import AnswerRules
     from qcs.engine.prediction import default_device
     from qcs.faces.media import face_files
     from qcs.faces.result_file import check_output
@@ -102,16 +127,19 @@ def predict_crops(
     if output is not None:
         check_output(output, resume=resume)
     model = load_model(find_weights(weights))
+    rules = AnswerRules(model.calibration, **(asked or {}))
     errors = _Errors()
     files = face_files(images)
     before = _recorded(output, model.class_names) if resume else None
     if before is not None:
         files = [file for file in files if before.of(faces.Picture(str(file), None, Path(file.name))) is None]
     with _results(output, model.class_names, before) as results, _Bar(len(files)) as bar:
-        for number, found in enumerate(engine.predict(model, files, default_device(), errors.add, tta=tta), 1):
+        for number, plain in enumerate(engine.predict(model, files, default_device(), errors.add, tta=tta), 1):
+            found = rules(plain)
             results.add(found)
             face = found[0]
-            say(f"{found.path}  {face.label}  {(face.probabilities or {})[face.label]:.1%}")
+            shown = face.summary if rules.any else f"{face.label}  {(face.probabilities or {})[face.label]:.1%}"
+            say(f"{found.path}  {shown}")
             bar.show(number, number + len(errors))
     return errors
 
@@ -127,10 +155,12 @@ def predict_pictures(
     every: int = 1,
     tta: bool = False,
     resume: bool = False,
+    asked: Mapping[str, Any] | None = None,
 ) -> list[Exception]:
     """Detect and predict the faces in photographs, folders, videos and cameras; print and write each result at once.
 
-    A camera is read until the user interrupts; the pictures until then are the result.
+    A camera is read until the user interrupts; the pictures until then are the result. `asked` holds the arguments of
+    `qcs.engine.answers.AnswerRules`.
 
     Returns:
         The errors of files that could not be read and copies that could not be written, each already printed.
@@ -142,6 +172,7 @@ def predict_pictures(
         OSError: If the output cannot be written.
     """
     from qcs import engine, faces
+    from qcs.engine.answers import AnswerRules
     from qcs.engine.face_crop import crop_to_predict
     from qcs.engine.prediction import default_device
     from qcs.faces.alignment import DEFAULT
@@ -162,12 +193,14 @@ def predict_pictures(
         raise InputError("a camera has no earlier frames to go on after; leave out --resume")
     file = find_weights(weights)
     model, crop = load_model(file), crop_to_predict(file, crop)
+    rules = AnswerRules(model.calibration, **(asked or {}))
     copies = AnnotatedPictures(annotated, sources) if annotated else None
     together, device = 1 if live else 8, default_device()
     before = _recorded(output, model.class_names) if resume else None
 
     def predicted(pictures: Iterator[Picture]) -> Iterator[Faces]:
-        return engine.predict_faces(model, pictures, device, detector=detector, crop=crop, together=together, tta=tta)
+        found = engine.predict_faces(model, pictures, device, detector=detector, crop=crop, together=together, tta=tta)
+        return map(rules, found)
 
     with ExitStack() as stack:
         results = stack.enter_context(_results(output, model.class_names, before, live=live))
