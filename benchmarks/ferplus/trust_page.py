@@ -22,7 +22,7 @@ the same kind, muxspace holds news photographs and film frames that were used fo
 
 def page(record: Record) -> str:
     """Return the page, as Markdown."""
-    return "\n\n".join([HEAD.rstrip(), calibration(record), coverage(record)]) + "\n"
+    return "\n\n".join([HEAD.rstrip(), calibration(record), coverage(record), abstention(record), votes(record)]) + "\n"
 
 
 def source(record: Record) -> str:
@@ -85,6 +85,74 @@ def coverage(record: Record) -> str:
         "column has the class whose label is in the set least often. **On other faces nothing is promised**, and the "
         "rows of muxspace show how far off it can be. Adaptive sets, in the last column with their coverage and size, "
         "are another way to make them, which the package does not use.\n\n" + table(header, rows)
+    )
+
+
+def abstention(record: Record) -> str:
+    """Return the section on answers that are not given."""
+    found = record["abstention"]
+    parts = list(found["test"]["risk"])
+    risks = [
+        [
+            named(name),
+            *(f"{100 * each['risk'][part]:.1f}%" for part in parts),
+            f"{100 * each['area']:.1f}%",
+        ]
+        for name, each in found.items()
+    ]
+    limits = []
+    for name, each in found.items():
+        for risk, limit in each["limits"].items():
+            wrong, low, high = (100 * value for value in limit["wrong"])
+            limits.append(
+                [
+                    named(name),
+                    f"{100 * float(risk):g}%",
+                    f"{limit['confidence']:.2f}",
+                    f"{100 * limit['answered']:.1f}%",
+                    f"{wrong:.1f}% ({low:.1f} to {high:.1f})",
+                ]
+            )
+    return (
+        "## Answers that are not given\n\n"
+        f"{source(record)} Brackets are 95% intervals.\n\n"
+        "Share of wrong answers if only the most confident part of the images is answered, and its mean over all "
+        "parts (area under the risk-coverage curve):\n\n"
+        + table(["images", *(f"{100 * float(part):g}% answered" for part in parts), "area"], risks)
+        + "\n\n`qcs predict --max-risk` answers above the confidence that kept the share of wrong answers below the "
+        "risk on the images of the calibration. On other faces it can be exceeded, as muxspace shows:\n\n"
+        + table(["images", "risk", "least confidence", "answered", "wrong among them"], limits)
+    )
+
+
+def votes(record: Record) -> str:
+    """Return the section on the distribution of the votes."""
+    found = record["votes"]
+    rows = [
+        [
+            of,
+            name,
+            *(f"{each[what][0]:.3f} ({each[what][1]:.3f} to {each[what][2]:.3f})" for what in ("kl", "js", "tv")),
+        ]
+        for of in ("second half", "all votes")
+        for name, each in found[of].items()
+    ]
+    network, people = (
+        found["second half"][name]["js"][0] for name in ("network, temperature of the votes", "half of the annotators")
+    )
+    order = "closer to the other half than" if network < people else "farther from the other half than"
+    return (
+        "## The distribution of the votes\n\n"
+        f"{source(record)} Brackets are 95% intervals (bootstrap over images).\n\n"
+        f"About ten annotators voted on each of {found['images']:,} FERPlus test images with a majority. Their votes "
+        f"for the eight expressions are split at random into halves, {found['splits']} times; the network and the first half both "
+        "predict the second half, so that both meet the same noise. By the Jensen-Shannon divergence the network is "
+        f"{order} about five annotators are. This is no skill beyond people: five votes are a coarse estimate of a "
+        "distribution, and the network has learned from the votes on tens of thousands of images. KL is the divergence "
+        "of the prediction from the votes, JS the Jensen-Shannon divergence, both in nats; TV is the total variation "
+        "distance. The temperature of the votes is fitted by KL; the others may prefer another. An eighth of a vote is "
+        "added to each class of the predicting half, because KL is infinite without.\n\n"
+        + table(["votes predicted", "prediction", "KL", "JS", "TV"], rows)
     )
 
 

@@ -17,11 +17,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 import qcs
-from qcs.data import eval_transform
 from qcs.engine import classify
 from qcs.errors import InputError
 from qcs.export import FORMATS, Latency, export_model, load_export, measure_latency
