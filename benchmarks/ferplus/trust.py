@@ -207,3 +207,9 @@ def read_record(results: Path) -> dict[str, Any]:
     """Return the record that `measure` wrote."""
     record: dict[str, Any] = json.loads((results / FOLDER / f"{NAME}.json").read_text(encoding="utf-8"))
     return record
+
+
+def read_enrollment(results: Path) -> dict[str, Any]:
+    """Return the record that `enroll` wrote."""
+    record: dict[str, Any] = json.loads((results / FOLDER / "enroll.json").read_text(encoding="utf-8"))
+    return record

@@ -180,8 +180,8 @@ def _abstention(predictions: Predictions, name: str) -> dict[str, Any]:
             f"Share of wrong answers of {name} by the share of images answered",
         ),
         "summary": f"With every image answered, {percent(float(found.risk[-1]))} of the answers are wrong; with the "
-        f"more confident half of them answered, {percent(half)}. The mean over all shares, the area under the curve, is "
-        f"{percent(found.area)}.",
+        f"more confident half of them answered, {percent(half)}. The mean over all shares, the area under the curve, "
+        f"is {percent(found.area)}.",
     }
 
 
