@@ -1,8 +1,8 @@
 """Measure whether a few labeled faces of a person help to tell the expression of a new face of that person.
 
 Every image of a person with several is asked about once; the others of the person, five at most, are enrolled with
-their labels. The answer with the enrolled faces is compared with the answer without, and with a sham: faces of *other* people
-with the same labels, so that what remains is due to the person.
+their labels. The answer with the enrolled faces is compared with the answer without, and with a sham: faces of *other*
+people with the same labels, so that what remains is due to the person.
 """
 
 from __future__ import annotations

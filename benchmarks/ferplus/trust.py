@@ -205,11 +205,14 @@ def _covered(held: Any, each: Predictions) -> dict[str, Any]:
 
 def read_record(results: Path) -> dict[str, Any]:
     """Return the record that `measure` wrote."""
-    record: dict[str, Any] = json.loads((results / FOLDER / f"{NAME}.json").read_text(encoding="utf-8"))
-    return record
+    return _read(results / FOLDER / f"{NAME}.json")
 
 
-def read_enrollment(results: Path) -> dict[str, Any]:
-    """Return the record that `enroll` wrote."""
-    record: dict[str, Any] = json.loads((results / FOLDER / "enroll.json").read_text(encoding="utf-8"))
+def records(results: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return the records of `trust`, `quality` and `enroll`, from which the page is made."""
+    return read_record(results), _read(results / FOLDER / "quality.json"), _read(results / FOLDER / "enroll.json")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record

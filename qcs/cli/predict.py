@@ -51,6 +51,10 @@ def predict(
         float | None,
         option('Answer "cannot tell" so often that at most this share of answers is wrong, 0.01 to 0.2.', "none"),
     ] = None,
+    quality: Annotated[
+        bool,
+        typer.Option("--quality", help='Answer "cannot tell" and why: too small, blurred, turned away, cut off.'),
+    ] = False,
     distribution: Annotated[
         bool, typer.Option("--distribution", help="Also give the distribution of the votes of several annotators.")
     ] = False,
@@ -69,6 +73,7 @@ def predict(
         "min_confidence": min_confidence,
         "max_risk": max_risk,
         "distribution": distribution,
+        "quality": quality,
     }
     try:
         if detect:
@@ -103,7 +108,7 @@ def predict_crops(
 ) -> list[Exception]:
     """Predict image files and folders, each image one cropped face; print and write each result as it comes.
 
-    `asked` holds the arguments of `qcs.engine.answers.AnswerRules`.
+    `asked` holds the arguments of `qcs.engine.answers.answer_rules`.
 
     Returns:
         The errors of files that could not be read, each already printed.
@@ -117,7 +122,7 @@ def predict_crops(
     from pathlib import Path
 
     from qcs import engine, faces
-    from qcs.engine.answers import AnswerRules
+    from qcs.engine.answers import answer_rules
     from qcs.engine.prediction import default_device
     from qcs.faces.media import face_files
     from qcs.faces.result_file import check_output
@@ -127,7 +132,7 @@ def predict_crops(
     if output is not None:
         check_output(output, resume=resume)
     model = load_model(find_weights(weights))
-    rules = AnswerRules(model.calibration, **(asked or {}))
+    rules = answer_rules(model.calibration, **(asked or {}))
     errors = _Errors()
     files = face_files(images)
     before = _recorded(output, model.class_names) if resume else None
@@ -160,7 +165,7 @@ def predict_pictures(
     """Detect and predict the faces in photographs, folders, videos and cameras; print and write each result at once.
 
     A camera is read until the user interrupts; the pictures until then are the result. `asked` holds the arguments of
-    `qcs.engine.answers.AnswerRules`.
+    `qcs.engine.answers.answer_rules`.
 
     Returns:
         The errors of files that could not be read and copies that could not be written, each already printed.
@@ -172,7 +177,7 @@ def predict_pictures(
         OSError: If the output cannot be written.
     """
     from qcs import engine, faces
-    from qcs.engine.answers import AnswerRules
+    from qcs.engine.answers import answer_rules
     from qcs.engine.face_crop import crop_to_predict
     from qcs.engine.prediction import default_device
     from qcs.faces.alignment import DEFAULT
@@ -193,7 +198,7 @@ def predict_pictures(
         raise InputError("a camera has no earlier frames to go on after; leave out --resume")
     file = find_weights(weights)
     model, crop = load_model(file), crop_to_predict(file, crop)
-    rules = AnswerRules(model.calibration, **(asked or {}))
+    rules = answer_rules(model.calibration, crop=crop, **(asked or {}))
     copies = AnnotatedPictures(annotated, sources) if annotated else None
     together, device = 1 if live else 8, default_device()
     before = _recorded(output, model.class_names) if resume else None

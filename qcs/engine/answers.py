@@ -10,7 +10,9 @@ import numpy as np
 
 from qcs.engine.conformal import label_sets
 from qcs.errors import InputError
-from qcs.faces import Faces
+from qcs.faces import Face, Faces, Picture
+from qcs.faces.alignment import DEFAULT
+from qcs.faces.quality import QualityGate
 from qcs.models.calibration import Calibration
 
 LEAST = 1e-45  # a probability of 0 in single precision counts as this
@@ -30,6 +32,8 @@ class AnswerRules:
         min_confidence: Confidence below which the answer is "cannot tell"; None for no such limit.
         max_risk: Share of wrong answers that is accepted among those given; None for no such limit.
         distribution: Whether to give the distribution of votes.
+        gate: Limits of the quality of a face, whose picture must be known; None for no limits.
+        crop: Crop template of the faces, for the gate.
 
     Raises:
         InputError: If a number is out of range, or the weights do not state what is asked for.
@@ -46,6 +50,8 @@ class AnswerRules:
     min_confidence: float | None = None
     max_risk: float | None = None
     distribution: bool = False
+    gate: QualityGate | None = None
+    crop: str = DEFAULT
 
     def __post_init__(self) -> None:
         for name in ("min_confidence", "max_risk"):
@@ -65,7 +71,7 @@ class AnswerRules:
     @property
     def any(self) -> bool:
         """Whether anything is asked for."""
-        return bool(self.coverage or self.min_confidence or self.max_risk or self.distribution)
+        return bool(self.coverage or self.min_confidence or self.max_risk or self.distribution or self.gate)
 
     @property
     def _threshold(self) -> float | None:
@@ -89,13 +95,13 @@ class AnswerRules:
             columns["coverage"] = [self.coverage] * len(faces)
         if self.distribution:
             columns["distribution"] = [dict(zip(faces.classes, row, strict=True)) for row in self._votes(faces)]
-        if self._limit is not None:
-            doubts = faces.data.get("doubts") or [[]] * len(faces)
-            columns["doubts"] = [
-                [*before, *_unsure(face.label, face.probabilities or {}, self._limit)]
-                for face, before in zip(faces, doubts, strict=True)
-            ]
+        if self.gate is not None or self._limit is not None:
+            columns["doubts"] = [self._doubts(face, faces.picture) for face in faces]
         return replace(faces, data={**faces.data, **columns})
+
+    def _doubts(self, face: Face, picture: Picture | None) -> list[str]:
+        found = [] if self.gate is None or picture is None else self.gate(picture.image, face, self.crop)
+        return found if self._limit is None else [*found, *_unsure(face.label, face.probabilities or {}, self._limit)]
 
     def _votes(self, faces: Faces) -> list[list[float]]:
         """Return the distribution of votes (n, K): the label's temperature is undone, that of the votes applied."""
@@ -115,3 +121,8 @@ def _named(probabilities: Any, held: Any, classes: tuple[str, ...]) -> list[str]
 def _unsure(label: str, probabilities: Mapping[str, float], limit: float) -> list[str]:
     found = probabilities[label]
     return [] if found >= limit else [f"{label} has {found:.1%}, less than {limit:.1%}"]
+
+
+def answer_rules(calibration: Calibration | None, *, quality: bool = False, **asked: Any) -> AnswerRules:
+    """Return the rules, with the limits of the package for the quality of a face if `quality`; see `AnswerRules`."""
+    return AnswerRules(calibration, gate=QualityGate() if quality else None, **asked)

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from qcs.data import ImageLike
-from qcs.engine.answers import AnswerRules
+from qcs.engine.answers import answer_rules
 from qcs.engine.face_crop import crop_to_predict
 from qcs.engine.prediction import as_picture, classify, default_device, predict_faces
 from qcs.errors import InputError
@@ -44,6 +44,7 @@ def predict(
     min_confidence: float | None = None,
     max_risk: float | None = None,
     distribution: bool = False,
+    quality: bool = False,
 ) -> Any:  # a union would have to be narrowed before every use
     """Find the faces in a picture and predict the expression of each.
 
@@ -63,6 +64,7 @@ def predict(
         min_confidence: Doubt answers of less confidence.
         max_risk: Doubt so many answers that at most this share of the others is wrong.
         distribution: Add the distribution of the votes of several annotators.
+        quality: Doubt faces that are too small, blurred, turned away or cut off, see `QualityGate`.
 
     Returns:
         The `Faces` of the picture; or a list of them, in order, for a list or a folder. A result of a list holds no
@@ -84,7 +86,15 @@ def predict(
     detector = MTCNN(min_face) if detect else None  # a missing extra is an error before anything is loaded
     model, crop = _network(weights, crop)
     device = device or default_device()
-    rules = AnswerRules(model.calibration, coverage, min_confidence, max_risk, distribution)
+    rules = answer_rules(
+        model.calibration,
+        coverage=coverage,
+        min_confidence=min_confidence,
+        max_risk=max_risk,
+        distribution=distribution,
+        quality=quality,
+        crop=crop,
+    )
 
     def answer(picture: Picture) -> Faces:
         if detector is None:
