@@ -215,7 +215,8 @@ def predict_pictures(
         for number, (found, known) in enumerate(_known_or_new(stream, before, predicted), 1):
             if not known:
                 results.add(found)
-                say(_line(found))
+                for line in _lines(found, one_per_face=rules.any):
+                    say(line)
             if copies is not None:
                 _mark(copies, found, known, errors.add)
             bar.show(number, getattr(stream, "done", 0))
@@ -378,7 +379,8 @@ def _counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def _line(found: Faces) -> str:
-    frame = "" if found.frame is None else f" frame {found.frame:,}"
-    faces = ", ".join(f"{face.name} {face.summary}" for face in found)
-    return f"{found.path}{frame}  {faces or 'no face'}"
+def _lines(found: Faces, *, one_per_face: bool) -> list[str]:
+    """Return a line for the picture, or one for each of its faces where answers are long."""
+    name = found.path if found.frame is None else f"{found.path} frame {found.frame:,}"
+    faces = [f"{face.name} {face.summary}" for face in found] or ["no face"]
+    return [f"{name}  {each}" for each in (faces if one_per_face else [", ".join(faces)])]

@@ -33,7 +33,7 @@ def faces(*rows: list[float]) -> Faces:
 def test_a_set_holds_the_labels_that_reach_the_threshold_the_likeliest_first() -> None:
     found = AnswerRules(STATED, coverage=0.8)(faces([0.25, 0.70, 0.05], [0.98, 0.01, 0.01]))
     assert found.data["set"] == [["neutral", "sad"], ["sad"]]
-    assert [face.summary for face in found] == ["neutral or sad, 80%", "sad, 80%"]
+    assert [face.summary for face in found] == ["neutral or sad (80%)", "sad (80%)"]
     assert AnswerRules(STATED, coverage=0.801)(faces([0.25, 0.70, 0.05])).data["set"] == [["neutral", "sad"]]
 
 
