@@ -53,13 +53,23 @@ def predict(
     ] = None,
     quality: Annotated[
         bool,
-        typer.Option("--quality", help='Answer "cannot tell" and why: too small, blurred, turned away, cut off.'),
+        typer.Option(
+            "--quality",
+            help='Answer "cannot tell" and why: too small, blurred, turned away, cut off.',
+            show_default="off",
+        ),
     ] = False,
     distribution: Annotated[
-        bool, typer.Option("--distribution", help="Also give the distribution of the votes of several annotators.")
+        bool,
+        typer.Option(
+            "--distribution", help="Also give the distribution of the votes of several annotators.", show_default="off"
+        ),
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on after the results in the output of an interrupted run.")
+        bool,
+        typer.Option(
+            "--resume", help="Go on after the results in the output of an interrupted run.", show_default="off"
+        ),
     ] = False,
 ) -> None:
     """Predict the expression of each face in photographs, videos or camera frames, with its probability."""
