@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmarks.ferplus import arms as comparison
 from benchmarks.ferplus import attended as attended_values
-from benchmarks.ferplus import summary, trust, trust_page
+from benchmarks.ferplus import enroll, quality, summary, trust, trust_page
 from benchmarks.ferplus.answer import answer as answer_of
 from benchmarks.ferplus.audit import audit, former_file
 from benchmarks.ferplus.calibrate import calibrate
@@ -221,7 +221,40 @@ def measure_trust(
     torch.set_num_threads(threads)
     with interruptible():
         written = trust.measure(Data(data), cache, results)
-    page = write_text(output / trust_page.PAGE, trust_page.page(trust.read_record(results)))
+    _write_trust_page(written, results, output)
+
+
+@app.command("enroll")
+def measure_enrollment(
+    data: Folder,
+    threads: Threads = 1,
+    results: Results = RESULTS,
+    output: Annotated[Path, typer.Option(help="Folder of the page.", show_default="docs")] = DOCS,
+) -> None:
+    """Measure whether enrolled faces of a person help the weights in the package; write record and page."""
+    torch.set_num_threads(threads)
+    with interruptible():
+        written = enroll.measure(Data(data), results)
+    _write_trust_page(written, results, output)
+
+
+@app.command("quality")
+def measure_quality(
+    data: Folder,
+    threads: Threads = 1,
+    results: Results = RESULTS,
+    output: Annotated[Path, typer.Option(help="Folder of the page.", show_default="docs")] = DOCS,
+) -> None:
+    """Measure small and blurred validation images with the weights in the package; write record and page."""
+    torch.set_num_threads(threads)
+    with interruptible():
+        written = quality.measure(Data(data), results)
+    _write_trust_page(written, results, output)
+
+
+def _write_trust_page(written: Path, results: Path, output: Path) -> None:
+    text = trust_page.page(*trust.records(results))
+    page = write_text(output / trust_page.PAGE, text)
     console.print(f"wrote {written} and {page}", highlight=False, soft_wrap=True)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from qcs.errors import InputError
 from qcs.imports import MissingExtraError
 
 if TYPE_CHECKING:
+    from qcs.engine.answers import AnswerRules
     from qcs.faces import MTCNN, Faces
     from qcs.faces.annotated import AnnotatedPictures
     from qcs.faces.picture import Picture
@@ -51,8 +52,36 @@ def predict(
         typer.Option(help="With --track, half-life in seconds of the filter of each person's probabilities; 0: none."),
     ] = 0.3,
     window: Annotated[bool, typer.Option("--window", help="Show the frames of a video or camera in a window.")] = False,
+    coverage: Annotated[
+        float | None,
+        option("Answer with the labels of which one is right with this probability, 0.5 to 0.99.", "the likeliest"),
+    ] = None,
+    min_confidence: Annotated[
+        float | None, option('Answer "cannot tell" below this probability of the label, 0 to 1.', "none")
+    ] = None,
+    max_risk: Annotated[
+        float | None,
+        option('Answer "cannot tell" so often that at most this share of answers is wrong, 0.01 to 0.2.', "none"),
+    ] = None,
+    quality: Annotated[
+        bool,
+        typer.Option(
+            "--quality",
+            help='Answer "cannot tell" and why: too small, blurred, turned away, cut off.',
+            show_default="off",
+        ),
+    ] = False,
+    distribution: Annotated[
+        bool,
+        typer.Option(
+            "--distribution", help="Also give the distribution of the votes of several annotators.", show_default="off"
+        ),
+    ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on after the results in the output of an interrupted run.")
+        bool,
+        typer.Option(
+            "--resume", help="Go on after the results in the output of an interrupted run.", show_default="off"
+        ),
     ] = False,
 ) -> None:
     """Predict the expression of each face in photographs, videos or camera frames, with its probability."""
@@ -61,6 +90,13 @@ def predict(
         raise InputError("--resume goes on after the results in a file; name it with --output")
     if (annotate or window) and not detect:
         raise InputError("--no-detect finds no faces to mark; leave out --annotate and --window")
+    asked = {
+        "coverage": coverage,
+        "min_confidence": min_confidence,
+        "max_risk": max_risk,
+        "distribution": distribution,
+        "quality": quality,
+    }
     try:
         if detect:
             errors = predict_pictures(
@@ -77,9 +113,10 @@ def predict(
                 delay=delay,
                 window=window,
                 resume=resume,
+                asked=asked,
             )
         else:
-            errors = predict_crops(images, output, weights=weights, tta=tta, resume=resume)
+            errors = predict_crops(images, output, weights=weights, tta=tta, resume=resume, asked=asked)
     except Interrupted as error:
         fail(str(error), 130)
     if errors:
@@ -93,8 +130,11 @@ def predict_crops(
     weights: str = WEIGHTS,
     tta: bool = False,
     resume: bool = False,
+    asked: Mapping[str, Any] | None = None,
 ) -> list[Exception]:
     """Predict image files and folders, each image one cropped face; print and write each result as it comes.
+
+    `asked` holds the arguments of `qcs.engine.answers.answer_rules`.
 
     Returns:
         The errors of files that could not be read, each already printed.
@@ -108,6 +148,7 @@ def predict_crops(
     from pathlib import Path
 
     from qcs import engine, faces
+    from qcs.engine.answers import answer_rules
     from qcs.engine.prediction import default_device
     from qcs.faces.media import face_files
     from qcs.faces.result_file import check_output
@@ -117,16 +158,19 @@ def predict_crops(
     if output is not None:
         check_output(output, resume=resume)
     model = load_model(find_weights(weights))
+    rules = answer_rules(model.calibration, **(asked or {}))
     errors = _Errors()
     files = face_files(images)
     before = _recorded(output, model.class_names) if resume else None
     if before is not None:
         files = [file for file in files if before.of(faces.Picture(str(file), None, Path(file.name))) is None]
     with _results(output, model.class_names, before) as results, _Bar(len(files)) as bar:
-        for number, found in enumerate(engine.predict(model, files, default_device(), errors.add, tta=tta), 1):
+        for number, plain in enumerate(engine.predict(model, files, default_device(), errors.add, tta=tta), 1):
+            found = rules(plain)
             results.add(found)
             face = found[0]
-            say(f"{found.path}  {face.label}  {(face.probabilities or {})[face.label]:.1%}")
+            shown = face.summary if rules.any else f"{face.label}  {(face.probabilities or {})[face.label]:.1%}"
+            say(f"{found.path}  {shown}")
             bar.show(number, number + len(errors))
     return errors
 
@@ -146,10 +190,12 @@ def predict_pictures(
     delay: float = 0.3,
     window: bool = False,
     resume: bool = False,
+    asked: Mapping[str, Any] | None = None,
 ) -> list[Exception]:
     """Detect and predict the faces in photographs, folders, videos and cameras; print and write each result at once.
 
-    A camera is read until the user interrupts; the pictures until then are the result.
+    A camera is read until the user interrupts; the pictures until then are the result. `asked` holds the arguments of
+    `qcs.engine.answers.answer_rules`.
 
     Returns:
         The errors of files that could not be read and copies that could not be written, each already printed.
@@ -161,6 +207,7 @@ def predict_pictures(
         OSError: If the output cannot be written.
     """
     from qcs import engine, faces
+    from qcs.engine.answers import answer_rules
     from qcs.engine.face_crop import crop_to_predict
     from qcs.engine.prediction import crop_classifier, default_device, face_side
     from qcs.faces.alignment import DEFAULT
@@ -183,13 +230,15 @@ def predict_pictures(
     streams = [(kind, faces.pictures(group, every, errors.add)) for kind, group in kinds]
     file = find_weights(weights)
     model, crop = load_model(file), crop_to_predict(file, crop)
+    rules = answer_rules(model.calibration, crop=crop, **(asked or {}))
     copies = AnnotatedPictures(annotated, sources) if annotated else None
     together, device = 1 if live else 8, default_device()
     before = _recorded(output, model.class_names) if resume else None
     screen = Window() if window else None
 
     def predicted(pictures: Iterator[Picture]) -> Iterator[Faces]:
-        return engine.predict_faces(model, pictures, device, detector=detector, crop=crop, together=together, tta=tta)
+        found = engine.predict_faces(model, pictures, device, detector=detector, crop=crop, together=together, tta=tta)
+        return map(rules, found)
 
     def followed(frames: Iterator[Picture]) -> Watch:
         classify, *_ = crop_classifier(model, crop, tta=tta)
@@ -214,12 +263,13 @@ def predict_pictures(
         number = 0
         for kind, stream in streams:
             watch = followed(stream) if kind else None
-            known_or_new = _known_or_new(stream, before, predicted) if watch is None else _watched(watch)
+            known_or_new = _known_or_new(stream, before, predicted) if watch is None else _watched(watch, rules)
             for found, known in known_or_new:
                 number += 1
                 if not known:
                     results.add(found)
-                    say(_line(found))
+                    for line in _lines(found, one_per_face=rules.any):
+                        say(line)
                 if copies is not None:
                     _mark(copies, found, known, errors.add)
                 if screen is not None:
@@ -236,10 +286,11 @@ def predict_pictures(
     return errors
 
 
-def _watched(watch: Watch) -> Iterator[tuple[Faces, bool]]:
-    """Yield the faces of each frame, and whether an earlier run has found them."""
+def _watched(watch: Watch, rules: AnswerRules) -> Iterator[tuple[Faces, bool]]:
+    """Yield the faces of each frame with what was asked for, and whether an earlier run has found them."""
     for found in watch:
-        yield found, watch.was_recorded
+        known = watch.was_recorded
+        yield (found if known else rules(found)), known
         del found
 
 
@@ -403,7 +454,8 @@ def _counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def _line(found: Faces) -> str:
-    frame = "" if found.frame is None else f" frame {found.frame:,}"
-    faces = ", ".join(f"{face.name} {face.summary}" for face in found)
-    return f"{found.path}{frame}  {faces or 'no face'}"
+def _lines(found: Faces, *, one_per_face: bool) -> list[str]:
+    """Return a line for the picture, or one for each of its faces where answers are long."""
+    name = found.path if found.frame is None else f"{found.path} frame {found.frame:,}"
+    faces = [f"{face.name} {face.summary}" for face in found] or ["no face"]
+    return [f"{name}  {each}" for each in (faces if one_per_face else [", ".join(faces)])]

@@ -11,14 +11,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from qcs.data.dataset import LabeledImages
+from qcs.engine.conformal import risk_thresholds, set_thresholds
 from qcs.engine.eval_data import evaluation_batches, evaluation_set
 from qcs.engine.evaluation import WEIGHTS_TOO_LARGE
 from qcs.engine.face_crop import warn_of_other_crop
 from qcs.engine.prediction import default_device
+from qcs.engine.prediction_file import Predictions
 from qcs.engine.reliability import ProbabilityScores, probability_scores
 from qcs.errors import InputError, check_choice
 from qcs.models import Classifier, find_weights, load_model
-from qcs.models.calibration import Calibration, fit_scaling
+from qcs.models.calibration import COVERAGES, RISKS, Calibration, fit_scaling
 from qcs.models.weights import save_calibration
 
 METHODS = ("temperature", "vector")
@@ -98,7 +100,11 @@ def fit(logits: Tensor, images: LabeledImages, method: str, data: str, split: st
     """
     labels = F.one_hot(torch.from_numpy(images.labels), logits.shape[-1])
     votes = None if images.soft is None else fit_scaling(logits, torch.from_numpy(images.soft), method)
-    return Calibration(fit_scaling(logits, labels, method), votes, data, split, len(images))
+    label = fit_scaling(logits, labels, method)
+    shown = Predictions.of(images, label(logits))
+    sets = set_thresholds(shown.probabilities, shown.labels, COVERAGES)
+    risks = risk_thresholds(shown.confidence, shown.correct, RISKS)
+    return Calibration(label, votes, data, split, len(images), tuple(sets), tuple(risks))
 
 
 @torch.inference_mode()

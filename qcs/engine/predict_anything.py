@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from qcs.data import ImageLike
+from qcs.engine.answers import answer_rules
 from qcs.engine.face_crop import crop_to_predict
 from qcs.engine.prediction import as_picture, classify, default_device, predict_faces
 from qcs.errors import InputError
@@ -39,6 +40,11 @@ def predict(
     min_face: int | None = None,
     tta: bool = False,
     device: torch.device | str | None = None,
+    coverage: float | None = None,
+    min_confidence: float | None = None,
+    max_risk: float | None = None,
+    distribution: bool = False,
+    quality: bool = False,
 ) -> Any:  # a union would have to be narrowed before every use
     """Find the faces in a picture and predict the expression of each.
 
@@ -54,6 +60,11 @@ def predict(
         min_face: Side of the smallest face to detect, in pixels, see `qcs.faces.MTCNN`.
         tta: Whether to average each face with its mirror image, at twice the cost.
         device: Device to compute on; None is a GPU if there is one.
+        coverage: Add the set of labels of which one is right with this probability, see `AnswerRules`.
+        min_confidence: Doubt answers of less confidence.
+        max_risk: Doubt so many answers that at most this share of the others is wrong.
+        distribution: Add the distribution of the votes of several annotators.
+        quality: Doubt faces that are too small, blurred, turned away or cut off, see `QualityGate`.
 
     Returns:
         The `Faces` of the picture; or a list of them, in order, for a list or a folder. A result of a list holds no
@@ -75,12 +86,21 @@ def predict(
     detector = MTCNN(min_face) if detect else None  # a missing extra is an error before anything is loaded
     model, crop = _network(weights, crop)
     device = device or default_device()
+    rules = answer_rules(
+        model.calibration,
+        coverage=coverage,
+        min_confidence=min_confidence,
+        max_risk=max_risk,
+        distribution=distribution,
+        quality=quality,
+        crop=crop,
+    )
 
     def answer(picture: Picture) -> Faces:
         if detector is None:
-            return replace(classify(model, picture.image, device, tta=tta), picture=picture)
+            return rules(replace(classify(model, picture.image, device, tta=tta), picture=picture))
         (result,) = predict_faces(model, picture, device, detector=detector, crop=crop, tta=tta)
-        return result
+        return rules(result)
 
     if alone:
         return answer(as_picture(found[0], 1, channels))

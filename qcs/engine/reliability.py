@@ -46,6 +46,38 @@ def reliability(predictions: Predictions) -> Reliability:
 
 
 @dataclass(frozen=True)
+class RiskCoverage:
+    """Share of wrong answers when only the most confident answers are given.
+
+    Attributes:
+        coverage: Share of the images that are answered, (n,), from 1 / n to 1.
+        risk: Share of wrong answers among them, (n,).
+        area: Mean of the risk over all coverages (AURC: Geifman and El-Yaniv, arXiv 1705.08500); lower is better.
+    """
+
+    coverage: npt.NDArray[np.float64]
+    risk: npt.NDArray[np.float64]
+    area: float
+
+
+def risk_coverage(confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_]) -> RiskCoverage:
+    """Return the share of wrong answers by the share of images that are answered, the most confident first.
+
+    Args:
+        confidence: Probability of the predicted class, (n,).
+        correct: Whether it is the true class, (n,).
+
+    Example:
+        >>> risk_coverage(np.array([0.9, 0.6, 0.8]), np.array([True, False, True])).risk.round(3).tolist()
+        [0.0, 0.0, 0.333]
+    """
+    order = np.argsort(-confidence, kind="stable")
+    given = np.arange(1, len(order) + 1)
+    risk = (~correct[order]).cumsum() / given
+    return RiskCoverage(given / len(order), risk, float(risk.mean()))
+
+
+@dataclass(frozen=True)
 class ProbabilityScores:
     """How far probabilities are from the labels; lower is better.
 

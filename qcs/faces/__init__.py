@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from qcs.faces.mtcnn import MTCNN as MTCNN
     from qcs.faces.mtcnn import detect as detect
     from qcs.faces.picture import Picture as Picture
+    from qcs.faces.quality import QualityGate as QualityGate
     from qcs.faces.recorded import Recorded as Recorded
     from qcs.faces.result_file import ResultFile as ResultFile
 else:
@@ -41,6 +42,7 @@ else:
             "Faces": "faces",
             "align_folder": "folder",
             "Picture": "picture",
+            "QualityGate": "quality",
             "Recorded": "recorded",
             "ResultFile": "result_file",
             "pictures": "media",

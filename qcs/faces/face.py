@@ -82,7 +82,14 @@ class Face:
 
     @property
     def summary(self) -> str:
-        """The most probable class and its probability, as in `happy 93.1%`; the score if it is not classified."""
+        """The answer in a few words, as in `happy 93.1%`, `sad or neutral (90%)` for a set, or `cannot tell: ...`.
+
+        The score if the face is not classified.
+        """
+        if doubts := self.data.get("doubts"):
+            return f"cannot tell: {'; '.join(doubts)}"
+        if self.probabilities and (labels := self.data.get("set")):
+            return f"{' or '.join(labels)} ({self.data['coverage']:.0%})"
         if self.probabilities:
             return f"{self.label} {self.probabilities[self.label]:.1%}"
         return "face" if self.score is None else f"face {self.score:.1%}"

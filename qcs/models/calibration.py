@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from qcs.errors import InputError
 
 Numbers = tuple[float, ...]
+COVERAGES = tuple(percent / 100 for percent in range(50, 100))
+"""Shares of images whose set of labels holds the right one, as weights state them."""
+RISKS = tuple(percent / 100 for percent in range(1, 21))
+"""Shares of wrong answers, as weights state them."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,10 @@ class Calibration:
         data: Name of the data.
         split: Its split.
         images: Number of images.
+        sets: For each of `COVERAGES`, the least probability of the classes in a set that holds the right label with
+            that probability; empty if unknown.
+        risks: For each of `RISKS`, the least confidence with which answers are wrong no more often than that; None if
+            no confidence is high enough. Empty if unknown.
 
     Example:
         >>> Calibration(Scaling((1.25,)), None, "faces.npz", "validation", 500)
@@ -77,6 +85,8 @@ class Calibration:
     data: str
     split: str
     images: int
+    sets: Numbers = ()
+    risks: tuple[float | None, ...] = ()
 
     def __repr__(self) -> str:
         return f"{self.label}, fitted on {self.images:,} images of {self.data}, {self.split}"
@@ -84,6 +94,29 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as plain values for JSON."""
         return asdict(self)
+
+    def least_probability(self, coverage: float) -> float:
+        """Return the least probability of the classes in a set that holds the right label with probability `coverage`.
+
+        Between two of `COVERAGES`, the higher one is taken.
+
+        Raises:
+            InputError: If the coverage is out of range, or the weights do not state such sets.
+        """
+        return _at_least(coverage, COVERAGES, self.sets, "coverage")
+
+    def least_confidence(self, risk: float) -> float:
+        """Return the least confidence with which answers are wrong no more often than `risk`.
+
+        Between two of `RISKS`, the lower one is taken.
+
+        Raises:
+            InputError: If the risk is out of range, or no confidence is high enough.
+        """
+        found = _at_least(1 - risk, [1 - each for each in RISKS], self.risks, "share of right answers, 1 - risk,")
+        if found is None:
+            raise InputError(f"no confidence of these weights keeps the risk below {risk:g}; allow a higher risk")
+        return found
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any], classes: int, where: str) -> Calibration:
@@ -104,6 +137,8 @@ class Calibration:
             stored["data"],
             stored["split"],
             stored["images"],
+            tuple(stored.get("sets") or ()),
+            tuple(stored.get("risks") or ()),
         )
         for scaling in (found.label, found.votes):
             if scaling is not None and (
@@ -113,6 +148,16 @@ class Calibration:
                     f"{where} has a calibration for another number of classes than {classes}; fit it again"
                 )
         return found
+
+
+def _at_least(wanted: float, levels: Sequence[float], values: Sequence[Any], what: str) -> Any:
+    """Return the value of the lowest level that is not below the wanted one."""
+    if len(values) != len(levels):
+        raise InputError(f"these weights do not state what a {what} needs; run qcs calibrate on images of your own")
+    fitting = [at for at, level in enumerate(levels) if level >= wanted - 1e-9]
+    if not fitting or wanted < 0.5:
+        raise InputError(f"{what} must be from 0.5 to {max(levels):g}, got {wanted:g}")
+    return values[min(fitting, key=lambda at: levels[at])]
 
 
 class CalibratedLogits(nn.Module):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from qcs.errors import InputError, brief
-from qcs.models.calibration import LEAST_SCALE, MOST_BIAS, MOST_SCALE
+from qcs.models.calibration import COVERAGES, LEAST_SCALE, MOST_BIAS, MOST_SCALE, RISKS
 
 MAX_CHARACTERS = 1 << 20
 MAX_DEPTH = 16
@@ -175,6 +175,11 @@ def _is_scaling(value: Any) -> bool:
     )
 
 
+def _are_risks(value: Any) -> bool:
+    listed = isinstance(value, list | tuple) and len(value) in (0, len(RISKS))
+    return listed and _are_numbers([each for each in value if each is not None], 0, 1)
+
+
 _RATE: Check = (lambda value: _is_number(value) and 0 <= value < 1, "a number of at least 0 and below 1")
 _TEXT: Check = (lambda value: isinstance(value, str), "text")
 _SIZE: Check = (_is_size, f"one or two integers from 1 to {MAX_SIDE:,}")
@@ -206,6 +211,8 @@ CALIBRATION: dict[str, Check] = {
     "data": _NAME,
     "split": _NAME,
     "images": _integer(1, 1 << 40),
+    "sets": (lambda value: _are_numbers(value, 0, 1) and len(value) in (0, len(COVERAGES)), "50 numbers from 0 to 1"),
+    "risks": (_are_risks, "20 numbers from 0 to 1, or null"),
 }
 
 ARGUMENTS: dict[str, Check] = {

@@ -142,6 +142,7 @@ def _other_method(model: Classifier) -> str:
 
 def _usage(repository: str, model: Classifier) -> str:
     channels, height, width = model.pretrained_cfg["input_size"]
+    logits = "model(images)" if model.calibration is None else "model.calibration.label(model(images))"
     return f"""\
 ## How to use
 
@@ -164,7 +165,7 @@ model = qcs.load_model("hf-hub:{repository}")
 prepare = eval_transform(resolve_model_data_config(model))
 face = Image.new("RGB", ({width}, {height}))  # instead: Image.open("face.jpg"), one cropped face
 images = prepare(face)[None]  # (1, {channels}, {height}, {width})
-print(dict(zip(model.class_names, model(images).softmax(-1)[0].tolist())))
+print(dict(zip(model.class_names, {logits}.softmax(-1)[0].tolist())))
 ```
 
 After `import qcs`, `timm.create_model("hf-hub:{repository}", pretrained=True)` gives the same network. With another

@@ -13,7 +13,7 @@ from qcs import visualize
 from qcs.data.manifest import manifest
 from qcs.engine.evaluation import Evaluation
 from qcs.engine.prediction_file import Predictions
-from qcs.engine.reliability import reliability
+from qcs.engine.reliability import reliability, risk_coverage
 from qcs.engine.run_folder import RunFolder, best_of
 from qcs.engine.training.settings import setting_text
 from qcs.errors import InputError
@@ -35,6 +35,7 @@ TITLES = {
     "classes": "Classes",
     "confusion": "Confusion",
     "calibration": "Calibration",
+    "abstention": "Abstention",
     "groups": "Groups",
     "errors": "Errors",
     "attention": "Attention",
@@ -67,6 +68,7 @@ def run_context(run: Run, anchor: str) -> dict[str, Any]:
         parts["confusion"] = _confusion(result)
     if run.predictions:
         parts |= {"calibration": _calibration(run.predictions, run.name), "groups": _groups(run)}
+        parts["abstention"] = _abstention(run.predictions, run.name)
         parts |= {"errors": _errors(run), "wrong": int((~run.predictions.correct).sum())}
     if run.images and run.predictions:
         parts["attention"] = run.attempt(lambda: _attention(run), None)
@@ -166,6 +168,20 @@ def _calibration(predictions: Predictions, name: str) -> dict[str, Any]:
         ),
         "summary": f"The network is {tendency}: its mean confidence is {percent(confidence)}, its accuracy "
         f"{percent(accuracy)}. The expected calibration error is {percent(found.error)}.",
+    }
+
+
+def _abstention(predictions: Predictions, name: str) -> dict[str, Any]:
+    found = risk_coverage(predictions.confidence, predictions.correct)
+    half = float(found.risk[max(0, len(found.risk) // 2 - 1)])
+    return {
+        "figure": inline_svg(
+            visualize.risk_coverage_curve(found.coverage, found.risk),
+            f"Share of wrong answers of {name} by the share of images answered",
+        ),
+        "summary": f"With every image answered, {percent(float(found.risk[-1]))} of the answers are wrong; with the "
+        f"more confident half of them answered, {percent(half)}. The mean over all shares, the area under the curve, "
+        f"is {percent(found.area)}.",
     }
 
 

@@ -14,6 +14,7 @@ from qcs.visualize.faces import faces_as_seen
 from qcs.visualize.figure import save
 from qcs.visualize.maps import Comparison, PairMaps, compare, features, mean_attention, upsample
 from qcs.visualize.reliability import reliability_diagram
+from qcs.visualize.risk_coverage import risk_coverage_curve
 from qcs.visualize.similarity import similarity_matrices
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "neighbor_agreement",
     "project",
     "reliability_diagram",
+    "risk_coverage_curve",
     "save",
     "similarity_matrices",
     "upsample",

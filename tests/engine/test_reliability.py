@@ -9,7 +9,7 @@ import pytest
 import torch
 from made_up import predictions
 
-from qcs.engine.reliability import probability_scores, reliability
+from qcs.engine.reliability import probability_scores, reliability, risk_coverage
 
 SOME = [0, 1, 1, 0, 0, 2]  # the third and the fifth are wrong
 
@@ -40,3 +40,10 @@ def test_the_bins_drawn_are_those_that_the_error_is_summed_over() -> None:
     held = found.counts > 0
     gaps = np.abs(found.accuracy - found.confidence)[held]
     assert found.error == pytest.approx((gaps * found.counts[held]).sum() / 300, abs=1e-5)
+
+
+def test_risk_by_coverage_by_hand() -> None:
+    found = risk_coverage(np.array([0.9, 0.5, 0.8, 0.7]), np.array([True, False, False, True]))
+    assert found.coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert found.risk.tolist() == pytest.approx([0, 1 / 2, 1 / 3, 1 / 2])
+    assert found.area == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 2) / 4)

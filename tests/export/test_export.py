@@ -17,11 +17,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 import qcs
-from qcs.data import eval_transform
+from qcs.engine import classify
 from qcs.errors import InputError
 from qcs.export import FORMATS, Latency, export_model, load_export, measure_latency
 from qcs.export.loaded import Pixels
@@ -178,7 +177,6 @@ def test_the_program_of_the_documentation_classifies_as_pytorch_does(
 ) -> None:
     needs("onnx", "fp32")
     network = qcs.create_model("qcs_small", pretrained=True).eval()
-    prepare = eval_transform(resolve_model_data_config(network))
     export_model(network, tmp_path / "faces.onnx")
     page = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
     (program,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "Image.open" in code)
@@ -190,8 +188,8 @@ def test_the_program_of_the_documentation_classifies_as_pytorch_does(
         image.save("face.png")
         names: dict[str, Any] = {}
         exec(compile(program, "docs/export.md", "exec"), names)
-        with torch.inference_mode():
-            expected = network(prepare(image)[None]).softmax(-1)[0].numpy()
+        expected = classify(network, image).probabilities
+        assert expected is not None
         assert np.abs(names["probabilities"] - expected).max() < 1e-5
 
 

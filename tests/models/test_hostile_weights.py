@@ -90,6 +90,8 @@ METADATA: dict[str, tuple[str, Any, str]] = {
     "temperature not finite": ("calibration", calibrated(scale=[math.inf]), "has corrupt metadata"),
     "huge bias": ("calibration", calibrated(scale=[1], bias=[1e9] * 3), "calibration, states label"),
     "scales of other classes": ("calibration", calibrated(scale=[1, 1], bias=[0, 0]), "another number of classes"),
+    "too few sets": ("calibration", {**calibrated(scale=[1]), "sets": [0.5]}, "states sets .*; expected 50"),
+    "risks of text": ("calibration", {**calibrated(scale=[1]), "risks": ["x"] * 20}, "calibration, states risks"),
     "calibration of nothing": ("calibration", {"data": "x"}, "has a calibration without label, split, images"),
     "long name": ("architecture", "x" * 100_000, "is of 'xxx"),
 }  # fmt: skip

@@ -36,10 +36,10 @@ def headings(text: str) -> list[str]:
 
 
 def test_the_report_has_every_part_that_the_runs_have(page: Path) -> None:
-    run = ["Curves", "Classes", "Confusion", "Calibration", "Groups"]
+    run = ["Curves", "Classes", "Confusion", "Calibration", "Abstention", "Groups"]
     found = headings(page.read_text())
     assert found[:4] == ["Comparison", "On the same test images", "Curves", "base"]
-    assert found[4:9] == run
+    assert found[4:10] == run
     assert found.count("Attention") == 1  # a base network compares nothing
     assert found[-1] == "How to read this"
 
