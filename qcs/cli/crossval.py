@@ -38,10 +38,16 @@ def crossval(
     ] = None,
     shard: Annotated[str, typer.Option(help="Part of the cells to run, as 3/8: the third of eight.")] = "1/1",
     tables: Annotated[
-        bool, typer.Option("--tables", help="Run nothing: write the tables of the results in the folder.")
+        bool,
+        typer.Option(
+            "--tables", help="Run nothing: write the tables of the results in the folder.", show_default="off"
+        ),
     ] = False,
     keep_weights: Annotated[
-        bool, typer.Option("--keep-weights", help="Keep the run folders of finished cells, with their weights.")
+        bool,
+        typer.Option(
+            "--keep-weights", help="Keep the run folders of finished cells, with their weights.", show_default="off"
+        ),
     ] = False,
 ) -> None:
     """Compare networks by repeated runs on data sets; write a result file for each, and tables.
@@ -54,15 +60,19 @@ def crossval(
     from qcs.crossval import Bench
 
     part = _shard(shard)
-    failed: Outcome | None = None
+    outcome: Outcome | None = None
     if not tables:
         chosen = _plan(plan, Path(output), data, model, protocol, repeats, set)
         reuse_memory_on_cpu()
         with interruptible(), TrainingDisplay(console) as progress:
-            failed = Bench(chosen, output, keep_weights=keep_weights, progress=progress).run(part)
-        _report(failed)
+            try:
+                outcome = Bench(chosen, output, keep_weights=keep_weights, progress=progress).run(part)
+            except KeyboardInterrupt:
+                progress.say(f"stopped; results and the last checkpoint are in {output}: the same command goes on")
+                raise
+        _report(outcome)
     _write_tables(Path(output))
-    if failed is not None and failed.refused:
+    if outcome is not None and outcome.refused:
         raise typer.Exit(1)
 
 

@@ -53,7 +53,8 @@ class Network:
 
     Args:
         model: Name of the network, see `qcs models`.
-        recipe: Recipe to start from; None for `finetune` with initial weights, else `scratch`.
+        recipe: Recipe to start from; None for that of the plan's settings, else `finetune` with initial weights and
+            `scratch` without.
         settings: Settings of `TrainConfig`.
         on: Settings that hold on one data set only, a recipe among them, by the name of the data set.
     """
@@ -91,7 +92,7 @@ class Plan:
         protocols: Ways to split, among `"honest"`, `"published"` and its variants `"published-integer"` and
             `"published-64-16-20"`.
         repeats: Repeats of each.
-        settings: Settings of `TrainConfig` for all networks; those of a network go first.
+        settings: Settings of `TrainConfig`, and perhaps a `recipe`, for all networks; those of a network go first.
 
     Raises:
         InputError: If a name, protocol, number or setting is not allowed, or nothing would be run.
@@ -138,8 +139,9 @@ class Plan:
             InputError: If a setting is unknown, not allowed, or not one of a network.
         """
         about = self.networks[network]
-        given = {**self.settings, **about.settings, **about.on.get(data, {})}
-        recipe = given.pop("recipe", about.recipe)
+        own_recipe = {} if about.recipe is None else {"recipe": about.recipe}
+        given = {**self.settings, **own_recipe, **about.settings, **about.on.get(data, {})}
+        recipe = given.pop("recipe", None)
         for name in given.keys() & OWNED.keys():
             raise InputError(f"network {network}: the setting {name} belongs to {OWNED[name]}, not to the settings")
         own = dict(model=about.model, data=str(self.data[data].path), seed=repeat, output=output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,11 @@ def test_bad_input(run: Run, arguments: tuple[str, ...], message: str) -> None:
 def test_nothing_or_too_much_to_run(run: Run, arguments: tuple[str, ...]) -> None:
     done = run("crossval", *arguments)
     assert done.status == 2 and "Traceback" not in done.err
+
+
+def test_help_names_every_option_with_its_default(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    done = run("crossval", "--help")
+    options = [line for line in done.out.splitlines() if re.search(r"--\w", line) and "--help" not in line]
+    assert done.status == 0 and len(options) == 9
+    assert all("[default:" in line for line in options), options

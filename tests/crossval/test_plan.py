@@ -58,6 +58,7 @@ def test_settings_of_a_network_go_before_common_ones_and_those_on_a_data_set_bef
     plan = Plan.read(written(tmp_path, TOML))
     small, any_backbone = (plan.config(name, "faces", 4, "run") for name in ("small", "any"))
     assert (small.lr, small.epochs, small.seed, small.output, small.resize) == (0.01, 3, 4, "run", 52)
+    assert any_backbone.lr == 3e-4  # of its own recipe
     assert (any_backbone.epochs, any_backbone.backbone, any_backbone.erasing) == (5, "resnet18", (0.1, 0.2))
 
 
