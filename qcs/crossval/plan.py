@@ -52,14 +52,14 @@ class Network:
     """A network with the settings of its training.
 
     Args:
-        model: Name of the network, see `qcs models`.
-        recipe: Recipe to start from; None for that of the plan's settings, else `finetune` with initial weights and
-            `scratch` without.
+        model: Name of the network, see `qcs models`; None for that of the recipe.
+        recipe: Recipe to start from, with `{data}` for the name of the data set, as in `dan-{data}-crossval`. None for
+            that of the plan's settings, else `finetune` with initial weights and `scratch` without.
         settings: Settings of `TrainConfig`.
         on: Settings that hold on one data set only, a recipe among them, by the name of the data set.
     """
 
-    model: str
+    model: str | None = None
     recipe: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -120,6 +120,8 @@ class Plan:
         for protocol in self.protocols:
             check_choice("protocol", protocol, PROTOCOLS)
         for network in self.networks:
+            if self.networks[network].model is None and self.networks[network].recipe is None:
+                raise InputError(f"network {network} has neither a model nor a recipe that names one")
             if unknown := set(self.networks[network].on) - set(self.data):
                 raise InputError(f"network {network} has settings on {', '.join(unknown)}, which is no data set here")
             for data in self.data:
@@ -142,9 +144,11 @@ class Plan:
         own_recipe = {} if about.recipe is None else {"recipe": about.recipe}
         given = {**self.settings, **own_recipe, **about.settings, **about.on.get(data, {})}
         recipe = given.pop("recipe", None)
+        recipe = recipe and str(recipe).replace("{data}", data)
         for name in given.keys() & OWNED.keys():
             raise InputError(f"network {network}: the setting {name} belongs to {OWNED[name]}, not to the settings")
-        own = dict(model=about.model, data=str(self.data[data].path), seed=repeat, output=output)
+        own = dict(data=str(self.data[data].path), seed=repeat, output=output)
+        own |= {} if about.model is None else {"model": about.model}
         try:
             return TrainConfig.from_recipe(recipe, **given, **own)
         except InputError as error:
@@ -224,9 +228,8 @@ def _tables(record: dict[str, Any], name: str) -> dict[str, Any]:
 def _built(kind: type[T], table: Mapping[str, Any], place: str) -> T:
     """Build a part of the plan; lists become tuples."""
     _known(table, kind, place)
-    required = fields(kind)[0].name  # type: ignore[arg-type]
-    if not isinstance(table.get(required), str):
-        raise InputError(f"{place} has no {required}")
+    if kind is DataSource and not isinstance(table.get("path"), str):
+        raise InputError(f"{place} has no path")
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in table.items()})
 
 

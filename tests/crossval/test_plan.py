@@ -36,6 +36,9 @@ erasing = [0.1, 0.2]
 """
 
 
+PUBLISHED = Path(__file__).resolve().parents[2] / "benchmarks" / "crossval" / "published.toml"
+
+
 def written(folder: Path, text: str, name: str = "plan.toml") -> Path:
     (folder / name).write_text(text)
     return folder / name
@@ -69,6 +72,16 @@ def test_a_plan_survives_json(tmp_path: Path) -> None:
     assert all(again.config(name, "faces") == plan.config(name, "faces") for name in plan.networks)
 
 
+def test_one_file_plans_the_whole_published_comparison() -> None:
+    plan = Plan.read(PUBLISHED)
+    assert len(list(plan.cells())) == 7 * 6 * 10
+    for network in plan.networks:
+        for data in plan.data:
+            config = plan.config(network, data)
+            assert (config.epochs, config.patience) == (100, 20), (network, data)
+    assert plan.config("dan", "sfew").batch_size == 32 and plan.config("dan", "raf_db").batch_size == 128
+
+
 SMALL = '[data.a]\npath = "a.npz"\n[networks.b]\nmodel = "base_nano"\n'
 
 
@@ -84,6 +97,7 @@ SMALL = '[data.a]\npath = "a.npz"\n[networks.b]\nmodel = "base_nano"\n'
         (SMALL + "[data.c]\nformat = 'npz'", r"data\.c has no path"),
         (SMALL + "[data.c]\npaht = 'npz'", r"data\.c has paht; expected some of path, format"),
         (SMALL + "[networks.c]\nmodel = 'base_nano'\non.d.lr = 1", "network c has settings on d, which is no data set"),
+        (SMALL + "[networks.c]\nsettings = {}", "network c has neither a model nor a recipe that names one"),
         (SMALL + "settings.epoch = 3", "network b on a: unknown settings epoch; expected"),
         (SMALL + "settings.epochs = 0", "network b on a: epochs must be at least 1, got 0"),
         (SMALL + "settings.seed = 3", "the setting seed belongs to the bench, not to the settings"),
