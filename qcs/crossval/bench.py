@@ -167,7 +167,7 @@ class Bench:
 
     def _check(self, cell: Cell, result: Result) -> None:
         """Check that a result is of the settings of the plan."""
-        now, then = of_settings(self.plan.config(cell.network, cell.data, cell.repeat)), result.record["settings"]
+        now, then = of_settings(self.plan.config(cell.network, cell.data, cell.repeat)), result.settings
         if differing := [name for name in {**now, **then} if _plain(now.get(name)) != _plain(then.get(name))]:
             raise InputError(
                 f"{result_path(self.folder, cell)} has other settings than the plan: {', '.join(differing)}; choose "

@@ -59,7 +59,7 @@ def trained(config: TrainConfig, splits: Mapping[str, LabeledImages], progress: 
     """
     folder = RunFolder(str(config.output))
     if folder.started:
-        if _fixed(folder.read_config()["config"]) != _fixed(config.to_dict()):
+        if _fixed(TrainConfig.from_dict(folder.read_config()["config"])) != _fixed(config):
             raise InputError(f"{folder.path} holds a run with other settings; remove it, or choose another folder")
         if Checkpoints(folder.checkpoints):
             resume(folder.path, splits, progress)
@@ -129,6 +129,6 @@ def remove_run(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def _fixed(record: Mapping[str, Any]) -> dict[str, Any]:
+def _fixed(config: TrainConfig) -> dict[str, Any]:
     """Settings without those of the machine; the crop may be that of the images."""
-    return {name: value for name, value in published(TrainConfig, record).items() if name != "crop"}
+    return {name: value for name, value in published(TrainConfig, config.to_dict()).items() if name != "crop"}

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
 from qcs.crossval.plan import Cell, Plan
 from qcs.crossval.statistics import PairedTest, corrected_t_test, holm, spread
+from qcs.engine.training.config import TrainConfig
+from qcs.engine.training.settings import settings_of
 from qcs.errors import InputError
 from qcs.files import write_text
 
 FOLDER = "results"
 PLAN = "plan.json"
 FORMAT = 1
+DEFAULTS = {
+    each.name: list(each.default) if isinstance(each.default, tuple) else each.default
+    for each in settings_of(TrainConfig)
+    if each.role not in ("machine", "repetition") and each.default is not MISSING and each.requires is None
+}
 MEASURES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
 
 
@@ -39,6 +46,11 @@ class Result:
     def measure(self, name: str) -> float:
         """Return a figure of the selected weights on the test images, in [0, 1]."""
         return float(self.record["test"][name])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings of the training; those that a newer version added have their defaults."""
+        return {**DEFAULTS, **self.record["settings"]}
 
     @property
     def overlap(self) -> float:
@@ -165,8 +177,12 @@ def read_result(path: Path) -> Result:
         raise InputError(f"{path} is no result of a bench: {error!r}; remove it and run its cell again") from error
 
 
-def read_results(folder: str | Path) -> Results:
+def read_results(folder: str | Path, plan: Plan | None = None) -> Results:
     """Read all results in the folder of a bench, in the order of its plan.
+
+    Args:
+        folder: Folder of the bench.
+        plan: Its plan. Default: the one that it last ran.
 
     Raises:
         InputError: If there are none, one is corrupt, or repeats of one network had different settings or images.
@@ -178,7 +194,7 @@ def read_results(folder: str | Path) -> Results:
         for what in ("settings", "content_sha256"):
             if len({json.dumps(_of(each, what), sort_keys=True) for each in alike}) > 1:
                 raise InputError(f"the repeats of {name} in {folder} differ in {what}: they are results of two benches")
-    planned = read_plan(Path(folder))
+    planned = read_plan(Path(folder)) if plan is None else plan
     order = {name: place for place, name in enumerate(planned.networks)} if planned else {}
     found.sort(key=lambda each: (each.cell.protocol, each.cell.data, order.get(each.cell.network, len(order))))
     known = {each.cell for each in found}
@@ -203,7 +219,7 @@ def _repetitions(found: Sequence[Result]) -> dict[str, list[Result]]:
 
 
 def _of(result: Result, what: str) -> Any:
-    return result.record["settings"] if what == "settings" else result.record["data"][what]
+    return result.settings if what == "settings" else result.record["data"][what]
 
 
 def _paired(first: Row, second: Row, measure: str) -> PairedTest:
