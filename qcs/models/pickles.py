@@ -39,7 +39,8 @@ def load_pickle(path: Path) -> object:
     """Read a PyTorch file, or a plain pickle of NumPy arrays by name.
 
     Returns:
-        What the file holds. A pickled module, and a dict of arrays, come out as tensors by name.
+        What the file holds. A pickled module, and a dict of arrays, come out as tensors by name. Modules that were
+        written before PyTorch 1.6 cannot be read so.
 
     Raises:
         InputError: If the file names what runs programs or code.
@@ -196,7 +197,12 @@ def _latin1(text: str, *_: object) -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    return b""
+
+
 _OF_ARRAYS: dict[tuple[str, str], Any] = {
+    ("__builtin__", "bytes"): _no_bytes,
     ("collections", "OrderedDict"): OrderedDict,
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _DType,
