@@ -132,7 +132,7 @@ def test_a_whole_module_gives_its_state_dict_without_its_class(tmp_path: Path, m
     expected = network.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(value, expected[key]) for key, value in found.items())
-    with pytest.raises(InputError, match="old.pth is not a readable weights file"):
+    with pytest.raises(InputError, match=r"old\.pth is not a readable weights file"):
         read_entries(tmp_path / "old.pth")
 
 
