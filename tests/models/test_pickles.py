@@ -164,11 +164,13 @@ def _prefixed(state: dict[str, Any]) -> dict[str, Any]:
     return {f"module.{key}": value for key, value in state.items()}
 
 
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before PyTorch 1.6"])
 @pytest.mark.parametrize("name", WRAPPINGS)
-def test_every_official_wrapping_is_taken_off(name: str, tmp_path: Path) -> None:
+def test_every_official_wrapping_is_taken_off(name: str, zipped: bool, tmp_path: Path) -> None:
     state = {"some.weight": torch.randn(2, 2), "other.bias": torch.randn(3)}
-    torch.save(WRAPPINGS[name](state), tmp_path / "checkpoint.pth.tar")
-    found = read_entries(tmp_path / "checkpoint.pth.tar").state
+    path = tmp_path / "checkpoint.pth.tar"
+    torch.save(WRAPPINGS[name](state), path, _use_new_zipfile_serialization=zipped)
+    found = read_entries(path).state
     assert found.keys() == state.keys() and all(torch.equal(value, state[key]) for key, value in found.items())
 
 
