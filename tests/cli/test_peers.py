@@ -8,7 +8,7 @@ import numpy as np
 import toy
 from commands import Run, fails
 
-QUICK = ("--model-arg", "img_size=32", "--epochs", 1, "--batch-size", 12, "--output", "run")
+QUICK = ("--model-arg", "img_size=32", "--epochs", 1, "--fraction", 1, "--batch-size", 12, "--output", "run")
 
 
 def test_a_peer_is_trained_and_used_like_any_network(run: Run, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from qcs.errors import InputError
 from qcs.faces.alignment import CROPS
 
 ANY_BACKBONE = ("base_any", "dcs_any", "qcs_any", "timm_any")
+FOR_48_PIXELS = re.compile(r"(base|dcs|qcs)_(nano|small|dlib)(\.|$)")  # networks that `scratch` and `finetune` are for
 
 _data = partial(setting, group="Data")
 _model = partial(setting, group="Model")
@@ -308,7 +310,7 @@ class TrainConfig:
                 f"unknown settings {', '.join(sorted(unknown))}; expected some of {', '.join(sorted(known))}"
             )
         values = recipe(name or recipe_for(overrides))
-        if overrides.get("backbone") or overrides.get("model") in ANY_BACKBONE:
+        if overrides.get("backbone") or _takes_other_images(overrides.get("model"), values):
             values.pop("resize", None)
         for name in ("model_args", "objective_args"):  # those of the recipe hold unless given by name
             if name in values and name in overrides:
@@ -365,6 +367,13 @@ def recipe_for(overrides: Mapping[str, Any]) -> str:
         ('finetune', 'scratch')
     """
     return FINETUNE if overrides.get("init") else SCRATCH
+
+
+def _takes_other_images(model: str | None, recipe: Mapping[str, Any]) -> bool:
+    """Whether a network takes images of another size than those that a recipe resizes to."""
+    if model is None:
+        return False
+    return model in ANY_BACKBONE or ("model" not in recipe and FOR_48_PIXELS.match(model) is None)
 
 
 def _with_implied(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -101,6 +101,7 @@ def test_without_layer_decay_there_is_one_group(tmp_path: Path, monkeypatch: pyt
 def test_a_recipe_s_resize_fits_its_own_networks_only() -> None:
     assert TrainConfig.from_recipe("scratch", data="x", model="dcs_nano").resize == 52
     assert TrainConfig.from_recipe("scratch", data="x", model="qcs_any").resize is None
+    assert TrainConfig.from_recipe("scratch", data="x", model="poster_ir50_small").resize is None
     assert TrainConfig.from_recipe("scratch", data="x", model="qcs_any", backbone="resnet18", resize=240).resize == 240
 
 
