@@ -30,9 +30,13 @@ def parameter_groups(config: TrainConfig, model: Classifier) -> list[Any]:
     """Return the trainable parameters, in groups where learning rate or weight decay differ between them."""
     exempt = model.no_weight_decay()
     if config.layer_decay != 1:
-        return list(param_groups_layer_decay(model, config.weight_decay, exempt, layer_decay=config.layer_decay))
+        return list(
+            param_groups_layer_decay(
+                model, config.weight_decay, no_weight_decay_list=exempt, layer_decay=config.layer_decay
+            )
+        )
     if config.weight_decay and not config.decay_all:
-        return list(param_groups_weight_decay(model, config.weight_decay, exempt))
+        return list(param_groups_weight_decay(model, config.weight_decay, no_weight_decay_list=exempt))
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 

@@ -159,6 +159,15 @@ def test_the_optimizer_has_the_parameters_of_network_and_objective(kind: Any, cl
     assert sorted(each["weight_decay"] for each in exempt.param_groups) == [0, 1e-4, 1e-4]
 
 
+def test_position_embeddings_are_exempt_from_weight_decay() -> None:
+    model: Any = qcs.create_model("base_nano")
+    config = toy.settings(weight_decay=1e-4)
+    groups = build_optimizer(config, model, JointLoss()).optimizer.param_groups
+    (free,) = [group["params"] for group in groups if not group["weight_decay"]]
+    assert all(any(each is value for each in free) for value in (model.base.cls_token, model.base.pos_embed))
+    assert not any(each is model.base.head.weight for each in free)
+
+
 def test_weights_of_a_peer_start_another_training(tmp_path: Path) -> None:
     first = run(tmp_path / "first")
     config = TrainConfig.from_recipe(data="x", init=str(first.folder))
@@ -206,7 +215,7 @@ def test_the_epoch_may_be_chosen_by_the_loss() -> None:
 
 
 def test_the_weights_of_the_chosen_epoch_are_kept(tmp_path: Path) -> None:
-    result = run(tmp_path / "run", **TIMM, epochs=3, lr=0.05, select_on="loss")
+    result = run(tmp_path / "run", **{**TIMM, "epochs": 3}, lr=0.05, select_on="loss")
     losses = [record["validation_loss"] for record in result.history]
     assert result.best_epoch == 1 + losses.index(min(losses))
     assert result.validation.loss == pytest.approx(min(losses))
@@ -222,5 +231,5 @@ def test_early_stopping_waits_for_the_measure_that_it_is_given(tmp_path: Path, m
         return found
 
     monkeypatch.setattr(trainer, "evaluate", worse)
-    result = run(tmp_path / "run", **TIMM, epochs=9, patience=2, patience_on="loss")
+    result = run(tmp_path / "run", **{**TIMM, "epochs": 9}, patience=2, patience_on="loss")
     assert len(result.history) == 3
