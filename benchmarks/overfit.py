@@ -25,12 +25,12 @@ import qcs
 from qcs.data import eval_transform
 from qcs.data.synthetic import synthetic_faces
 from qcs.engine.training import SAM
-from qcs.engine.training.objective import to_train
+from qcs.engine.training.objective import EpochObjective, end_epoch, to_train
 from qcs.engine.training.step import TrainingStep
 from qcs.files import write_text
 from qcs.models.peers import PeerNetwork
 
-FACES, BATCH, EPOCHS = 64, 16, 60
+FACES, BATCH, EPOCHS = 64, 16, 150
 RESULTS = Path(__file__).with_suffix(".json")
 
 
@@ -70,13 +70,16 @@ def learned(name: str, epochs: int = EPOCHS) -> dict[str, Any]:
     history: list[float] = []
     without: set[str] = set()
     while len(history) < epochs and accuracy < 1:
-        for rows in torch.randperm(FACES).split(BATCH):
+        for rows in torch.split(torch.randperm(FACES), BATCH):
             model.train()
             values = step([([images[rows]], labels[rows][None])])
             if step.taken == 1:
                 without = {key for key, p in model.named_parameters() if p.requires_grad and not _has_gradient(p)}
                 sam.rho = 0.0  # one step with SAM; the others cost half
         history.append(float(values["loss"]))
+        if isinstance(objective, EpochObjective):
+            batches = (([images[rows]], labels[rows][None]) for rows in torch.split(torch.arange(FACES), BATCH))
+            end_epoch(objective, model, batches, step.accelerator, step.autocast())
         accuracy = accuracy_of(model, images, labels)
     return {
         "arguments": reduced.args,
@@ -102,7 +105,7 @@ def faces(model: PeerNetwork) -> tuple[Tensor, Tensor]:
 @torch.inference_mode()
 def accuracy_of(model: PeerNetwork, images: Tensor, labels: Tensor) -> float:
     """Return the accuracy in evaluation mode, in [0, 1]."""
-    logits = torch.cat([model.eval()(part) for part in images.split(BATCH)])
+    logits = torch.cat([model.eval()(part) for part in torch.split(images, BATCH)])
     return float((logits.argmax(1) == labels).float().mean())
 
 

@@ -1,7 +1,7 @@
 """Read pickled weights without running what the files name: PyTorch's own, whole modules, and arrays of NumPy.
 
-No name in a file is ever looked up: objects of classes that PyTorch does not consider safe come out as stand-ins that
-keep their state, and arrays are rebuilt from their bytes.
+No name in a file is ever looked up: objects of classes that PyTorch does not consider safe come out as placeholders
+that keep their state, and arrays are rebuilt from their bytes.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def load_pickle(path: Path) -> object:
         return _Arrays(path).load()
     unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipped else _names_in_old_file(path)
     _refuse_code(path, unknown)
-    stand_ins: list[Any] = [(type(name.rpartition(".")[2], (StandIn,), {}), name) for name in unknown]
-    with torch.serialization.safe_globals(stand_ins):
+    placeholders: list[Any] = [(type(name.rpartition(".")[2], (Placeholder,), {}), name) for name in unknown]
+    with torch.serialization.safe_globals(placeholders):
         content = torch.load(path, map_location="cpu", weights_only=True)
-    return dict(_module_entries(content)) if isinstance(content, StandIn) else content
+    return dict(_module_entries(content)) if isinstance(content, Placeholder) else content
 
 
-class StandIn:
+class Placeholder:
     """Takes the place of an object of an unknown class in a pickled file: takes anything, does nothing."""
 
     state: object = None
@@ -69,7 +69,7 @@ class StandIn:
         self.state = state
 
 
-def _module_entries(module: StandIn) -> Iterator[tuple[str, Tensor]]:
+def _module_entries(module: Placeholder) -> Iterator[tuple[str, Tensor]]:
     """Yield the entries of the state dict of a pickled module, from its state alone."""
     waiting, count = [("", module, 0)], 0
     while waiting:
@@ -84,7 +84,7 @@ def _module_entries(module: StandIn) -> Iterator[tuple[str, Tensor]]:
             count += 1
             if count > MOST_ENTRIES or depth > MOST_DEPTH:
                 raise ValueError("its modules do not end")
-            if isinstance(child, StandIn):
+            if isinstance(child, Placeholder):
                 waiting.append((f"{prefix}{name}.", child, depth + 1))
 
 
@@ -133,7 +133,7 @@ def _refuse_code(path: Path, names: list[str]) -> None:
         )
 
 
-class _Arrays(pickle._Unpickler):  # type: ignore[misc, name-defined]  # the one in C can be made to fill the memory
+class _Arrays(pickle._Unpickler):  # the one in C can be made to fill the memory
     """Reads a plain pickle of NumPy arrays by name, also one that Python 2 wrote."""
 
     def __init__(self, path: Path) -> None:
@@ -153,7 +153,7 @@ class _Arrays(pickle._Unpickler):  # type: ignore[misc, name-defined]  # the one
         return {name: value.tensor() if isinstance(value, _Array) else value for name, value in content.items()}
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a class or function that the file names."""
+        """Return what takes the place of a class or function that the file names."""
         if (module.replace("numpy._core", "numpy.core"), name) in _OF_ARRAYS:
             return _OF_ARRAYS[module.replace("numpy._core", "numpy.core"), name]
         _refuse_code(self.path, [f"{module}.{name}"])
