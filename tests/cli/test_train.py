@@ -94,7 +94,7 @@ def test_the_defaults_that_help_names_are_those_of_the_settings(run: Run, monkey
     monkeypatch.setenv("COLUMNS", "400")
     text = run("train", "--help").out
     config = TrainConfig.from_recipe("scratch", data="x")
-    for name in ("lr_decay", "label_smoothing", "workers", "seed"):
+    for name in ("validation_fraction", "label_smoothing", "workers", "seed"):
         line = next(line for line in text.splitlines() if f"--{name.replace('_', '-')} " in line)
         assert f"[default: ({getattr(config, name):g})]" in line
     for name in ("in_chans", "resize"):
@@ -206,7 +206,10 @@ BAD_OPTIONS: list[tuple[tuple[object, ...], str]] = [
     (("--model", "qcs_nan"), "unknown model 'qcs_nan'; did you mean qcs_nano.*"),
     (("--model", "qcs_ir50.rafdb"), r"unknown tag 'rafdb' of qcs_ir50; expected one of raf_db, ferplus, .*"),
     (("--model", "ir_nano"), "ir_nano classifies no expressions; train one of the networks that 'qcs models' lists"),
-    (("--recipe", "raf"), "unknown recipe 'raf'; expected one of dcs-raf_db, .*, scratch"),
+    (
+        ("--recipe", "raf"),
+        r"unknown recipe 'raf'; (did you mean .*\? All|all) are dcs-raf_db, .*, scratch, and METHOD-DATA .*",
+    ),
     (("--epochs", 0), "epochs must be at least 1, got 0"),
     (("--minutes", 0), r"minutes must be above 0, got 0\.0"),
     (("--sam-rho", -0.1), r"sam_rho must be at least 0, got -0\.1"),
@@ -214,7 +217,7 @@ BAD_OPTIONS: list[tuple[tuple[object, ...], str]] = [
     (("--lr", "nan"), "lr must be above 0, got nan"),
     (("--seed", -1), "seed must be from 0 to 4,294,967,295, got -1"),
     (("--workers", -1), "workers must be at least 0, got -1"),
-    (("--schedule", "step"), "schedule must be one of exponential, cosine; got 'step'"),
+    (("--schedule", "step"), "schedule must be one of exponential, cosine, annealing, annealing_steps; got 'step'"),
     (("--precision", "fp16"), "precision must be one of auto, fp32, bf16; got 'fp16'"),
     (("--balance", "all"), "balance must be one of none, class, square-root; got 'all'"),
     (("--negatives", "hard"), "negatives must be one of image, class; got 'hard'"),

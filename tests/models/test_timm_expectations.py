@@ -157,7 +157,7 @@ def test_network_refuses_to_be_traced_by_fx_and_says_what_to_use(name: str) -> N
             create_feature_extractor(traced, ["base.blocks.0"])
 
 
-@BIG_ON_META
+@pytest.mark.parametrize("name", [name for name in qcs.list_models() if name != BASELINE])
 def test_network_refuses_to_be_scripted_and_says_what_to_use(name: str) -> None:
     with torch.device("meta"):
         model = build(name)
