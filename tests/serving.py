@@ -10,7 +10,7 @@ from typing import Any
 
 
 @contextmanager
-def running(app: Any) -> Iterator[int]:
+def serving(app: Any) -> Iterator[int]:
     """Yield the port of a server with the settings of `qcs serve`; it has ended afterwards."""
     import uvicorn
 

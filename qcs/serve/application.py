@@ -112,7 +112,7 @@ class Answers:
             files, cropped, chosen = split_body(request.url.query, body)
             client = Client(request)
             async with self._turn:
-                if await client.look():
+                if await client.has_left():
                     raise ClientLeftError
                 html = await run_for([client], partial(self._answer, files, cropped, chosen))
         return Response(html, media_type="text/html")

@@ -167,7 +167,7 @@ class Batches:
             together = sum(len(each.images) for each in jobs) + len(job.images)
             if jobs and together > MOST_TOGETHER:
                 break
-            gone = await job.client.look()
+            gone = await job.client.has_left()
             with suppress(ValueError):  # it may have been removed meanwhile
                 self._waiting.remove(job)
             if gone:

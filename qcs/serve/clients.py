@@ -12,11 +12,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 T = TypeVar("T")
-LOOK = 0.2  # seconds between two looks at the clients of a running analysis
+CHECK_SECONDS = 0.2  # between checks whether the clients of an analysis are there
 
 
 class ClientLeftError(Exception):
-    """The client of the running analysis has left."""
+    """Every client of the analysis has left."""
 
 
 class Client:
@@ -32,11 +32,11 @@ class Client:
 
     @property
     def left(self) -> bool:
-        """Whether the client was gone at the last look; for any thread."""
+        """Whether the client was gone when last checked; for any thread."""
         return self._left.is_set()
 
-    async def look(self) -> bool:
-        """Look whether the client is still there; return whether it left."""
+    async def has_left(self) -> bool:
+        """Check whether the client has left."""
         if not self.left and await self._request.is_disconnected():
             self._left.set()
         return self.left
@@ -57,19 +57,19 @@ def check_clients() -> None:
 
 
 async def run_for(clients: Sequence[Client], work: Callable[[], T]) -> T:
-    """Run work in a thread, and look meanwhile whether its clients are still there.
+    """Run work in a thread, and check meanwhile whether its clients have left.
 
     Raises:
         ClientLeftError: If they have all left and the work noticed it.
     """
     _clients.set(clients)
-    running = asyncio.ensure_future(run_in_threadpool(work))
+    task = asyncio.ensure_future(run_in_threadpool(work))
     try:
-        while not running.done():
-            await asyncio.wait({running}, timeout=LOOK)
+        while not task.done():
+            await asyncio.wait({task}, timeout=CHECK_SECONDS)
             for client in clients:
-                await client.look()
+                await client.has_left()
     except asyncio.CancelledError:
-        running.cancel()
+        task.cancel()
         raise
-    return running.result()
+    return task.result()

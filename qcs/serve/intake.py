@@ -49,7 +49,7 @@ class Intake:
         Raises:
             RefusedError: With status 408 if it arrives too slowly, 503 if too much or too many wait.
         """
-        body = bytearray()
+        body, content = bytearray(), b""
         try:
             try:
                 fits = await asyncio.wait_for(self._read(request, body), BODY_SECONDS)
@@ -59,13 +59,15 @@ class Intake:
                 ) from None
             if not fits or self.waiting >= most_waiting:
                 raise RefusedError(503, BUSY)
+            content = bytes(body)
+            body.clear()  # one copy is enough
             self.waiting += 1
             try:
-                yield bytes(body)
+                yield content
             finally:
                 self.waiting -= 1
         finally:
-            self.held -= len(body)
+            self.held -= len(body) + len(content)
 
     async def _read(self, request: Request, body: bytearray) -> bool:
         """Read the body into memory; return False if the requests would hold too much of it."""

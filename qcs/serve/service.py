@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from qcs.errors import InputError, brief
+from qcs.escaping import encodable
 from qcs.faces import Faces
 from qcs.serve.batches import Batches, Job
 from qcs.serve.clients import Client, ClientLeftError
@@ -128,7 +129,7 @@ def _named(name: Any, number: int) -> str:
         return f"image {number}"
     if not isinstance(name, str) or len(name) > LONGEST_NAME:
         raise InputError(f"the name of image {number} is no text of at most {LONGEST_NAME} characters")
-    return name
+    return encodable(name)
 
 
 def _record(name: str, faces: Faces) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def _record(name: str, faces: Faces) -> dict[str, Any]:
 
 
 def _problem(status: int, message: str) -> Response:
-    return JSONResponse({"error": message}, status)
+    return JSONResponse({"error": encodable(message)}, status)
 
 
 def service_routes(predictions: Predictions, model: str, classes: Sequence[str]) -> list[Route]:

@@ -19,7 +19,7 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="needs pip install 'qcs-fer[serve]'")
 
-from serving import running
+from serving import serving
 
 from qcs.serve import application as module
 from qcs.serve import intake
@@ -49,7 +49,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
         return "<p>answer</p>"
 
     app = application(answer, lambda jobs: None, name="", classes=("happy",), about="", host="127.0.0.1")
-    with running(app) as port:
+    with serving(app) as port:
         yield Served(port, asked, go_on)
         go_on.set()
     assert list(tmp_path.iterdir()) == []  # nothing was written
@@ -211,7 +211,7 @@ def test_an_analysis_ends_when_its_client_leaves(served: Served, monkeypatch: py
         return "<p>too late</p>"
 
     app = application(answer, lambda jobs: None, name="", classes=("happy",), about="", host="127.0.0.1")
-    with running(app) as port:
+    with serving(app) as port:
         with socket.create_connection(("127.0.0.1", port)) as leaving:
             leaving.sendall(b"POST /answer?name=a&size=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n\r\nx")
             time.sleep(0.5)

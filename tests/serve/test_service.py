@@ -21,7 +21,7 @@ pytest.importorskip("uvicorn", reason="needs pip install 'qcs-fer[serve]'")
 
 from fixed_faces import FixedFaces
 from PIL import Image
-from serving import running
+from serving import serving
 
 import qcs
 from qcs.serve import intake
@@ -64,7 +64,7 @@ def served(network: Any) -> Iterator[Served]:
     object.__setattr__(predict, "go_on", threading.Event())
     predict.go_on.set()
     app = application(lambda *_: "", predict, name="base_nano", classes=network.class_names, about="", host="127.0.0.1")
-    with running(app) as port:
+    with serving(app) as port:
         yield Served(port, predict)
         predict.go_on.set()
 
@@ -159,6 +159,7 @@ def test_an_image_alone_is_a_body(served: Served) -> None:
         ({"images": [encoded(b"x")], "detect": 1}, "application/json", 400, "detect is no boolean"),
         ({"images": [encoded(b"x")]}, "application/json", 400, "image 1 is not a readable image"),
         (b"", "image/png", 400, "image 1 is not a readable image"),
+        ({"images": [encoded(b"x", name="\ud800")]}, "application/json", 400, r"\ud800 is not a readable image"),
     ],
 )
 def test_bad_requests_get_one_line(served: Served, body: Any, kind: str, status: int, message: str) -> None:
