@@ -10,7 +10,7 @@ FLOORS_TESTS ?= tests/layers tests/ops/test_dispatch.py tests/ops/test_reference
 	tests/models tests/data tests/engine/test_prediction.py tests/engine/test_evaluation.py tests/export tests/cli \
 	tests/visualize
 
-.PHONY: demo test floors check docs parity kernels benchmarks clean
+.PHONY: demo test floors check docs runtime parity kernels benchmarks clean
 
 demo: $(VENV)/.demo  ## classify and compare real faces, train two networks on equally many image views
 	rm -rf demo
@@ -33,6 +33,9 @@ check: $(VENV)/.installed  ## format, lint, types and the direction of imports o
 docs: $(VENV)/.installed  ## build the documentation into site/; warnings are errors; needs no network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html"
+
+runtime: $(VENV)/.installed  ## build the wheel of qcs-runtime into dist/
+	$(BIN)/python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist ./runtime
 
 parity: $(VENV)/.installed  ## print deviations from the original's golden numbers, by group
 	$(BIN)/python tests/parity.py

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import venv
@@ -42,8 +43,10 @@ def measure(wheel: Path, extra: str, folder: Path) -> Installation:
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
     before = {path.name for path in _packages(folder).iterdir()}
-    subprocess.run([python, "-m", "pip", "install", "--quiet", f"{wheel}[{extra}]" if extra else wheel], check=True)
-    listed = subprocess.run([python, "-m", "pip", "list", "--format=json"], check=True, capture_output=True)
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # pip would count what is there
+    wanted = f"{wheel}[{extra}]" if extra else wheel
+    subprocess.run([python, "-m", "pip", "install", "--quiet", wanted], check=True, env=own)
+    listed = subprocess.run([python, "-m", "pip", "list", "--format=json"], check=True, capture_output=True, env=own)
     names = {package["name"] for package in json.loads(listed.stdout)} - {"pip", "setuptools"}
     parts = {path.name: _megabytes(path) for path in _packages(folder).iterdir() if path.name not in before}
     torch = sum(size for name, size in parts.items() if name.startswith(PYTORCH) and "metrics" not in name)

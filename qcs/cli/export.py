@@ -21,7 +21,7 @@ def export(
     output: Annotated[
         str | None, option("File to write: .onnx, .xml or .pt2.", "NAME-PRECISION and the suffix of the format")
     ] = None,
-    precision: Annotated[str, typer.Option(help="fp32, bf16 (not onnx) or int8 (openvino only).")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, bf16 (not onnx) or int8 (openvino and onnx).")] = "fp32",
     calibration: Annotated[
         str | None, option("Images to calibrate int8 quantization with: data as for training.", "none")
     ] = None,

@@ -18,7 +18,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 chooses a free one.")] = 7860,
     crop: Crop = None,
 ) -> None:
-    """Serve a page that compares two to four faces or photographs and shows what the network computes."""
+    """Serve a page that compares two to four faces or photographs, and a JSON endpoint for programs."""
     require(
         "jinja2",
         "matplotlib",

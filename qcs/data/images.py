@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
@@ -115,9 +116,8 @@ def as_image(picture: ImageLike, channels: str = "rgb") -> Image.Image:
         return _read(io.BytesIO(picture), f"of {len(picture):,} bytes")
     if isinstance(picture, np.ndarray):
         return _from_array(picture, channels, "(H, W), (H, W, 1), (H, W, 3) or (H, W, 4)")
-    from torch import Tensor  # not before it is needed: this module serves the command line
-
-    if isinstance(picture, Tensor):
+    torch = sys.modules.get("torch")  # without it there is no tensor, and this module works where it is not installed
+    if torch is not None and isinstance(picture, torch.Tensor):
         return _from_tensor(picture, channels)
     raise InputError(
         f"got {type(picture).__name__} as a picture; expected a path, the bytes of an image file, an image of Pillow, "

@@ -18,11 +18,12 @@ from torch import Tensor
 from qcs.data import ImageLike
 from qcs.engine.answers import answer_rules
 from qcs.engine.face_crop import crop_to_predict
-from qcs.engine.prediction import as_picture, classify, default_device, predict_faces
+from qcs.engine.prediction import classify, default_device, predict_faces
 from qcs.errors import InputError
 from qcs.faces import MTCNN, Faces, Picture, template
 from qcs.faces.alignment import DEFAULT
 from qcs.faces.media import VIDEO_SUFFIXES, image_files, no_images
+from qcs.faces.picture import as_picture
 from qcs.models import Classifier, load_model
 from qcs.models.weights import find_weights
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -22,8 +20,9 @@ from qcs.engine.evaluation import WEIGHTS_TOO_LARGE
 from qcs.engine.face_crop import crop_to_predict
 from qcs.engine.tta import FlipTTA
 from qcs.errors import InputError
-from qcs.faces import MTCNN, FaceDetector, Faces, Picture, align, template
-from qcs.faces.alignment import DEFAULT
+from qcs.faces import MTCNN, FaceDetector, Faces, Picture, template
+from qcs.faces.alignment import DEFAULT, cut_out
+from qcs.faces.picture import as_picture
 from qcs.models import Classifier, load_model
 from qcs.models.weights import find_weights
 
@@ -196,19 +195,6 @@ def several(pictures: Any) -> Iterable[Any]:
     return pictures
 
 
-def as_picture(picture: Picture | ImageLike, number: int, channels: str = "rgb") -> Picture:
-    """Return a picture in any form with its origin: its path, or its number if it is in memory.
-
-    Raises:
-        InputError: If it cannot be read.
-    """
-    if isinstance(picture, Picture):
-        return picture
-    if isinstance(picture, (str, os.PathLike)):
-        return Picture(os.fspath(picture), open_image(picture), Path(Path(picture).name))
-    return Picture(f"picture {number}", as_image(picture, channels), Path(f"{number}.png"))
-
-
 class _Classifier:
     """Prepare faces and classify them in batches.
 
@@ -264,18 +250,3 @@ def face_side(model: Classifier) -> int:
     """Return the side of face crops in pixels: the size to which the transform of the network resizes them anyway."""
     config = resolve_model_data_config(model)
     return round(min(config["input_size"][1:]) / config["crop_pct"])
-
-
-def cut_out(image: Image.Image, faces: Faces, side: int, crop: str) -> tuple[Faces, list[Image.Image]]:
-    """Return the faces that can be aligned and their crops.
-
-    Faces with impossible landmarks or values that are not finite are left out.
-    """
-    kept, crops = [], []
-    for at, face in enumerate(faces):
-        if not all(map(math.isfinite, (*(face.box or ()), face.score or 0.0))):
-            continue
-        with contextlib.suppress(InputError):
-            crops.append(align(image, face, side, crop))
-            kept.append(at)
-    return faces[kept], crops

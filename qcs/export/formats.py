@@ -69,7 +69,7 @@ def export_model(
         model: The network; the cross part is left out.
         path: File to write, with the suffix of its format.
         format: `"onnx"`, `"openvino"` or `"torch-export"`.
-        precision: `"fp32"`, `"bf16"` (not ONNX) or `"int8"` (OpenVINO only).
+        precision: `"fp32"`, `"bf16"` (not ONNX) or `"int8"` (OpenVINO and ONNX).
         calibration: For `"int8"`, a few hundred normalized images (N, C, H, W) like those of the later use.
         face_crop: Crop template of the faces that the network was trained on, see `qcs.engine.trained_crop`; None if
             it is unknown.
@@ -97,18 +97,18 @@ def export_model(
     if path.suffix != writer.SUFFIX:
         raise InputError(f"a file of format {format} ends in {writer.SUFFIX}, got {path}")
     reference = model.inference_model().cpu().float().eval()
-    batches = _batches(reference, calibration)
+    example, batches = _images(reference, calibration)
     network: nn.Module = reference.inference_model().requires_grad_(False)  # a copy to fold
-    folded = fold_batch_norm(network, batches[0])
+    folded = fold_batch_norm(network, example)
     network, expected = (_calibrated(each, reference) for each in (network, reference))
-    about = _description(reference, precision, face_crop)
+    about = describe(reference, precision, face_crop)
     given = {} if calibration is None else {"calibration": calibration}
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
         draft = Path(folder) / path.name
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracers warn of shape checks that are constant here
-            writer.write(network, batches[0], draft, precision, about, **given)
+            writer.write(network, example, draft, precision, about, **given)
         difference = compare(expected, writer.load(draft).run, batches)
         require_close(difference, precision, f"the {format} file")
         files = sorted(Path(folder).iterdir())  # the weights of an OpenVINO model come before its graph
@@ -150,7 +150,7 @@ def check_options(format: str, precision: str, calibrated: bool) -> None:
         raise InputError("int8 needs calibration images, a few hundred like those of the later use; give calibration")
     if precision != "int8" and calibrated:
         raise InputError(f"calibration is for int8 only, got precision {precision}")
-    packages = (*FORMATS[format].PACKAGES, *(["nncf"] if precision == "int8" else []))
+    packages = (*FORMATS[format].PACKAGES, *(FORMATS[format].INT8_PACKAGES if precision == "int8" else ()))
     require(*packages, extra="export", purpose=format)
 
 
@@ -164,17 +164,21 @@ def _suffixes() -> str:
     return ", ".join(reader.SUFFIX for reader in FORMATS.values())
 
 
-def _batches(model: Classifier, calibration: Tensor | None) -> list[Tensor]:
-    """Return the batches to compare on: golden images, random images in another batch size, calibration images."""
+def _images(model: Classifier, calibration: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+    """Return images to trace with, and batches of two sizes to compare on.
+
+    Those are golden and random images; for int8 they are calibration images, because values beyond theirs are clipped.
+    """
     channels, *size = resolve_model_data_config(model)["input_size"]
     noise = torch.randn(5, channels, *size, generator=torch.Generator().manual_seed(0))
+    example = golden_images(channels, size[0])
     if calibration is None:
-        return [golden_images(channels, size[0]), noise]
+        return example, [example, noise]
     if calibration.shape[1:] != noise.shape[1:] or not len(calibration):
         raise InputError(
             f"expected calibration images (N, {channels}, {size[0]}, {size[1]}), got shape {tuple(calibration.shape)}"
         )
-    return [golden_images(channels, size[0]), noise, calibration[:64]]
+    return example, [calibration[:5], calibration[:64]]
 
 
 def _calibrated(network: nn.Module, model: Classifier) -> nn.Module:
@@ -184,7 +188,7 @@ def _calibrated(network: nn.Module, model: Classifier) -> nn.Module:
     return nn.Sequential(network, CalibratedLogits(model.calibration.label)).eval()
 
 
-def _description(model: Classifier, precision: str, face_crop: str | None) -> str:
+def describe(model: Classifier, precision: str, face_crop: str | None) -> str:
     """Return all that a program without this library needs: classes, and how to make the input from a photograph."""
     config = resolve_model_data_config(model)
     channels, *size = config["input_size"]

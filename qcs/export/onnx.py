@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from qcs.export.loaded import Loaded, Pixels
+from qcs.export.quantize import quantize_onnx
 from qcs.imports import onnxruntime
 
 SUFFIX = ".onnx"
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "int8")
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+INT8_PACKAGES = ()
 
 
-def write(network: nn.Module, images: Tensor, path: Path, precision: str, description: str) -> None:
+def write(
+    network: nn.Module,
+    images: Tensor,
+    path: Path,
+    precision: str,
+    description: str,
+    calibration: Tensor | None = None,
+) -> None:
     """Write a network with its metadata; the batch size is dynamic."""
     program: Any = torch.onnx.export(
         network,
@@ -29,7 +39,13 @@ def write(network: nn.Module, images: Tensor, path: Path, precision: str, descri
         verbose=False,
     )
     program.model.metadata_props["qcs"] = description
-    program.save(path)
+    if calibration is None:
+        program.save(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        floating = Path(folder, path.name)
+        program.save(floating)
+        quantize_onnx(floating, path, calibration)
 
 
 def load(path: Path) -> Loaded:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from qcs.export.loaded import Loaded, Pixels
-from qcs.export.quantize import quantize
+from qcs.export.quantize import quantize_openvino
 
 SUFFIX = ".xml"
 PRECISIONS = ("fp32", "bf16", "int8")
 PACKAGES = ("openvino",)
+INT8_PACKAGES = ("nncf",)
 
 
 def write(
@@ -37,7 +38,7 @@ def write(
     # By tracing, not by `torch.export`, which decomposes PReLU.
     model = openvino.convert_model(network, example_input=images, input=[-1, *images.shape[1:]])
     if calibration is not None:
-        model = quantize(model, calibration)
+        model = quantize_openvino(model, calibration)
     model.input(0).tensor.set_names({"images"})
     model.output(0).tensor.set_names({"logits"})
     model.set_rt_info(description, ["qcs"])

@@ -11,6 +11,7 @@ A network works best on faces cropped as in its training data, so there are seve
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -21,6 +22,7 @@ from PIL import Image
 from qcs.data.images import ImageLike, as_image
 from qcs.errors import InputError, check_choice
 from qcs.faces.face import Face
+from qcs.faces.faces import Faces
 
 Points = npt.NDArray[np.floating[Any]]
 
@@ -145,6 +147,21 @@ def align(image: ImageLike, face: Face, size: int = SIDE, crop: str = DEFAULT) -
     ]
     pixels = np.stack([np.asarray(band) for band in bands], -1).round().clip(0, 255).astype(np.uint8)
     return Image.fromarray(pixels.squeeze(-1) if image.mode == "L" else pixels)
+
+
+def cut_out(image: Image.Image, faces: Faces, side: int, crop: str) -> tuple[Faces, list[Image.Image]]:
+    """Return the faces that can be aligned and their crops.
+
+    Faces with impossible landmarks or values that are not finite are left out.
+    """
+    kept, crops = [], []
+    for at, face in enumerate(faces):
+        if not all(map(math.isfinite, (*(face.box or ()), face.score or 0.0))):
+            continue
+        with contextlib.suppress(InputError):
+            crops.append(align(image, face, side, crop))
+            kept.append(at)
+    return faces[kept], crops
 
 
 def _around(image: Image.Image, corner: Points, sides: Points) -> tuple[Image.Image, Points]:

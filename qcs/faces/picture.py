@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from qcs.data.images import open_image
+from qcs.data.images import ImageLike, as_image, open_image
 from qcs.escaping import encodable
 
 
@@ -45,3 +46,16 @@ class Picture:
         """Return the origin, for JSON; a path that is not Unicode is escaped."""
         origin = {"path": encodable(self.path), "frame": self.frame, "seconds": self.seconds}
         return {name: value for name, value in origin.items() if value is not None}
+
+
+def as_picture(picture: Picture | ImageLike, number: int, channels: str = "rgb") -> Picture:
+    """Return a picture in any form with its origin: its path, or its number if it is in memory.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    if isinstance(picture, Picture):
+        return picture
+    if isinstance(picture, (str, os.PathLike)):
+        return Picture(os.fspath(picture), open_image(picture), Path(Path(picture).name))
+    return Picture(f"picture {number}", as_image(picture, channels), Path(f"{number}.png"))

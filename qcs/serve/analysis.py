@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
@@ -18,6 +18,7 @@ from qcs.errors import InputError
 from qcs.faces import Face, FaceDetector, Faces, Picture, align
 from qcs.faces.alignment import DEFAULT
 from qcs.models import CrossSimilarityNetwork
+from qcs.serve.clients import check_clients
 from qcs.serve.uploads import MOST_FACES, Upload
 from qcs.visualize.maps import Comparison, compare
 
@@ -97,8 +98,7 @@ def analyze(
         each = classify(model, [upload.image for upload in uploads], device)
         found = [each[[at]] for at in range(len(uploads))]
     else:
-        pictures = [Picture(upload.name, upload.image, Path(upload.name)) for upload in uploads]
-        found = list(predict_faces(model, pictures, device, detector=detector, crop=crop))
+        found = list(predict_faces(model, _pictures(uploads), device, detector=detector, crop=crop))
     without = [upload.name for upload, faces in zip(uploads, found, strict=True) if not len(faces)]
     if without:
         raise InputError(
@@ -140,7 +140,15 @@ def compare_faces(
     """Compare the faces with the network; None for fewer than two faces or a base network."""
     if len(faces) < 2 or model.branches == 1:
         return None
+    check_clients()
     return compare(model, torch.stack([face.pixels for face in faces]).to(device))
+
+
+def _pictures(uploads: Sequence[Upload]) -> Iterator[Picture]:
+    """Yield the images one after another, as long as somebody waits for the answer."""
+    for upload in uploads:
+        check_clients()
+        yield Picture(upload.name, upload.image, Path(upload.name))
 
 
 def _chosen(model: CrossSimilarityNetwork, name: str, photo: Photo, at: int, crop: str) -> ChosenFace:

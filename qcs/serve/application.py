@@ -1,4 +1,4 @@
-"""Build the page as an ASGI application: the page itself, sample faces, and the answer to images.
+"""Build the ASGI application: the page, sample faces, the answer to images, and the service.
 
 A request holds everything that its answer needs: the server keeps no sessions and writes no files.
 """
@@ -7,35 +7,49 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from qcs.errors import InputError
+from qcs.serve.batches import Batches, Predictor
+from qcs.serve.clients import Client, ClientLeftError, run_for
 from qcs.serve.guard import Guard
+from qcs.serve.intake import Intake, RefusedError
+from qcs.serve.metrics import Metrics
 from qcs.serve.rendering import render, text
 from qcs.serve.samples import sample_faces
+from qcs.serve.service import METRICS, Predictions, gauges, metrics_route, service_routes
 from qcs.serve.uploads import MEGABYTES, MOST_FACES, MOST_IMAGES
 
 Files = Sequence[tuple[str, bytes]]
 
-MOST_WAITING = 8  # requests
-MOST_HELD = 160 * 2**20  # bytes of all requests in memory
-BODY_SECONDS = 30  # seconds until a request must have arrived
+MOST_WAITING = 8  # requests of the page
 TITLE = "qcs: what the network compares"
 
 
-def application(answer: Callable[[Files, bool, Sequence[str]], str], about: str, host: str) -> Guard:
-    """Return the guarded page as an ASGI application.
+def application(
+    answer: Callable[[Files, bool, Sequence[str]], str],
+    predict: Predictor,
+    *,
+    name: str,
+    classes: Sequence[str],
+    about: str,
+    host: str,
+) -> Metrics:
+    """Return the guarded page and service as one ASGI application.
 
     Args:
         answer: Maps named files, whether each is a cropped face, and the names of the chosen faces to HTML.
-        about: A line about the network.
+        predict: Predicts the images of the service.
+        name: Name of the network.
+        classes: Its class names.
+        about: A line about it.
         host: Host name or address that the server listens on.
     """
     samples = sample_faces()
@@ -48,67 +62,60 @@ def application(answer: Callable[[Files, bool, Sequence[str]], str], about: str,
         megabytes=MEGABYTES,
         samples=list(samples),
     )
+    turn, intake = asyncio.Lock(), Intake()  # one analysis at a time, for page and service
+    batches = Batches(predict, turn)
+    predictions = Predictions(batches, intake)
     routes = [
         _file("/", page, "text/html"),
         _file("/page.css", text("page.css"), "text/css"),
         _file("/page.js", text("page.js"), "text/javascript"),
         _file("/favicon.ico", text("icon.svg"), "image/svg+xml"),
         *(_file(f"/samples/{name}", content, "image/png") for name, content in samples.items()),
-        Route("/answer", Answers(answer), methods=["POST"]),
+        Route("/answer", Answers(answer, turn, intake), methods=["POST"]),
+        *service_routes(predictions, name, classes),
     ]
-    return Guard(Starlette(routes=routes), host)
+    app = Starlette(routes=routes)
+    metrics = Metrics(Guard(app, host), [*(route.path for route in routes), METRICS])
+    app.routes.append(metrics_route(metrics, gauges(predictions, batches, intake)))
+    return metrics
 
 
 class Answers:
-    """Answer requests one at a time, within limits of memory, time and waiting requests.
+    """Answer requests of the page one at a time, within limits of memory, time and waiting requests.
 
     Args:
         answer: See `application`.
+        turn: The lock that lets one analysis run at a time.
+        intake: Reads bodies within the limits of the server.
     """
 
-    def __init__(self, answer: Callable[[Files, bool, Sequence[str]], str]) -> None:
+    def __init__(self, answer: Callable[[Files, bool, Sequence[str]], str], turn: asyncio.Lock, intake: Intake) -> None:
         self._answer = answer
-        self._turn = asyncio.Lock()
-        self._waiting = 0
-        self._held = 0  # bytes
+        self._turn = turn
+        self._intake = intake
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request: status 400 for a wrong one, 408 for a slow one, 503 if the server is busy."""
-        request, body = Request(scope, receive), bytearray()
+        request = Request(scope, receive)
         try:
-            response = await self._respond(request, body)
+            response = await self._respond(request)
         except InputError as error:
             response = _problem(400, str(error))
-        except (asyncio.TimeoutError, TimeoutError):
-            response = _problem(408, f"the images did not arrive within {BODY_SECONDS} seconds; drop them again")
-        except ClientDisconnect:
+        except RefusedError as error:
+            response = _problem(error.status, str(error))
+        except (ClientDisconnect, ClientLeftError):
             return
-        finally:
-            self._held -= len(body)
         await response(scope, receive, send)
 
-    async def _respond(self, request: Request, body: bytearray) -> Response:
-        if not await asyncio.wait_for(self._read(request, body), BODY_SECONDS) or self._waiting >= MOST_WAITING:
-            return _problem(503, "the server is busy with other images; try again in a few seconds")
-        files, cropped, chosen = split_body(request.url.query, bytes(body))
-        self._waiting += 1
-        try:
+    async def _respond(self, request: Request) -> Response:
+        async with self._intake.body(request, MOST_WAITING) as body:
+            files, cropped, chosen = split_body(request.url.query, body)
+            client = Client(request)
             async with self._turn:
-                if await request.is_disconnected():
-                    raise ClientDisconnect
-                html = await run_in_threadpool(self._answer, files, cropped, chosen)
-        finally:
-            self._waiting -= 1
+                if await client.has_left():
+                    raise ClientLeftError
+                html = await run_for([client], partial(self._answer, files, cropped, chosen))
         return Response(html, media_type="text/html")
-
-    async def _read(self, request: Request, body: bytearray) -> bool:
-        """Read the body into memory; return False if the requests would hold too much of it."""
-        async for chunk in request.stream():
-            if self._held + len(chunk) > MOST_HELD:
-                return False
-            self._held += len(chunk)
-            body += chunk
-        return True
 
 
 def split_body(query: str, body: bytes) -> tuple[list[tuple[str, bytes]], bool, list[str]]:

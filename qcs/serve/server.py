@@ -1,4 +1,4 @@
-"""Serve the page until the user stops it."""
+"""Serve the page and the service until the user stops them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from qcs.models import CrossSimilarityNetwork, load_model
 from qcs.models.weights import find_weights
 from qcs.serve.answer import Answer
 from qcs.serve.application import application
+from qcs.serve.batches import Predictor
 
 if TYPE_CHECKING:
     import uvicorn
@@ -25,7 +26,7 @@ GRACE = 1  # seconds before open connections are closed at shutdown
 
 
 def serve(weights: str, host: str, port: int, crop: str | None, on_start: Callable[[str, str], object]) -> None:
-    """Serve the page until Ctrl-C.
+    """Serve the page and the service until Ctrl-C.
 
     Args:
         weights: Whatever names weights, see `qcs.models.weights.find_weights`.
@@ -42,10 +43,18 @@ def serve(weights: str, host: str, port: int, crop: str | None, on_start: Callab
     with suppress(KeyboardInterrupt), _interrupted_by_signals():  # Ctrl-C is the normal end
         file = find_weights(weights)
         model = load_model(file)
-        answer = Answer(model, MTCNN(), crop_to_predict(file, crop), default_device())
+        detector, crop, device = MTCNN(), crop_to_predict(file, crop), default_device()
+        name = _name(model)
         with _listening(host, port) as listener:
-            app = application(answer, _about(model), host)
-            on_start(_address(host, listener.getsockname()[1]), _name(model))
+            app = application(
+                Answer(model, detector, crop, device),
+                Predictor(model, detector, crop, device),
+                name=name,
+                classes=model.class_names,
+                about=_about(model),
+                host=host,
+            )
+            on_start(_address(host, listener.getsockname()[1]), name)
             _run(app, listener)
 
 

@@ -152,7 +152,7 @@ def test_faces_are_cut_out_as_those_that_the_network_was_trained_on(
     learned: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crops: list[str] = []
-    module = importlib.import_module("qcs.engine.prediction")
+    module = importlib.import_module("qcs.faces.alignment")
     monkeypatch.setattr(module, "align", lambda image, face, side, crop: crops.append(crop) or image)
     file = save_model(
         load_model(learned.folder / "best.safetensors"), tmp_path / "w.safetensors", info={"crop": "loose"}

@@ -72,7 +72,7 @@ def exported(model: CrossSimilarityNetwork, tmp_path_factory: pytest.TempPathFac
 
 
 def needs(format: str, precision: str) -> None:
-    for package in (*FORMATS[format].PACKAGES, *(["nncf"] if precision == "int8" else [])):
+    for package in (*FORMATS[format].PACKAGES, *(FORMATS[format].INT8_PACKAGES if precision == "int8" else ())):
         pytest.importorskip(package)
 
 
@@ -199,7 +199,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (dict(format="tflite"), "format must be one of onnx, openvino, torch-export; got 'tflite'"),
     (dict(precision="fp16"), "precision must be one of fp32, bf16, int8; got 'fp16'"),
     (dict(format="onnx", precision="bf16"), "onnx is not exported in bf16; formats that are: openvino, torch-export"),
-    (dict(format="torch-export", precision="int8"), "torch-export is not exported in int8; formats that are: openvino"),
+    (
+        dict(format="torch-export", precision="int8"),
+        "torch-export is not exported in int8; formats that are: onnx, openvino",
+    ),
     (dict(format="openvino", precision="int8"), "int8 needs calibration images, a few hundred .*"),
     (dict(format="openvino", calibration=torch.zeros(1)), "calibration is for int8 only, got precision fp32"),
     (dict(format="torch-export"), r"a file of format torch-export ends in \.pt2, got .*model\.onnx"),

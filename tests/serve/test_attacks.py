@@ -19,12 +19,13 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="needs pip install 'qcs-fer[serve]'")
 
-import uvicorn
+from serving import serving
 
 from qcs.serve import application as module
+from qcs.serve import intake
 from qcs.serve.application import application
+from qcs.serve.clients import ClientLeftError, check_clients
 from qcs.serve.connections import MOST_CONNECTIONS, MOST_LOG_LINES, FirstLines
-from qcs.serve.server import server_settings
 
 
 class Served(NamedTuple):
@@ -47,15 +48,10 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
         go_on.wait(20)
         return "<p>answer</p>"
 
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(server_settings(application(answer, "", "127.0.0.1")))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    yield Served(listener.getsockname()[1], asked, go_on)
-    go_on.set()
-    server.should_exit = True
-    thread.join(20)
-    assert not thread.is_alive()
+    app = application(answer, lambda jobs: None, name="", classes=("happy",), about="", host="127.0.0.1")
+    with serving(app) as port:
+        yield Served(port, asked, go_on)
+        go_on.set()
     assert list(tmp_path.iterdir()) == []  # nothing was written
 
 
@@ -121,7 +117,7 @@ def test_names_are_bounded(served: Served) -> None:
 def test_many_large_uploads_at_once_hold_a_bounded_amount_of_memory(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_HELD", 5 * 2**20)
+    monkeypatch.setattr(intake, "MOST_HELD", 5 * 2**20)
     served.go_on.clear()
     with ThreadPoolExecutor(50) as clients:
         answers = [clients.submit(ask, served.port, 2**20) for _ in range(50)]
@@ -145,7 +141,7 @@ def test_only_so_many_requests_wait(served: Served) -> None:
 
 
 def test_a_slow_request_ends_and_others_are_answered_meanwhile(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BODY_SECONDS", 1)
+    monkeypatch.setattr(intake, "BODY_SECONDS", 1)
     head = b"POST /answer?name=a&size=9 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nabc"
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as slow:
         slow.sendall(head)
@@ -183,9 +179,9 @@ def test_an_aborted_request_is_not_answered(served: Served) -> None:
 def test_an_analysis_whose_client_left_runs_alone_and_keeps_no_memory_or_place(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is not aborted: what bounds it is the size of a request, one analysis at a time, and this."""
+    """An analysis that does not look whether its client is there: it keeps the turn, and gives everything back."""
     size = 2**20
-    monkeypatch.setattr(module, "MOST_HELD", 2 * size)
+    monkeypatch.setattr(intake, "MOST_HELD", 2 * size)
     served.go_on.clear()
     head = f"POST /answer?name=a&size={size} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {size}\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", served.port)) as leaving:
@@ -199,6 +195,28 @@ def test_an_analysis_whose_client_left_runs_alone_and_keeps_no_memory_or_place(
         served.go_on.set()
         assert next_one.result()[0] == 200
     assert ask(served.port, 2 * size)[0] == 200  # all memory is free again
+
+
+def test_an_analysis_ends_when_its_client_leaves(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+
+    def answer(*arguments: object) -> str:
+        for _ in range(1000):
+            try:
+                check_clients()
+            except ClientLeftError:
+                ended.set()
+                raise
+            time.sleep(0.02)
+        return "<p>too late</p>"
+
+    app = application(answer, lambda jobs: None, name="", classes=("happy",), about="", host="127.0.0.1")
+    with serving(app) as port:
+        with socket.create_connection(("127.0.0.1", port)) as leaving:
+            leaving.sendall(b"POST /answer?name=a&size=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n\r\nx")
+            time.sleep(0.5)
+            assert not ended.is_set()
+        assert ended.wait(10)
 
 
 def test_the_log_is_bounded() -> None:

@@ -184,13 +184,13 @@ def test_faces_are_cut_out_as_the_weights_say_or_as_chosen(
 
     answers: list[Any] = []
     monkeypatch.setattr(server, "MTCNN", lambda: None)
-    monkeypatch.setattr(server, "application", lambda answer, about, host: answers.append(answer))
+    monkeypatch.setattr(server, "application", lambda answer, predict, **about: answers.extend((answer, predict)))
     monkeypatch.setattr(server, "_run", lambda app, listener: None)
     weights = save_model(qcs.create_model("qcs_nano"), tmp_path / "weights.safetensors", info={"crop": "arcface"})
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         server.serve(str(weights), "127.0.0.1", 0, chosen, print)
-    assert [answer.crop for answer in answers] == [used]
+    assert [answer.crop for answer in answers] == [used, used]
     assert any("was trained with the crop arcface, not loose" in str(w.message) for w in warned) is bool(chosen)
 
 
