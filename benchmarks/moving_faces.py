@@ -28,6 +28,9 @@ SIDE = 224  # pixels of an enlarged picture of a face
 
 Pixels = npt.NDArray[np.uint8]
 
+_NOISE = np.random.default_rng(0).normal(0, 4, (8, SIZE[1], SIZE[0], 1)).astype(np.float32)
+"""Sensor noise; a frame takes one of these, rolled."""
+
 
 @dataclass
 class Person:
@@ -126,7 +129,8 @@ def _background(photo: Image.Image, random: np.random.Generator) -> Pixels:
 def _frame(
     ground: Pixels, pair: list[Person], ways: list[_Way], now: float, random: np.random.Generator, known: dict[str, Any]
 ) -> tuple[Pixels, dict[str, Any]]:
-    pixels, faces = ground.astype(np.float32), []
+    pixels = ground.astype(np.float32)
+    faces: list[dict[str, Any]] = []
     for person, way in zip(pair, ways, strict=True):
         x, y, side, tilt = way(now)
         picture, label, box = _shown(person, now)
@@ -140,9 +144,9 @@ def _frame(
             left, top, right, bottom = (round(edge) for edge in faces[hidden]["box"])
             pixels[max(0, top - 20) : bottom + 20, max(0, left - 20) : right + 20] = 96
             faces[hidden]["visible"] = False
-    light = 1 + 0.1 * np.sin(now)
-    noise = random.normal(0, 4, (SIZE[1], SIZE[0], 1)).astype(np.float32)
-    return (pixels * light + noise).clip(0, 255).astype(np.uint8), {**known, "faces": faces}
+    pixels *= 1 + 0.1 * np.sin(now)
+    pixels += np.roll(_NOISE[int(random.integers(len(_NOISE)))], int(random.integers(SIZE[1])), 0)
+    return pixels.clip(0, 255).astype(np.uint8), {**known, "faces": faces}
 
 
 def _shown(person: Person, now: float) -> tuple[Pixels, str, tuple[float, ...]]:
