@@ -1,4 +1,4 @@
-"""Order and coverage of tests, and shared fixtures: threads, seeds, a browser, a Hub, and the optional research data beside the repository."""
+"""Order and coverage of tests; shared fixtures: threads, seeds, a browser, a Hub, and the optional research data."""
 
 from __future__ import annotations
 
