@@ -1,4 +1,4 @@
-"""Shared fixtures: threads, seeds, a browser, a Hub, and the optional research data beside the repository."""
+"""Order and coverage of tests; shared fixtures: threads, seeds, a browser, a Hub, and the optional research data."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parents[1]
+LONGEST = "test_parity.py"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,6 +31,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--check-shapes"):
         shapes.install()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Start the longest tests first, so that no worker waits for one at the end; measure coverage in quick tests only.
+
+    Tracing makes Python code slower by a third or more, and quick tests reach what slow ones do.
+    """
+    items.sort(key=lambda item: item.path.name != LONGEST)
+    if config.pluginmanager.hasplugin("_cov"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker("no_cover")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Iterator
 
 import pytest
 from commands import Run
 
 import qcs
+from qcs.models import summary
 
 
 def names(out: str) -> list[str]:
@@ -20,6 +23,14 @@ def names(out: str) -> list[str]:
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def measured_once() -> Iterator[None]:
+    """Measure a network once for all tests here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(summary, "describe_model", functools.cache(summary.describe_model))
+        yield
 
 
 def test_main_networks_are_listed_with_weights_first(run: Run) -> None:

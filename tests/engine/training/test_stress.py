@@ -96,7 +96,7 @@ class Server:
 
 def options(folder: Path, output: str) -> list[object]:
     given = {
-        "data": folder / "squares.npz", "model": "base_nano", "epochs": 4, "batch-size": 4, "fraction": 1, "ema": 0.9,
+        "data": folder / "squares.npz", "model": "base_nano", "epochs": 2, "batch-size": 4, "fraction": 1, "ema": 0.9,
         "sam-rho": 0.05, "accumulate": 2, "precision": "bf16", "workers": 1, "checkpoint-minutes": 0, "output": output,
         "teacher": folder / "teacher",
     }  # fmt: skip

@@ -15,6 +15,8 @@ from torch.testing import assert_close
 
 from qcs.ops import reference
 
+pytestmark = pytest.mark.usefixtures("wide_tiles")
+
 
 @pytest.mark.parametrize("N", [12, 66])
 @pytest.mark.parametrize("case", HARD_CASES)

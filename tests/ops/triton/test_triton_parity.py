@@ -15,5 +15,6 @@ def test_every_operator_matches_the_original(interpreted: Any) -> None:
 
 
 @pytest.mark.slow
-def test_the_network_matches_the_original(interpreted: Any) -> None:
-    assert not too_far(parity.network_errors("qcs_raf_db", torch.float32, "triton"), torch.float32)
+def test_the_network_matches_the_original_in_training(interpreted: Any) -> None:
+    """The kernels do not know the mode, and `tests/test_parity.py` compares both modes of all that surrounds them."""
+    assert not too_far(parity.network_errors("qcs_raf_db", torch.float32, "triton", ("train",)), torch.float32)

@@ -11,6 +11,9 @@ from ops.comparing import assert_as_exact, distances, values_and_gradients, weig
 from torch import Tensor
 from torch.testing import assert_close
 
+LENGTHS, WIDTHS = (1, 5, 16, 49, 64, 65, 100, 196), (3, 17, 64, 768)
+# All numbers of tokens at two widths, all widths below and above the 64 tokens that one program holds.
+SIZES = [(N, C) for N in LENGTHS for C in WIDTHS if C in (17, 768) or N in (5, 49, 65)]
 FORMS = [(m, s) for m in ("dual", "s", "d", "sd") for s in ("batch", "sample")]
 
 
@@ -18,8 +21,7 @@ def images(B: int, lengths: tuple[int, int, int, int], C: int, dtype: torch.dtyp
     return [torch.randn(B, n, C).to(dtype) for n in lengths]
 
 
-@pytest.mark.parametrize("C", [3, 17, 64, 768])
-@pytest.mark.parametrize("N", [1, 5, 16, 49, 64, 65, 100, 196])
+@pytest.mark.parametrize(("N", "C"), SIZES)
 @pytest.mark.usefixtures("wide_tiles")
 def test_published_form_is_exact_at_any_size(interpreted: Any, N: int, C: int) -> None:
     assert_as_exact(interpreted, weights("sd", "batch"), images(2 if N < 65 else 1, (N, N, N, N), C))
