@@ -146,7 +146,7 @@ def shifted(found: Probabilities, offsets: npt.NDArray[np.float64]) -> Probabili
 
 
 def selected(run: str | Path, record: Mapping[str, Any]) -> CrossSimilarityNetwork:
-    """Return the chosen network of a run, with the offsets in the bias of its last layer.
+    """Return the chosen network of a run, with the offsets and the temperature in its last layer.
 
     Raises:
         InputError: If nothing was chosen, or the run has other weights by now.
@@ -158,8 +158,11 @@ def selected(run: str | Path, record: Mapping[str, Any]) -> CrossSimilarityNetwo
     if record["weights"].get(f"{path.parent.name}/{path.stem}") != sha256(path) or path.parent.name != chosen["run"]:
         raise InputError(f"{path} is not what was selected; run `python -m benchmarks.ferplus select` again")
     model: Any = load_model(path)
+    head = model.base.head
     with torch.no_grad():
-        model.base.head.bias += torch.tensor([chosen["offsets"][name] for name in model.class_names])
+        head.bias += torch.tensor([chosen["offsets"][name] for name in model.class_names])
+        for parameter in (head.weight, head.bias):
+            parameter /= chosen["temperature"]
     return cast(CrossSimilarityNetwork, model)
 
 
