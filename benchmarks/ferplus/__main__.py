@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import warnings
 from pathlib import Path
@@ -13,9 +14,9 @@ from rich.console import Console
 
 from benchmarks.ferplus import arms as comparison
 from benchmarks.ferplus import attended as attended_values
-from benchmarks.ferplus import enroll, quality, summary, trust, trust_page
+from benchmarks.ferplus import backbone_start, enroll, quality, summary, trust, trust_page
 from benchmarks.ferplus.answer import answer as answer_of
-from benchmarks.ferplus.audit import audit, former_file
+from benchmarks.ferplus.audit import NAME, NAMES, audit, former_file
 from benchmarks.ferplus.calibrate import calibrate
 from benchmarks.ferplus.card import write_card
 from benchmarks.ferplus.data import Data
@@ -25,6 +26,7 @@ from benchmarks.ferplus.gate import summary as gate_summary
 from benchmarks.ferplus.partners import measure_partners
 from benchmarks.ferplus.plan import GROUPS, Budget, chosen, runs
 from benchmarks.ferplus.run import RESULTS, Experiment
+from benchmarks.ferplus.selection import read_selection, rows, select
 from benchmarks.ferplus.speed import speeds
 from qcs.cli.shared import fail, interruptible, notice
 from qcs.engine.training.hardware import keep_freed_memory
@@ -175,11 +177,46 @@ def write_tables(
     console.print(f"wrote {output / summary.PAGE} and {output / summary.TABLES}", highlight=False, soft_wrap=True)
 
 
+@app.command("backbone")
+def backbone(
+    data: Folder,
+    seeds: Annotated[int, typer.Option(help="Number of seeds, from 0.")] = 2,
+    threads: Threads = 1,
+    results: Results = RESULTS,
+    weights: Runs = RUNS,
+) -> None:
+    """Compare the pretrained start of base_dlib with a random one at equal image views; print the table."""
+    torch.set_num_threads(threads)
+    with interruptible():
+        backbone_start.compare(Data(data), results, weights, seeds, console)
+    table = backbone_start.summary(backbone_start.read(results))
+    console.print(table, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("select")
+def select_weights(
+    name: Annotated[str, typer.Argument(help="Name of the network with its tag, such as base_dlib.ferplus.")],
+    trained: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    data: Folder,
+    threads: Threads = 1,
+    results: Results = RESULTS,
+) -> None:
+    """Choose among the weights of a run by the rule in docs/experiment.md, on validation images."""
+    torch.set_num_threads(threads)
+    with interruptible():
+        written = select(trained, name, Data(data), load_model(NAME), results)
+    for row in rows(record := read_selection(results, name)):
+        console.print("  ".join(row), markup=False, highlight=False, soft_wrap=True)
+    console.print("chosen: " + json.dumps(record["chosen"]), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"wrote {written}", highlight=False, soft_wrap=True)
+
+
 @app.command("embed")
 def embed_weights(
     trained: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     name: Annotated[str, typer.Argument(help="Name of the network with its tag, such as qcs_small.ferplus.")],
     data: Folder,
+    results: Results = RESULTS,
     share: Annotated[
         float,
         typer.Option(
@@ -187,8 +224,8 @@ def embed_weights(
         ),
     ] = 1,
 ) -> None:
-    """Put the best weights of a run into the package: measured, in half precision."""
-    written = embed(trained, name, Data(data), share=share)
+    """Put the chosen weights of a run into the package, in half precision."""
+    written = embed(trained, name, Data(data), read_selection(results, name), share=share)
     console.print(f"wrote {written}, {written.stat().st_size / 1e6:.2f} MB", highlight=False, soft_wrap=True)
     console.print("next: python -m benchmarks.ferplus calibrate, then audit", highlight=False, soft_wrap=True)
 
@@ -261,9 +298,15 @@ def _write_trust_page(written: Path, results: Path, output: Path) -> None:
 @app.command("audit")
 def audit_weights(
     data: Folder,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Weights in the package.", show_default="all")
+    ] = None,
     former: Annotated[
         Path | None,
-        typer.Option(help="File of the weights before, to compare with.", show_default="from the history of git"),
+        typer.Option(
+            help="File of the weights before, to compare with.",
+            show_default="qcs_small, and for it its predecessor from the history of git",
+        ),
     ] = None,
     threads: Threads = 1,
     results: Results = RESULTS,
@@ -271,9 +314,12 @@ def audit_weights(
 ) -> None:
     """Recompute every figure of the weights in the package; write the record, the model card and the pages."""
     torch.set_num_threads(threads)
-    with interruptible(), tempfile.TemporaryDirectory() as folder:
-        written = audit(Data(data), results, "benchmarks.ferplus audit", former or former_file(Path(folder)))
-    console.print(f"wrote {written}", highlight=False, soft_wrap=True)
+    images = Data(data)
+    for name in names or NAMES:
+        with interruptible(), tempfile.TemporaryDirectory() as folder:
+            before = former or former_file(name, Path(folder))
+            written = audit(images, results, "benchmarks.ferplus audit", before, name)
+        console.print(f"wrote {written}", highlight=False, soft_wrap=True)
     console.print(f"wrote {write_card(EMBEDDED, results)}", highlight=False, soft_wrap=True)
     write_tables(results, output)
 

@@ -20,9 +20,9 @@ from torchvision.transforms.v2 import functional as TF
 
 import qcs
 from benchmarks.ferplus import copies
-from benchmarks.ferplus.corruptions import CORRUPTIONS
+from benchmarks.ferplus.corruptions import CORRUPTIONS, OCCLUSIONS
 from benchmarks.ferplus.data import Data
-from benchmarks.ferplus.estimates import at_temperature, best_temperature, chosen, estimates
+from benchmarks.ferplus.estimates import at_temperature, best_temperature, chosen, estimates, mean_of
 from benchmarks.ferplus.looks import look
 from benchmarks.ferplus.measure import BATCH, probabilities, with_corruption
 from benchmarks.ferplus.partners import accuracies
@@ -33,46 +33,59 @@ from qcs.files import sha256, write_text
 from qcs.models import CrossSimilarityNetwork, create_model, load_model
 from qcs.models.golden import check_golden
 from qcs.models.weights import EMBEDDED, read_config
-from qcs.report.statistics import mcnemar
+from qcs.report.statistics import bootstrap, mcnemar
 
 FOLDER = "weights"  # of the records, in the folder of results
 RARE = ("disgust", "fear", "contempt")
-NAME = "qcs_small.ferplus"
-FORMER_COMMIT = "b2044bb"  # the last commit with the weights before
+NAMES = ("qcs_small.ferplus",)  # the first is audited first, since the others need its record
+NAME = "qcs_small.ferplus"  # what the other weights in the package are compared with
+FORMER_COMMIT = "b2044bb"  # the last commit with the `qcs_small` before
 FORMER_ARGS: dict[str, Any] = {"depths": (2, 2, 2, 1)}  # of the backbone `ir_small` at that commit; the file lacks them
 CALIBRATED = ("validation", "test", "test, no copies")  # measured at the temperature too, beside muxspace
+OTHERS = "other people"  # of muxspace: those whose images were not used to choose weights
 Shown = dict[str, Predictions]
 
 
-def audit(data: Data, results: Path, command: str, former: Path | None = None) -> Path:
-    """Measure the weights in the package and those before them, and write the record.
+def audit(data: Data, results: Path, command: str, former: Path | None = None, name: str = NAMES[0]) -> Path:
+    """Measure weights in the package and those before them, and write the record.
+
+    Of weights that have a record of their own, only the predictions for test images are computed again.
 
     Args:
         data: The images.
         results: Folder of the results; the record goes into its folder `weights`.
         command: What asks, for the log of looks at the test set.
         former: File of the weights before; None measures the weights in the package alone.
+        name: `architecture.tag` of the weights.
 
     Returns:
         The file written.
     """
-    file = EMBEDDED / f"{NAME}.safetensors"
+    file = EMBEDDED / f"{name}.safetensors"
     networks = {"now": (load_model(file), file)}
     if former is not None:
-        networks["former"] = (former_network(former), former)
+        networks["former"] = (former_network(former) if name == NAME else load_model(former), former)
     record: dict[str, Any] = {
-        "name": NAME,
+        "name": name,
+        "former": None if former is None else former_name(name),
         "data": dict(data.hashes("votes")),
         "copies": copies.counts(data.official),
         "lineage": lineage(read_config(file)["info"]["trained_with"]),
         "networks": {},
     }
     shown: dict[str, Shown] = {}
-    for name, (model, path) in networks.items():
-        with look(results, command, sha256(path), "audit of shipped weights: test and muxspace, all measures") as seen:
-            shown[name] = predictions(model, data)
-            record["networks"][name] = described(model, path, shown[name], data)
-            seen.update(record["networks"][name]["sets"]["test"])
+    known = {each["networks"]["now"]["sha256"]: each["networks"]["now"] for each in read_records(results)}
+    for which, (model, path) in networks.items():
+        measured = known.get(sha256(path)) if which == "former" else None
+        what = "test" if measured else "test and muxspace, all measures"
+        with look(results, command, sha256(path), f"audit of shipped weights: {what}") as seen:
+            if measured:
+                shown[which] = {"test": predict(model, data.official["test"])}
+            else:
+                shown[which] = predictions(model, data)
+                measured = described(model, path, shown[which], data)
+            record["networks"][which] = measured
+            seen.update(measured["sets"]["test"])
     if "former" in shown:
         record["paired"] = {
             "all classes": paired(shown["now"]["test"], shown["former"]["test"]),
@@ -80,7 +93,7 @@ def audit(data: Data, results: Path, command: str, former: Path | None = None) -
         }
     record["versions"] = {package.__name__: package.__version__ for package in (qcs, torch, torchvision, np)}
     record["versions"]["python"] = platform.python_version()
-    return write_text(results / FOLDER / f"{NAME}.json", json.dumps(record, indent=1) + "\n")
+    return write_text(results / FOLDER / f"{name}.json", json.dumps(record, indent=1) + "\n")
 
 
 def predictions(model: CrossSimilarityNetwork, data: Data) -> Shown:
@@ -94,8 +107,13 @@ def predictions(model: CrossSimilarityNetwork, data: Data) -> Shown:
         for source in sorted({*data.sources.values()} - {""}):
             own = np.array([data.sources[name] == source for name in elsewhere.names.tolist()])
             found[f"muxspace, {source}{suffix}"] = chosen(found[f"muxspace{suffix}"], own)
+            found[f"muxspace, {source}, {OTHERS}{suffix}"] = chosen(
+                found[f"muxspace{suffix}"], own & ~data.for_selection
+            )
+        found[f"muxspace, {OTHERS}{suffix}"] = chosen(found[f"muxspace{suffix}"], ~data.for_selection)
     found["test, resized without rounding"] = without_rounding(model, test)
-    return found | {f"test, {name}": predict(model, with_corruption(test, name)) for name in CORRUPTIONS}
+    changes = (*CORRUPTIONS, *OCCLUSIONS)
+    return found | {f"test, {name}": predict(model, with_corruption(test, name)) for name in changes}
 
 
 def described(model: CrossSimilarityNetwork, path: Path, shown: Shown, data: Data) -> dict[str, Any]:
@@ -107,8 +125,24 @@ def described(model: CrossSimilarityNetwork, path: Path, shown: Shown, data: Dat
         "sets": {name: estimates(each) for name, each in shown.items()},
         "temperature": temperature,
         "at_temperature": {name: estimates(at_temperature(shown[name], temperature)) for name in plain},
-        "partners": accuracies(model, data.official["test"]),
+        "corrupted": corrupted_accuracy(shown),
+        "partners": accuracies(model, data.official["test"]) if model.branches > 1 else None,
     }
+
+
+def corrupted_accuracy(shown: Shown) -> dict[str, list[float]]:
+    """Return the mean accuracy over the kinds of corruption, the occlusions that no training saw, and both.
+
+    Each is `[value, low, high]`; the bootstrap draws the same images for every kind.
+    """
+    groups = {"corruptions": tuple(CORRUPTIONS), "unseen occlusions": tuple(OCCLUSIONS)}
+    found = {}
+    for name, kinds in {**groups, "all": (*CORRUPTIONS, *OCCLUSIONS)}.items():
+        each = bootstrap(
+            mean_of(np.mean([shown[f"test, {kind}"].correct for kind in kinds], axis=0)), len(shown["test"].labels)
+        )
+        found[name] = [each.value, each.low, each.high]
+    return found
 
 
 def predict(model: CrossSimilarityNetwork, images: LabeledImages, tta: bool = False) -> Predictions:
@@ -143,8 +177,9 @@ def paired(now: Predictions, former: Predictions, classes: tuple[str, ...] | Non
 def lineage(settings: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the networks that the weights come from, each once and the first trained first.
 
-    Each has `model`, `minutes`, `teacher_share`, whether parts of training images were erased, and the positions of
-    its `init` (None for random weights) and `teachers` in the list.
+    Each has `model`, `minutes` (of older files the time budget), `teacher_share`, whether parts of training images were
+    erased, whether its backbone began pretrained, and the positions of its `init` (None for none) and `teachers` in the
+    list.
     """
     order: list[dict[str, Any]] = []
     entries: list[dict[str, Any]] = []
@@ -158,7 +193,8 @@ def lineage(settings: dict[str, Any]) -> list[dict[str, Any]]:
         entries.append(
             {
                 "model": run["model"],
-                "minutes": run["minutes"],
+                "pretrained_backbone": run.get("pretrained_backbone", False),
+                "minutes": run.get("trained_minutes", run["minutes"]),
                 "erasing": run["erasing"] is not None,
                 "teacher_share": run.get("teacher_share") if teachers else None,
                 "init": init,
@@ -171,17 +207,26 @@ def lineage(settings: dict[str, Any]) -> list[dict[str, Any]]:
     return entries
 
 
-def former_file(folder: Path) -> Path:
-    """Write the weights before those of today into a folder, from the history of the repository.
+def former_name(name: str) -> str:
+    """Return what a page calls the weights that those of a name are compared with."""
+    return "the weights before" if name == NAME else f"`{NAME.partition('.')[0]}`"
+
+
+def former_file(name: str, folder: Path) -> Path:
+    """Return the weights that those of a name are compared with: `qcs_small`, or for it its own predecessor.
+
+    The predecessor is written into `folder` from the history of the repository.
 
     Raises:
         InputError: If the history does not have them, as in a shallow clone.
     """
-    inside = f"{FORMER_COMMIT}:qcs/weights/{NAME}.safetensors"
+    if name != NAME:
+        return EMBEDDED / f"{NAME}.safetensors"
+    inside = f"{FORMER_COMMIT}:qcs/weights/{name}.safetensors"
     done = subprocess.run(["git", "show", inside], capture_output=True, cwd=Path(__file__).parent, check=False)
     if done.returncode:
         raise InputError(f"the history has no {inside}; fetch it whole, or name the file with --former")
-    path = folder / f"{NAME}.former.safetensors"
+    path = folder / f"{name}.former.safetensors"
     path.write_bytes(done.stdout)
     return path
 

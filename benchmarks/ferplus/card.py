@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks.ferplus import weights_page
 from benchmarks.ferplus.audit import read_records
@@ -74,6 +75,7 @@ def _section(path: Path, records: Mapping[str, Record]) -> str:
     text = (
         f"{_what(model)}; {path.stat().st_size / 1e6:.1f} MB in half precision. The weights are those of epoch "
         f"{info['epoch']}, seed {settings['seed']}{_average(info['share'])}. The file stores every setting."
+        f"{_offsets(info.get('offsets'))}"
     )
     parts = [
         f"## {path.stem}",
@@ -83,8 +85,9 @@ def _section(path: Path, records: Mapping[str, Record]) -> str:
         + " Brackets are 95% intervals (bootstrap over images; over people on muxspace); the calibration error of "
         "resampled images is larger by chance, so its interval lies high.",
         weights_page.measures(record),
-        weights_page.copies(record) + " The lines without copies are the fairer ones. Occlusion is no test of new "
-        "conditions here: erased rectangles are an augmentation of most of these networks.",
+        weights_page.copies(record) + " The lines without copies are the fairer ones. Blur, noise, low light and gray "
+        f"squares are no test of new conditions where a network was trained with them. {_degradations(settings)} The "
+        "covered mouth, the covered eyes and the patch of another face were in no training.",
         weights_page.classes(record),
         weights_page.calibration(record),
         weights_page.comparison(record),
@@ -94,6 +97,21 @@ def _section(path: Path, records: Mapping[str, Record]) -> str:
 
 def _average(share: float) -> str:
     return "" if share == 1 else f", averaged with the initial weights ({share:.0%} and {1 - share:.0%})"
+
+
+def _offsets(offsets: Mapping[str, float] | None) -> str:
+    """Say that the bias was moved from the shares of the sampled classes to those of the training images."""
+    if not offsets or not any(offsets.values()):
+        return ""
+    shown = ", ".join(f"{name} {value:+.2f}" for name, value in offsets.items())
+    return f" The bias of the last layer contains offsets that correct for the classes drawn in training: {shown}."
+
+
+def _degradations(settings: Mapping[str, Any]) -> str:
+    """Say which degradations the last training applied."""
+    words = {"erasing": "erased rectangles", "low_light": "low light", "blur": "blur", "noise": "noise"}
+    applied = [word for name, word in words.items() if settings.get(name)]
+    return f"This network was trained with {', '.join(applied)}." if applied else "This network was trained with none."
 
 
 def _what(model: CrossSimilarityNetwork) -> str:

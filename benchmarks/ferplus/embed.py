@@ -1,57 +1,56 @@
-"""Write weights into the package in half precision, with their measures, golden logits and metadata."""
+"""Write weights into the package in half precision, with golden logits and metadata; `audit` measures them there."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from timm.data import resolve_model_data_config
 
 from benchmarks.ferplus.data import Data
-from benchmarks.ferplus.looks import look
-from benchmarks.ferplus.measure import evaluation, measure, probabilities
-from benchmarks.ferplus.run import RESULTS
+from benchmarks.ferplus.measure import evaluation, probabilities
+from benchmarks.ferplus.selection import selected
 from qcs.engine.run_folder import RunFolder
 from qcs.errors import InputError
-from qcs.files import sha256
 from qcs.models import CrossSimilarityNetwork, create_model, load_model, save_model
 from qcs.models.golden import GOLDEN_INPUT, golden_logits
 from qcs.models.weights import EMBEDDED, find_weights, read_config
 
 
 def embed(
-    run: str | Path, name: str, data: Data, folder: Path = EMBEDDED, share: float = 1.0, results: Path = RESULTS
+    run: str | Path, name: str, data: Data, choice: Mapping[str, Any], folder: Path = EMBEDDED, share: float = 1.0
 ) -> Path:
-    """Write the best weights of a run into the package under a registered name, in half precision.
+    """Write the chosen weights of a run into the package under a registered name, in half precision.
 
-    All measures are of the weights in the package: rounded to half precision, computed in single precision.
+    No test image is used. The evaluation on validation images is of the weights in the package: rounded to half
+    precision, computed in single precision.
 
     Args:
         run: The run folder.
         name: `architecture.tag`.
-        data: What to measure on.
+        data: The images.
+        choice: Record of the choice, see `selection.select`.
         folder: Where to write.
         share: Weight of the run's final weights in the average with its initial weights, in (0, 1]; see `averaged`.
-        results: Folder of the log of looks at the test set.
 
     Raises:
         InputError: If the run's network is not the one of that name, its weights do not fit into half precision, or
             the run has no initial weights to average with.
     """
     source = RunFolder(run)
-    model = halved(averaged(load_model(source.best), run, share), name)
-    validation = data.official["validation"]
-    with look(results, "benchmarks.ferplus embed", sha256(source.best), f"{name}, share {share:g}: test") as seen:
-        measured = measure(model, data)
-        seen.update({key: measured["test"][key] for key in ("accuracy", "balanced_accuracy", "loss")})
+    model = halved(averaged(selected(run, choice), run, share), name)
+    validation, chosen = data.official["validation"], choice["chosen"]
     info = {
         "trained_with": settings_of(run),
         "share": share,
-        "epoch": read_config(source.best)["info"]["epoch"],
+        "epoch": read_config(source.path / f"{chosen['epoch']}.safetensors")["info"]["epoch"],
+        "offsets": chosen["offsets"],
+        "temperature": chosen["temperature"],
         "data": dict(data.hashes("votes")),
         "validation": evaluation(probabilities(model, validation), validation).to_dict(),
-        **{key: value for key, value in measured.items() if key != "predictions"},
         "golden": {"input": GOLDEN_INPUT, "logits": golden(model)},
     }
     for parameter in model.parameters():
@@ -68,7 +67,9 @@ def settings_of(source: str | Path) -> dict[str, Any]:
         InputError: If neither run nor file states how it was trained.
     """
     if Path(source).is_dir():
-        settings = RunFolder(source).read_config()["config"]
+        folder = RunFolder(source)
+        settings = folder.read_config()["config"]
+        settings["trained_minutes"] = round(folder.read_history()[-1]["seconds"] / 60, 1)
     else:
         settings = read_config(find_weights(source))["info"].get("trained_with")
     if settings is None:
@@ -102,6 +103,20 @@ def averaged(model: CrossSimilarityNetwork, run: str | Path, share: float) -> Cr
         if own[key].is_floating_point():
             own[key].copy_(torch.lerp(before[key], own[key], share))
     return model
+
+
+def restated(path: Path) -> Path:
+    """Write a weights file again with every size of its backbone stated; weights and other metadata stay as they are.
+
+    Files from before sizes were stated rely on the defaults of their names, which may change.
+    """
+    model, stored = load_model(path), load_file(path)
+    state = model.state_dict()
+    assert all(torch.equal(value.to(state[key].dtype), state[key]) for key, value in stored.items())
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if name in stored:
+            tensor.data = tensor.data.to(stored[name].dtype)
+    return save_model(model, path, info=read_config(path)["info"])
 
 
 def halved(model: CrossSimilarityNetwork, name: str) -> CrossSimilarityNetwork:

@@ -29,9 +29,9 @@ def estimates(shown: Predictions) -> dict[str, Any]:
     statistics = {
         "accuracy": accuracy(shown),
         "balanced_accuracy": balanced_accuracy(shown),
-        "nll": _mean(-np.log(_of_label(shown).clip(LEAST))),
+        "nll": mean_of(-np.log(_of_label(shown).clip(LEAST))),
         "ece": _calibration_error(shown),
-        "overconfidence": _mean(shown.confidence - shown.correct),
+        "overconfidence": mean_of(shown.confidence - shown.correct),
     }
     found = {name: bootstrap(value, len(shown.labels), shown.subjects) for name, value in statistics.items()}
     classes = [(name, shown.labels == index) for index, name in enumerate(shown.classes)]
@@ -70,7 +70,7 @@ def _of_label(shown: Predictions) -> npt.NDArray[np.float32]:
     return found
 
 
-def _mean(values: npt.NDArray[Any]) -> Statistic:
+def mean_of(values: npt.NDArray[Any]) -> Statistic:
     """Return the statistic for the mean of a value of each image."""
 
     def statistic(weights: Weights) -> npt.NDArray[np.float64]:

@@ -51,7 +51,7 @@ def whole(results: Path) -> dict[str, str]:
     records = list(read_records(results))
     return {
         PAGE: page(runs) + "".join(map(_weights, records)),
-        TABLES: tables.page(runs, partners) + "".join(map(_weights_partners, records)),
+        TABLES: tables.page(runs, partners) + "".join(_weights_partners(each) for each in records if _compares(each)),
         FIGURE: figure(runs),
     }
 
@@ -108,6 +108,11 @@ def _weights(record: weights_page.Record) -> str:
         weights_page.classes(record),
     ]
     return "\n" + "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _compares(record: weights_page.Record) -> bool:
+    """Return whether the weights have a cross part."""
+    return record["networks"]["now"]["partners"] is not None
 
 
 def _weights_partners(record: weights_page.Record) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.ferplus.audit import FOLDER, RARE
+from benchmarks.ferplus.audit import FOLDER, OTHERS, RARE
 
 Record = Mapping[str, Any]
 SOURCES = {"lfw": "news photographs", "imfdb": "film frames"}
@@ -23,10 +23,8 @@ def lineage(record: Record) -> str:
     """Return all networks that the weights come from, the first trained first, as a numbered list."""
     minutes = sum(run["minutes"] for run in record["lineage"])
     lines = [f"{number}. {_run(run)}" for number, run in enumerate(record["lineage"], 1)]
-    return (
-        f"These weights come from {len(lines)} networks, {minutes:g} minutes in total on one CPU core:\n\n"
-        + "\n".join(lines)
-    )
+    networks = "one network" if len(lines) == 1 else f"{len(lines)} networks"
+    return f"These weights come from {networks}, {minutes:g} minutes in total on one CPU core:\n\n" + "\n".join(lines)
 
 
 def measures(record: Record) -> str:
@@ -71,7 +69,7 @@ def calibration(record: Record) -> str:
 
 
 def comparison(record: Record) -> str:
-    """Return what is better and what is worse than with the weights before; empty without them."""
+    """Return what is better and what is worse than with the weights that they are compared with, if any."""
     if "former" not in record["networks"]:
         return ""
     now, former = (record["networks"][name]["sets"] for name in ("now", "former"))
@@ -91,15 +89,29 @@ def comparison(record: Record) -> str:
     ]
     every, rare = record["paired"]["all classes"], record["paired"]["rare classes"]
     return (
-        f"**Compared with the weights before**, accuracy {_moved(former, now, 'accuracy')}, balanced accuracy "
+        f"**Compared with {record['former']}**, accuracy {_moved(former, now, 'accuracy')}, balanced accuracy "
         f"{_moved(former, now, 'balanced_accuracy')} and the calibration error {_moved(former, now, 'ece')}. Of the "
         f"{rare['images']} test images of {', '.join(RARE[:-1])} and {RARE[-1]}, {rare['gained']} are newly right and "
         f"{rare['lost']} newly wrong (McNemar's exact test, p {_p(rare['p'])}); of all {every['images']:,}, "
         f"{every['gained']} and {every['lost']} (p {_p(every['p'])}).\n\n"
-        + table(["before → now", "accuracy", "balanced accuracy", "ECE"], rows)
+        + table([f"{record['former']} → these", "accuracy", "balanced accuracy", "ECE"], rows)
         + "\n\n"
-        + table(["rare class, images recognized", "before", "now", "of"], counts)
+        + table(["rare class, images recognized", record["former"], "these", "of"], counts)
+        + "\n\n"
+        + table(["corrupted test images, mean accuracy", record["former"], "these"], _corrupted(record))
     )
+
+
+def _corrupted(record: Record) -> Iterator[list[str]]:
+    """Yield the mean accuracy over the kinds of corruption by group, before and now."""
+    former, now = (record["networks"][name]["corrupted"] for name in ("former", "now"))
+    words = {
+        "corruptions": "blur, noise, low light, a gray square",
+        "unseen occlusions": "occlusions that no training saw",
+        "all": "all of them",
+    }
+    for name, shown in words.items():
+        yield [shown, _percent(former[name]), _percent(now[name])]
 
 
 def partners(record: Record) -> str:
@@ -137,10 +149,11 @@ def _named(name: str, record: Record) -> str:
     words = {
         "validation": "FERPlus validation, on which the weights were selected",
         "test": "FERPlus test",
-        "muxspace": "muxspace, never trained on" + ("" if rest and rest[0] != "TTA" else ", all sources"),
+        "muxspace": "muxspace, never trained on" + ("" if {*rest} & SOURCES.keys() else ", all sources"),
         "TTA": "test-time augmentation (horizontal flip)",
         "no copies": f"without the {record['copies']['test in any other']} copies",
-        "occlusion": "occlusion, a gray square as in training",
+        "occlusion": "occlusion, a gray square",
+        OTHERS: "people not used to choose the weights",
         **SOURCES,
     }
     return ", ".join(words.get(part, part) for part in (first, *rest))
@@ -154,7 +167,7 @@ def _place(name: str) -> tuple[bool, bool, bool, str]:
 
 
 def _is_source(name: str) -> bool:
-    return name.startswith("muxspace, ") and "TTA" not in name
+    return name.startswith("muxspace, ") and not {"TTA", OTHERS} & {*name.split(", ")}
 
 
 def _of_source(name: str) -> str:
@@ -162,7 +175,8 @@ def _of_source(name: str) -> str:
 
 
 def _run(run: Mapping[str, Any]) -> str:
-    start = "random weights" if run["init"] is None else f"network {run['init'] + 1}"
+    random = "pretrained weights of its backbone" if run["pretrained_backbone"] else "random weights"
+    start = random if run["init"] is None else f"network {run['init'] + 1}"
     text = f"`{run['model']}`, {run['minutes']:g} minutes from {start}"
     if run["teachers"]:
         teachers = " and ".join(str(index + 1) for index in run["teachers"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from benchmarks.ferplus import weights_page
 from benchmarks.ferplus.audit import audit, lineage, paired, read_records
 from benchmarks.ferplus.copies import copied, counts
+from benchmarks.ferplus.corruptions import CORRUPTIONS, OCCLUSIONS
 from benchmarks.ferplus.data import Data
 from benchmarks.ferplus.estimates import at_temperature, best_temperature, chosen, estimates
 from benchmarks.ferplus.looks import read_looks
@@ -21,7 +23,8 @@ from qcs.engine.prediction_file import Predictions
 from qcs.files import sha256
 from qcs.models.weights import EMBEDDED
 
-RECORD: dict[str, Any] = next(read_records(RESULTS))
+RECORDS: dict[str, dict[str, Any]] = {record["name"]: record for record in read_records(RESULTS)}
+RECORD = RECORDS["qcs_small.ferplus"]
 
 
 def shown(probabilities: Any, labels: list[int]) -> Predictions:
@@ -104,10 +107,35 @@ def test_an_audit_measures_all_sets_and_is_in_the_log(folder: Path, tmp_path: Pa
     assert finished["figures"]["accuracy"] == sets["test"]["accuracy"]
 
 
-def test_the_committed_record_is_of_the_weights_in_the_package() -> None:
-    assert RECORD["networks"]["now"]["sha256"] == sha256(EMBEDDED / f"{RECORD['name']}.safetensors")
+def test_weights_with_a_record_of_their_own_are_measured_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = json.loads(audit(Data(folder), tmp_path, "a test").read_text())
+    own = EMBEDDED / f"{first['name']}.safetensors"
+    shutil.copy(own, tmp_path / "others.ferplus.safetensors")
+    monkeypatch.setattr("benchmarks.ferplus.audit.EMBEDDED", tmp_path)
+    record = json.loads(audit(Data(folder), tmp_path, "a test", own, "others.ferplus").read_text())
+    assert record["networks"]["former"] == first["networks"]["now"]
+    assert record["former"] == "`qcs_small`" and record["paired"]["all classes"]["images"] == 18
+    assert [line["what"].partition(": ")[2] for line in read_looks(tmp_path)[-4::2]] == [
+        "test and muxspace, all measures",
+        "test",
+    ]
+
+
+def test_means_over_corruptions_are_those_of_the_kinds() -> None:
+    network = RECORD["networks"]["now"]
+    for group, kinds in (("corruptions", CORRUPTIONS), ("unseen occlusions", OCCLUSIONS)):
+        each = [network["sets"][f"test, {kind}"]["accuracy"][0] for kind in kinds]
+        assert network["corrupted"][group][0] == pytest.approx(np.mean(each), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_the_committed_record_is_of_the_weights_in_the_package(name: str) -> None:
+    record = RECORDS[name]
+    assert record["networks"]["now"]["sha256"] == sha256(EMBEDDED / f"{name}.safetensors")
     assert {line["weights"] for line in read_looks(RESULTS)} >= {
-        each.get("measured", each["sha256"]) for each in RECORD["networks"].values()
+        each.get("measured", each["sha256"]) for each in record["networks"].values()
     }
 
 

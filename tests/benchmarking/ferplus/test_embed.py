@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import toy
+from safetensors.torch import load_file
 
 import qcs
-from benchmarks.ferplus.card import _training
-from benchmarks.ferplus.embed import averaged, halved, settings_of
+from benchmarks.ferplus import weights_page
+from benchmarks.ferplus.audit import lineage
+from benchmarks.ferplus.embed import averaged, halved, restated, settings_of
 from qcs.engine.training import train
 from qcs.errors import InputError
 from qcs.models import save_model
+from qcs.models.weights import read_config
 
 
 def test_settings_hold_those_of_the_runs_before(tmp_path: Path) -> None:
@@ -30,10 +34,36 @@ def test_settings_hold_those_of_the_runs_before(tmp_path: Path) -> None:
     settings = settings_of(second)
     assert settings["init"] == settings_of(first) == settings["teachers"][0] == settings["teachers"][1]
     assert "/" not in json.dumps(settings) and settings["init"]["minutes"] == 3.0
-    assert _training(settings) == (
-        "Trained for 2 minutes, starting from weights of `base_nano` after 3 minutes. Knowledge distillation: 50% of "
-        "each target comes from 2 teachers (`base_nano` after 3 minutes, `base_nano` after 3 minutes)."
+    own, before = settings.pop("trained_minutes"), settings["init"]["trained_minutes"]
+    assert 0 <= own < 1 and 0 <= before < 1  # what it took, not the budget
+    assert weights_page.lineage({"lineage": lineage(settings)}).splitlines()[2:] == [
+        f"1. `base_nano`, {before:g} minutes from random weights",
+        "2. `base_nano`, 2 minutes from network 1; 50% of each target from networks 1 and 1",
+    ]
+
+
+def test_a_pretrained_backbone_is_named_in_the_lineage() -> None:
+    run = dict(model="base_dlib", minutes=66, erasing=[0.02, 0.2], pretrained_backbone=True)
+    text = weights_page.lineage({"lineage": lineage(run)})
+    assert text.startswith("These weights come from one network, 66 minutes in total")
+    assert text.endswith(
+        "1. `base_dlib`, 66 minutes from pretrained weights of its backbone; parts of training images erased"
     )
+
+
+def test_a_file_without_sizes_is_written_again_with_them_and_the_same_weights(tmp_path: Path) -> None:
+    model: Any = qcs.create_model("base_nano").half()
+    model.model_args["backbone_args"] = None
+    path = save_model(model, tmp_path / "old.safetensors", info={"epoch": 3})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(model), "resolved_args", property(lambda self: self.model_args))
+        save_model(model, path, info={"epoch": 3})
+    before, stated = load_file(path), read_config(path)
+    assert stated["model_args"]["backbone_args"] is None
+    after = load_file(restated(path))
+    assert all(torch.equal(before[key], after[key]) and before[key].dtype == after[key].dtype for key in before)
+    again = read_config(path)
+    assert again["model_args"]["backbone_args"]["depths"] == [1, 1, 1] and again["info"] == stated["info"]
 
 
 def test_weights_that_do_not_say_are_refused(tmp_path: Path) -> None:
