@@ -66,8 +66,10 @@ def test_a_run_is_in_the_log_from_its_start(experiment: Experiment, monkeypatch:
 
 def test_every_command_that_measures_test_images_keeps_the_log() -> None:
     folder = Path(looks.__file__).parent
-    for name in ("run", "partners", "embed", "audit"):
+    for name in ("run", "partners", "audit"):
         assert "with look(" in (folder / f"{name}.py").read_text(encoding="utf-8"), name
+    for name in ("selection", "embed", "backbone_start"):  # these choose and write weights, and use no test image
+        assert '"test"' not in (folder / f"{name}.py").read_text(encoding="utf-8"), name
 
 
 def _die(folder: Path) -> None:
