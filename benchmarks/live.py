@@ -34,7 +34,8 @@ Record = dict[str, Any]
 
 def predict(clip: Path, output: Path, *options: str, kill_at: int | None = None) -> Record:
     """Run `qcs predict` on the clip; return its times and memory. It is killed once so many lines are written."""
-    begin, first, samples = time.perf_counter(), 0.0, []
+    begin, first = time.perf_counter(), 0.0
+    samples: list[Record] = []
     command = [sys.executable, "-m", "qcs", "predict", str(clip), "--output", str(output), *options]
     before, lines = _lines(output), 0
     with (output.with_suffix(".log")).open("w") as log, subprocess.Popen(command, stdout=log) as process:

@@ -139,7 +139,7 @@ class Watch(Iterator[Faces]):
         if known is not None:
             self._note(known)
             return known
-        faces = self._look_at(picture)
+        faces = self._computed(picture)
         self._last = picture.frame
         self.speed.frame(read_at)
         return faces
@@ -153,7 +153,7 @@ class Watch(Iterator[Faces]):
         self._tracker, self._filter, self._motion = self._new_tracker(), ProbabilityFilter(self.delay), Motion()
         self._noted: dict[int, Faces] = {}
 
-    def _look_at(self, picture: Picture) -> Faces:
+    def _computed(self, picture: Picture) -> Faces:
         image, seconds = picture.image, picture.seconds or 0.0
         self._resume(seconds)
         with self.speed.stage("tracking"):
