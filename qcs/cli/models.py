@@ -54,7 +54,7 @@ def models(
 
 def _table(rows: list[ModelSummary]) -> Table:
     """Return a table of 80 columns at most."""
-    numbers = ("params", "inference", "GMACs", "input", "classes", "paper")
+    numbers = ("params", "infer.", "GMACs", "input", "labels", "paper")
     table = Table(
         Column("network", no_wrap=True),
         "weights",

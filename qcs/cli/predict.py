@@ -51,7 +51,9 @@ def predict(
         float,
         typer.Option(help="With --track, half-life in seconds of the filter of each person's probabilities; 0: none."),
     ] = 0.3,
-    window: Annotated[bool, typer.Option("--window", help="Show the frames of a video or camera in a window.")] = False,
+    window: Annotated[
+        bool, typer.Option("--window", help="Show the frames of a video or camera in a window.", show_default="off")
+    ] = False,
     coverage: Annotated[
         float | None,
         option("Answer with the labels of which one is right with this probability, 0.5 to 0.99.", "the likeliest"),

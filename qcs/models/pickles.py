@@ -152,7 +152,7 @@ class _Arrays(pickle._Unpickler):  # the one in C can be made to fill the memory
             raise ValueError("it holds no arrays by name")
         return {name: value.tensor() if isinstance(value, _Array) else value for name, value in content.items()}
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         """Return what takes the place of a class or function that the file names."""
         if (module.replace("numpy._core", "numpy.core"), name) in _OF_ARRAYS:
             return _OF_ARRAYS[module.replace("numpy._core", "numpy.core"), name]

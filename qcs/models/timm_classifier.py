@@ -112,9 +112,10 @@ class TimmClassifier(NamedClasses, nn.Module):
         out: Tensor = self.model.forward_head(x, pre_logits=pre_logits)
         return out
 
-    def forward_intermediates(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def forward_intermediates(self, x: Tensor, *args: Any, **kwargs: Any) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
         """Return the feature maps of chosen stages, as the network of timm does."""
-        return self.model.forward_intermediates(x, *args, **kwargs)
+        maps: list[Tensor] | tuple[Tensor, list[Tensor]] = self.model.forward_intermediates(x, *args, **kwargs)
+        return maps
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute activations in the backward pass instead of storing them."""

@@ -42,10 +42,10 @@ def test_help_names_every_option_with_its_default(run: Run, monkeypatch: pytest.
     assert (
         len(options)
         == {
-            "train": 51,
+            "train": 66,
             "evaluate": 6,
             "calibrate": 6,
-            "predict": 14,
+            "predict": 18,
             "models": 2,
             "push": 4,
             "export": 4,

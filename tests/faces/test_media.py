@@ -81,7 +81,7 @@ def test_a_missing_camera_is_one_error_and_prints_nothing(capfd: pytest.CaptureF
 
 
 @needs_extra
-def test_a_camera_gives_frames_without_a_time_and_its_end_is_an_error(
+def test_a_camera_gives_frames_with_the_time_since_its_start_and_its_end_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import cv2
@@ -92,7 +92,8 @@ def test_a_camera_gives_frames_without_a_time_and_its_end_is_an_error(
     stream = pictures(["camera:2"], every=2)
     frames = [next(stream), next(stream)]
     assert opened == [2]
-    assert [frame.to_dict() for frame in frames] == [{"path": "camera:2", "frame": n} for n in (0, 2)]
+    assert [(frame.path, frame.frame) for frame in frames] == [("camera:2", 0), ("camera:2", 2)]
+    assert 0 <= frames[0].to_dict()["seconds"] < frames[1].to_dict()["seconds"] < 60
     with pytest.raises(InputError, match="camera 2 stopped after 3 frames"):
         next(stream)
 

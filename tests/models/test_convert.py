@@ -76,7 +76,7 @@ def test_a_converted_file_holds_the_weights_the_configuration_and_the_counts(fol
     counts = {"head of the face-recognition network, unused": 1, "layers of the transformers, unused": 2}
     assert (done.loaded.matched, done.loaded.dropped, done.loaded.total) == (len(state) - 3, counts, len(state))
     info = read_config(done.path)["info"]
-    assert info["entries"] == {"matched": len(state) - 3, "dropped": counts, "total": len(state)}
+    assert info["entries"] == {"matched": len(state) - 3, "dropped": counts, "total": len(state), "fresh": 0}
     assert info["converted_from"] == "checkpoint.pth"
 
 

@@ -146,7 +146,7 @@ def test_images_are_cropped_in_use_as_in_training() -> None:
     ("changes", "message"),
     [
         ({"model": "qcs_nan"}, "unknown model 'qcs_nan'; did you mean qcs_nano"),
-        ({"model": "ir_nano"}, "ir_nano is not a base, dcs or qcs network; train one of these"),
+        ({"model": "ir_nano"}, "ir_nano classifies no expressions; train one of the networks"),
         ({"model_args": {"scopes": 1}}, "base_nano: .*unexpected keyword argument 'scopes'"),
         ({"model": "qcs_nano", "model_args": {"scope": "image"}}, "scope.*'image'"),
         ({"model_args": {"embed_dim": "wide"}}, "cannot build base_nano with embed_dim='wide': "),
