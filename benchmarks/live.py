@@ -51,13 +51,25 @@ def predict(clip: Path, output: Path, *options: str, kill_at: int | None = None)
                 process.send_signal(signal.SIGKILL)
     end = time.perf_counter()
     last = output.with_suffix(".log").read_text().splitlines()
+    said = next((line for line in reversed(last) if "frames/s" in line), "")
     return {
         "seconds": round(end - begin, 1),
         "frames_per_second": round((_lines(output) - before) / max(end - first, 1e-9), 1),
         "status": process.returncode,
-        "said": next((line for line in reversed(last) if "frames/s" in line), ""),
+        "milliseconds": stages(said),
         "memory": samples,
     }
+
+
+def stages(said: str) -> dict[str, float]:
+    """Return the milliseconds of each stage from the line that the command prints at its end.
+
+    Example:
+        >>> stages("9 frames at 40.1 frames/s; milliseconds per run: waiting 0.1, detection 24.6; no filter")
+        {'waiting': 0.1, 'detection': 24.6}
+    """
+    listed = said.partition("milliseconds per run: ")[2].partition(";")[0]
+    return {name: float(value) for name, _, value in (each.rpartition(" ") for each in listed.split(", ")) if name}
 
 
 def hits(truth: list[Record], results: list[Record]) -> list[tuple[Record, Record | None]]:
@@ -164,7 +176,7 @@ def measure(data: Path, work: Path, minutes: float) -> Record:
             "packages": {name: version(name) for name in ("torch", "onnxruntime", "opencv-python-headless", "numpy")},
         },
         "video": {"minutes": minutes, "frames": len(truth), "size": [640, 480], "frames_per_second": RATE},
-        "speed": {name: run[name] for name in ("seconds", "frames_per_second", "status", "said")},
+        "speed": {name: run[name] for name in ("seconds", "frames_per_second", "status", "milliseconds")},
         "memory": {
             "first": memory[0] if memory else None,
             "largest": max(memory, default=None),

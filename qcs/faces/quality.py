@@ -1,4 +1,4 @@
-"""Say why the expression of a face cannot be told: too small, blurred, turned away, or cut off by the picture's edge.
+"""Say why the expression of a face cannot be predicted: too small, blurred, turned away, or cut off by the picture's edge.
 
 Needs NumPy and Pillow, no PyTorch. Hands, masks and glasses are not detected.
 """
@@ -42,7 +42,7 @@ class QualityGate:
     most_cut: float = 0.2
 
     def __call__(self, image: Image.Image, face: Face, crop: str = DEFAULT) -> list[str]:
-        """Return why the expression of a face in an image cannot be told; empty if nothing speaks against it.
+        """Return why the expression of a face in an image cannot be predicted; empty if nothing speaks against it.
 
         Args:
             image: The whole image.

@@ -35,7 +35,7 @@ def test_train_evaluate_and_predict_work_together(run: Run, tmp_path: Path) -> N
     "command", ["train", "evaluate", "calibrate", "predict", "models", "push", "export", "convert", "demo"]
 )
 def test_help_names_every_option_with_its_default(run: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("COLUMNS", "1200")  # an option a line
     done = run(command, "--help")
     assert done.status == 0
     options = [line for line in done.out.splitlines() if re.search(r"--\w", line) and "--help" not in line]
