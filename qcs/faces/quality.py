@@ -1,4 +1,4 @@
-"""Say why the expression of a face cannot be predicted: too small, blurred, turned away, or cut off by the picture's edge.
+"""Say why the expression of a face cannot be predicted: too small, blurred, turned away, or cut off at the edge.
 
 Needs NumPy and Pillow, no PyTorch. Hands, masks and glasses are not detected.
 """

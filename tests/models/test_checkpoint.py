@@ -207,8 +207,8 @@ def test_weights_of_another_network_are_refused_by_their_keys(state: State) -> N
     needed = [key for key in state if not key.endswith("num_batches_tracked")]  # files may lack the counters of norms
     with pytest.raises(
         InputError,
-        match=rf"the state dict does not fit qcs_nano: {len(needed)} missing: backbone.model.stages.0.0.act.weight, .*, "
-        rf"and {len(needed) - 4} more; 2 unexpected: conv1.weight, layer1.0.conv1.weight$",
+        match=rf"the state dict does not fit qcs_nano: {len(needed)} missing: backbone.model.stages.0.0.act.weight, "
+        rf".*, and {len(needed) - 4} more; 2 unexpected: conv1.weight, layer1.0.conv1.weight$",
     ):
         qcs.load_checkpoint(model, other)
     assert same(model, before)
