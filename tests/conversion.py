@@ -43,6 +43,7 @@ class Measured:
         matched: Entries that filled one of the network's.
         dropped: Entries left out, by what they are.
         total: Entries of the checkpoint.
+        fresh: Entries of the network that it left random.
         identical: Whether every tensor written is that of the checkpoint, bit by bit, under its original name.
         original: Largest relative deviation in float64 of its logits from those computed from the original's entries.
         golden: The same from the golden logits; NaN where there are none.
@@ -51,6 +52,7 @@ class Measured:
     matched: int
     dropped: dict[str, int]
     total: int
+    fresh: int
     identical: bool
     original: float
     golden: float

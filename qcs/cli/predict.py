@@ -14,7 +14,6 @@ from qcs.errors import InputError
 from qcs.imports import MissingExtraError
 
 if TYPE_CHECKING:
-    from qcs.engine.answers import AnswerRules
     from qcs.faces import MTCNN, Faces
     from qcs.faces.annotated import AnnotatedPictures
     from qcs.faces.picture import Picture
@@ -76,7 +75,9 @@ def predict(
     distribution: Annotated[
         bool,
         typer.Option(
-            "--distribution", help="Also give the distribution of the votes of several annotators.", show_default="off"
+            "--distribution",
+            help="Also give the distribution of the votes of several annotators, in JSON.",
+            show_default="off",
         ),
     ] = False,
     resume: Annotated[
@@ -239,8 +240,7 @@ def predict_pictures(
     screen = Window() if window else None
 
     def predicted(pictures: Iterator[Picture]) -> Iterator[Faces]:
-        found = engine.predict_faces(model, pictures, device, detector=detector, crop=crop, together=together, tta=tta)
-        return map(rules, found)
+        return engine.predict_faces(model, pictures, device, detector=detector, crop=crop, together=together, tta=tta)
 
     def followed(frames: Iterator[Picture]) -> Watch:
         classify, *_ = crop_classifier(model, crop, tta=tta)
@@ -265,34 +265,38 @@ def predict_pictures(
         number = 0
         for kind, stream in streams:
             watch = followed(stream) if kind else None
-            known_or_new = _known_or_new(stream, before, predicted) if watch is None else _watched(watch, rules)
-            for found, known in known_or_new:
-                number += 1
-                if not known:
-                    results.add(found)
-                    for line in _lines(found, one_per_face=rules.any):
-                        say(line)
-                if copies is not None:
-                    _mark(copies, found, known, errors.add)
-                if screen is not None:
-                    screen.show(found)
-                bar.show(number, sum(getattr(each, "done", 0) for _, each in streams), watch)
-                del found  # or its pixels stay while the next picture is read
-                if screen is not None and screen.closed:
-                    break
-            if watch is not None:
-                watch.close()
-                say(_speed(watch))
+            known_or_new = _known_or_new(stream, before, predicted) if watch is None else _watched(watch)
+            try:
+                for found, known in known_or_new:
+                    number += 1
+                    answered = rules(found)
+                    if not known:
+                        results.add(answered)
+                        for line in _lines(answered, one_per_face=rules.any):
+                            say(line)
+                    if copies is not None:
+                        _mark(copies, answered, known, errors.add)
+                    if screen is not None:
+                        screen.show(answered)
+                    bar.show(number, sum(getattr(each, "done", 0) for _, each in streams), watch)
+                    del found, answered  # or its pixels stay while the next picture is read
+                    if screen is not None and screen.closed:
+                        break
+            finally:
+                if watch is not None:
+                    watch.close()
+                    say(_speed(watch))
+            if screen is not None and screen.closed:
+                break
     if copies is not None and copies.paths:
         say(f"wrote {_counted(len(copies.paths), 'picture')} to {annotated}")
     return errors
 
 
-def _watched(watch: Watch, rules: AnswerRules) -> Iterator[tuple[Faces, bool]]:
-    """Yield the faces of each frame with what was asked for, and whether an earlier run has found them."""
+def _watched(watch: Watch) -> Iterator[tuple[Faces, bool]]:
+    """Yield the faces of each frame, and whether an earlier run has found them."""
     for found in watch:
-        known = watch.was_recorded
-        yield (found if known else rules(found)), known
+        yield found, watch.was_recorded
         del found
 
 

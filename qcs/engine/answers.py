@@ -58,7 +58,7 @@ class AnswerRules:
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
                 raise InputError(f"{name} must be between 0 and 1, got {value:g}")
-        needs = [name for name in ("coverage", "max_risk", "distribution") if getattr(self, name)]
+        needs = [name for name in ("coverage", "max_risk", "distribution") if getattr(self, name) not in (None, False)]
         if needs and self.calibration is None:
             raise InputError(f"these weights are not calibrated, which {needs[0]} needs; run qcs calibrate first")
         if self.calibration is not None:
@@ -71,11 +71,14 @@ class AnswerRules:
     @property
     def any(self) -> bool:
         """Whether anything is asked for."""
-        return bool(self.coverage or self.min_confidence or self.max_risk or self.distribution or self.gate)
+        numbers = (self.coverage, self.min_confidence, self.max_risk)
+        return self.distribution or any(number is not None for number in (*numbers, self.gate))
 
     @property
     def _threshold(self) -> float | None:
-        return self.calibration.least_probability(self.coverage) if self.calibration and self.coverage else None
+        if self.calibration is None or self.coverage is None:
+            return None
+        return self.calibration.least_probability(self.coverage)
 
     @property
     def _limit(self) -> float | None:

@@ -124,6 +124,8 @@ class Faces:
                 raise InputError("a column is known of some faces and not of others; expected all or none")
             return values if all(known) else None
 
+        if any(row.data.keys() != rows[0].data.keys() for row in rows):
+            raise InputError("a column is known of some faces and not of others; expected all or none")
         names = tuple(rows[0].probabilities or classes)
         return cls(
             column(lambda face: face.box),
