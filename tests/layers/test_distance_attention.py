@@ -8,6 +8,7 @@ import pytest
 import torch
 from ops.comparing import assert_as_exact, values_and_gradients
 from ops.hard_cases import HARD_CASES
+from second_derivatives import needs_second_derivatives
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -47,6 +48,7 @@ def test_half_precision_and_double_precision() -> None:
     assert_close(*result, rtol=1e-9, atol=1e-13)
 
 
+@needs_second_derivatives
 def test_second_derivatives_equal_finite_differences() -> None:
     tokens = [torch.randn(1, 4, 3, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     assert torch.autograd.gradgradcheck(QF.distance_attention, tokens, fast_mode=True)

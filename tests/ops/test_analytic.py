@@ -10,6 +10,7 @@ import pytest
 import torch
 from ops.comparing import assert_as_exact, distances, values_and_gradients, weights
 from ops.hard_cases import HARD_CASES
+from second_derivatives import needs_second_derivatives
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -171,6 +172,7 @@ def test_gradients_equal_finite_differences(path: str, matrices: str, scope: str
 
 
 @pytest.mark.parametrize(("matrices", "scope"), FORMS)
+@needs_second_derivatives
 def test_second_derivatives_equal_finite_differences(matrices: str, scope: str) -> None:
     assert torch.autograd.gradgradcheck(*of_all(matrices, scope), fast_mode=True)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from ops.comparing import distances, values_and_gradients, weights
+from second_derivatives import needs_second_derivatives
 from torch import Tensor, nn
 from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
@@ -191,6 +192,7 @@ def test_second_derivatives_of_composed_transformations() -> None:
     assert_close(gradient, expected)
 
 
+@needs_second_derivatives
 def test_the_definition_has_a_second_derivative() -> None:
     tokens = [x.requires_grad_() for x in images(dtype=torch.float64)]
     assert torch.autograd.gradgradcheck(
