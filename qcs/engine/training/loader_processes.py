@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from qcs.errors import InputError
 
 SHARED_MEMORY = Path("/dev/shm")  # where PyTorch's loader processes pass batches on Linux
 PREFETCHED = 2  # batches per loader process, PyTorch's default
+SIGNAL_DELAY = 0.2  # seconds within which the signal of a dead process arrives
 _LOST = re.compile(
     r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([^.]+)\.|exited unexpectedly)"
 )
@@ -59,6 +61,8 @@ def explain_lost_worker() -> Iterator[None]:
         how = f"was ended by a signal ({lost[2]})" if lost[2] else "ended unexpectedly"
         raise _lost(f"loader process {lost[1]} {how}") from error
     except (ConnectionError, EOFError) as error:  # it died while it handed over a batch
+        with contextlib.suppress(RuntimeError):  # PyTorch reports the death by a signal: let it come now, not later
+            time.sleep(SIGNAL_DELAY)
         raise _lost("a loader process ended unexpectedly") from error
 
 
