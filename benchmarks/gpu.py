@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from ops.comparing import errors, weights  # type: ignore[import-not-found] # noqa: E402 - the rule of the tests
-from ops.hard_cases import HARD_CASES  # type: ignore[import-not-found] # noqa: E402
+from ops.hard_cases import HARD_CASES  # type: ignore[import-not-found] # noqa: E402 - the tests are no package
 
 Draw = Callable[[int], list[Tensor]]
 

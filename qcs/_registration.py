@@ -47,7 +47,7 @@ class _AfterTimm(MetaPathFinder):
         if spec is not None and spec.loader is not None:
             execute = partial(self._execute, spec.loader.exec_module)
             # On the instance alone, so that the loader stays what it is in every other way.
-            spec.loader.exec_module = execute  # type: ignore[method-assign]
+            spec.loader.exec_module = execute  # type: ignore[method-assign] # wrapped on purpose
         return spec
 
     def _execute(self, execute: Callable[[ModuleType], None], module: ModuleType) -> None:

@@ -241,7 +241,7 @@ class Faces:
         same = (_same(getattr(self, each.name), getattr(other, each.name)) for each in fields(self))
         return all(same)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment] # Python's way to say that it has no hash
 
     def __repr__(self) -> str:
         name = self.path if self.frame is None else f"{self.path} frame {self.frame:,}"

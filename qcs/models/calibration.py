@@ -218,11 +218,11 @@ def fit_scaling(logits: Tensor, targets: Tensor, method: str = "temperature") ->
         value: Tensor = -(goals * scaled).sum(-1).mean()
         if method == "vector":  # few images of a class hardly determine its numbers
             value = value + RIDGE * (log_scale.square().sum() + bias.square().sum())
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()  # type: ignore[no-untyped-call] # PyTorch does not annotate it
         return value
 
     with torch.enable_grad():
-        search.step(loss)  # type: ignore[no-untyped-call]
+        search.step(loss)  # type: ignore[no-untyped-call] # nor this
         reached = float(loss().detach())
     scale = log_scale.detach().exp()
     if not (reached > LEAST_LOSS and bool(((scale >= LEAST_SCALE) & (scale <= MOST_SCALE)).all())):

@@ -107,7 +107,10 @@ def fill(model: nn.Module, entries: Entries, part: Part | None = None) -> Loaded
     wanted = _wanted(own, chosen, part)
     _check_fit(model, wanted, chosen, entries)
     model.load_state_dict(chosen, strict=len(wanted) == len(own))
-    copied: int = model.trunk_loaded() if part == "backbone" and hasattr(model, "trunk_loaded") else 0  # type: ignore[operator]
+    copy_trunk = (
+        getattr(model, "trunk_loaded", None) if part == "backbone" else None
+    )  # of networks that copy their trunk
+    copied: int = 0 if copy_trunk is None else copy_trunk()
     left_out = len(entries.state) - len(chosen)
     dropped = {**entries.dropped, what: left_out} if left_out else entries.dropped
     return Loaded(len(chosen), dropped, fresh=len(own) - len(wanted) - copied)

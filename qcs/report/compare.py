@@ -105,8 +105,11 @@ def pairs(found: Sequence[Configuration]) -> list[Pair]:
         for one, other in itertools.product(first.runs, second.runs)
         if _same_images(one, other)
     ]
-    # Runs on the same images have predictions.
-    tests = [mcnemar(one.predictions.correct, other.predictions.correct) for one, other in couples]  # type: ignore[union-attr]
+    tests = [
+        mcnemar(one.predictions.correct, other.predictions.correct)
+        for one, other in couples
+        if one.predictions is not None and other.predictions is not None  # runs on the same images have predictions
+    ]
     return [
         Pair(one, other, *_differences(one, other), test, p)
         for (one, other), test, p in zip(couples, tests, adjusted([test.p for test in tests]), strict=True)

@@ -32,7 +32,7 @@ class PeerHead(nn.Module):
 
     def reset(self, num_classes: int) -> None:
         """Replace what depends on the number of classes by freshly initialized layers; 0 removes it."""
-        raise NotImplementedError
+        raise NotImplementedError  # each network has its own
 
 
 class PeerNetwork(NamedClasses, StagedNetwork):
@@ -63,7 +63,7 @@ class PeerNetwork(NamedClasses, StagedNetwork):
 
     def forward_outputs(self, x: Tensor) -> object:
         """Return what the objective needs for images (B, C, H, W)."""
-        raise NotImplementedError
+        raise NotImplementedError  # each network has its own
 
     def objective(self, class_counts: Tensor | None = None, **options: Any) -> nn.Module:
         """Return a fresh objective of this network.
@@ -75,7 +75,7 @@ class PeerNetwork(NamedClasses, StagedNetwork):
             class_counts: Training images of each class (classes,), for an objective that weighs the classes.
             **options: Settings of the objective.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # each network has its own
 
     def no_weight_decay(self) -> set[str]:
         """Return the names of parameters to exclude from weight decay."""
